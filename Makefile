@@ -1,0 +1,88 @@
+# teu: what there is to do. A new machine (Debian or Ubuntu) needs git, make, curl, a C compiler and Rust; the rest is
+# installed by the targets that need it.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+
+# The target is named in .cargo/config.toml, so cargo's output is one folder deeper than people look for it.
+HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
+BUILT   = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release
+BINARY  = target/release/teu
+
+# cargo-nextest runs the tests where it is installed; cargo alone does it too.
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check fmt clippy doc deny bench install uninstall vm-test clean
+
+help: ## What there is to do
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: ## The release binary, static, at target/release/teu
+	@$(CARGO) build --release --bin teu
+	@mkdir -p target/release && cp -f "$(BUILT)/teu" "$(BINARY).new" && mv -f "$(BINARY).new" "$(BINARY)"
+
+demo: ## The whole path: Dockerfile, image, container, commit, registry, pull, run (root)
+	@tools/setup demo
+	@$(MAKE) --no-print-directory build
+	@tools/demo
+
+test: ## Every test (root: they make real containers)
+	@tools/setup test
+ifdef NEXTEST
+	@$(CARGO) test --workspace --doc --quiet
+	@$(CARGO) nextest run --workspace
+else
+	@$(CARGO) test --workspace --doc --quiet
+	@$(CARGO) test --workspace --lib --bins --tests --no-fail-fast
+endif
+
+check: fmt clippy doc deny test ## What a change must pass: format, lints, documentation, tests
+
+fmt:
+	@$(CARGO) fmt --all --check
+
+clippy:
+	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+doc:
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+
+deny:
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; fi
+
+bench: ## Side by side with Docker, runc and the kernel's floor; writes target/bench/results.md (root)
+	@tools/setup bench
+	@$(MAKE) --no-print-directory build
+	@$(CARGO) build --release --quiet --package teu-bench
+	@"$(BUILT)/teu-bench" --teu "$(BINARY)" --out target/bench
+
+install: build ## Binary, systemd units, manual pages, completions (PREFIX, DESTDIR)
+	@install -D -m 755 "$(BINARY)" "$(DESTDIR)$(PREFIX)/bin/teu"
+	@for unit in dist/systemd/*; do \
+	  install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" && \
+	  sed 's|/usr/bin/teu|$(PREFIX)/bin/teu|' "$$unit" >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; done
+	@install -d "$(DESTDIR)$(PREFIX)/share/man/man1" && "$(BINARY)" man "$(DESTDIR)$(PREFIX)/share/man/man1"
+	@install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+	  && "$(BINARY)" completion bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/teu"
+	@install -d "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" \
+	  && "$(BINARY)" completion zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_teu"
+	@install -d "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" \
+	  && "$(BINARY)" completion fish >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/teu.fish"
+
+uninstall: ## Takes away what install has put there
+	@rm -f "$(DESTDIR)$(PREFIX)/bin/teu" "$(DESTDIR)$(PREFIX)"/share/man/man1/teu.1 \
+	  "$(DESTDIR)$(PREFIX)"/share/man/man1/teu-*.1 \
+	  "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/teu" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_teu" \
+	  "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/teu.fish"
+	@for unit in dist/systemd/*; do rm -f "$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; done
+
+vm-test: ## The demo and the kernel tests on a stock Debian kernel with pure cgroup v2 (root; slow: emulated)
+	@tools/setup vm
+	@$(MAKE) --no-print-directory build
+	@tools/vm-test
+
+clean: ## Takes away what was built; .cache (base images, the guest's disk) stays
+	@$(CARGO) clean
+	@rm -rf target

@@ -1,0 +1,149 @@
+//! What runs in a container, independent of the host: the half of a create request that an image also has.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use teu_oci::{Empty, Healthcheck};
+
+use super::{HostConfig, NetworkingConfig, PortSet};
+use crate::wire::{or_default, words};
+
+/// The portable configuration of a container (`Config` of an inspect, top level of a create request).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Config {
+    /// Host name inside the container.
+    #[serde(deserialize_with = "or_default")]
+    pub hostname: String,
+    /// NIS domain name inside the container.
+    #[serde(deserialize_with = "or_default")]
+    pub domainname: String,
+    /// `user[:group]`, by name or number.
+    #[serde(deserialize_with = "or_default")]
+    pub user: String,
+    /// Attach standard input.
+    #[serde(deserialize_with = "or_default")]
+    pub attach_stdin: bool,
+    /// Attach standard output.
+    #[serde(deserialize_with = "or_default")]
+    pub attach_stdout: bool,
+    /// Attach standard error.
+    #[serde(deserialize_with = "or_default")]
+    pub attach_stderr: bool,
+    /// Ports the container listens on, `80/tcp`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "PortSet::is_empty")]
+    pub exposed_ports: PortSet,
+    /// Give the process a terminal.
+    #[serde(deserialize_with = "or_default")]
+    pub tty: bool,
+    /// Keep standard input open although nobody is attached.
+    #[serde(deserialize_with = "or_default")]
+    pub open_stdin: bool,
+    /// Close standard input when the first attached client leaves.
+    #[serde(deserialize_with = "or_default")]
+    pub stdin_once: bool,
+    /// Environment, `NAME=value`; a bare `NAME` removes it.
+    #[serde(deserialize_with = "or_default")]
+    pub env: Vec<String>,
+    /// Arguments, or the command when there is no entrypoint; `None` takes the image's.
+    #[serde(deserialize_with = "words")]
+    pub cmd: Option<Vec<String>>,
+    /// Health check; `None` takes the image's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// The command is already escaped (Windows only).
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
+    /// The image as the user named it.
+    #[serde(deserialize_with = "or_default")]
+    pub image: String,
+    /// Anonymous volumes, by path inside.
+    #[serde(deserialize_with = "or_default")]
+    pub volumes: BTreeMap<String, Empty>,
+    /// Working directory of the process.
+    #[serde(deserialize_with = "or_default")]
+    pub working_dir: String,
+    /// Entrypoint; `None` takes the image's, an empty list or `[""]` clears it.
+    #[serde(deserialize_with = "words")]
+    pub entrypoint: Option<Vec<String>>,
+    /// No network at all.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
+    pub network_disabled: bool,
+    /// Address of the network card (API before 1.44; newer clients set it on the endpoint).
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub mac_address: String,
+    /// Triggers the image was built with.
+    #[serde(deserialize_with = "or_default")]
+    pub on_build: Option<Vec<String>>,
+    /// Labels.
+    #[serde(deserialize_with = "or_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Signal that asks the container to stop.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
+    /// Seconds between the stop signal and SIGKILL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<i64>,
+    /// Shell for the shell form of `RUN`, `CMD` and `ENTRYPOINT`.
+    #[serde(deserialize_with = "words", skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
+}
+
+/// Body of `POST /containers/create`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CreateRequest {
+    /// What runs.
+    #[serde(flatten)]
+    pub config: Config,
+    /// How this host runs it.
+    #[serde(rename = "HostConfig", default, deserialize_with = "or_default")]
+    pub host_config: HostConfig,
+    /// The networks to join.
+    #[serde(rename = "NetworkingConfig", default, deserialize_with = "or_default")]
+    pub networking_config: NetworkingConfig,
+}
+
+wire! {
+    /// Answer to `POST /containers/create`.
+    pub struct CreateResponse {
+        /// Id of the new container.
+        pub id: String = "Id",
+        /// What was accepted but will not work as asked.
+        pub warnings: Vec<String> = "Warnings",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_create_request_of_a_go_client_is_read() {
+        let body = r#"{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":true,
+            "AttachStderr":true,"ExposedPorts":{"80/tcp":{}},"Tty":false,"OpenStdin":false,"StdinOnce":false,
+            "Env":null,"Cmd":["true"],"Image":"busybox","Volumes":null,"WorkingDir":"","Entrypoint":"/init",
+            "OnBuild":null,"Labels":null,"Future":{"x":1},
+            "HostConfig":{"Binds":null,"Memory":1048576,"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]},
+              "RestartPolicy":{"Name":"no","MaximumRetryCount":0},"MaskedPaths":null,"PidsLimit":null,
+              "ConsoleSize":[24,80]},
+            "NetworkingConfig":{"EndpointsConfig":null}}"#;
+        let request: CreateRequest = serde_json::from_str(body).unwrap();
+        assert_eq!(request.config.cmd, Some(vec!["true".to_owned()]));
+        assert_eq!(request.config.entrypoint, Some(vec!["/init".to_owned()]));
+        assert!(request.config.env.is_empty() && request.config.labels.is_empty());
+        assert_eq!(request.host_config.memory, 1_048_576);
+        assert_eq!(request.host_config.masked_paths, None);
+        assert_eq!(request.host_config.console_size, [24, 80]);
+        let bindings = request.host_config.port_bindings["80/tcp"].as_deref().unwrap();
+        assert_eq!(bindings[0].host_port, "8080");
+    }
+
+    #[test]
+    fn a_create_request_round_trips() {
+        let mut request = CreateRequest::default();
+        request.config.cmd = Some(vec!["sh".into(), "-c".into()]);
+        request.host_config.pids_limit = Some(64);
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<CreateRequest>(&text).unwrap(), request);
+    }
+}

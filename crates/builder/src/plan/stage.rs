@@ -1,0 +1,236 @@
+//! Which stages a build needs, and what each starts from.
+
+use std::collections::BTreeSet;
+
+use teu_oci::{Platform, Reference};
+
+use super::{Inputs, PlanError, Scope};
+use crate::dockerfile::instruction::{Arg, Instruction};
+use crate::dockerfile::{Dockerfile, Span, Stage, Step, suggest};
+
+/// What is to be built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The needed stages, in the order of the file.
+    pub stages: Vec<PlannedStage>,
+    /// The one that becomes the image, as an index into `stages`.
+    pub target: usize,
+    /// The arguments in force before any stage.
+    pub scope: Scope,
+    /// The ARGs before the first FROM.
+    pub args: Vec<Arg>,
+    /// Build arguments that nothing declares.
+    pub unused_args: Vec<String>,
+}
+
+impl Plan {
+    /// How many lines "Step n/m" counts.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.args.len() + self.stages.iter().map(|stage| 1 + stage.steps.len()).sum::<usize>()
+    }
+}
+
+/// A stage that is needed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStage {
+    /// Its number in the file.
+    pub number: usize,
+    /// Its name.
+    pub name: Option<String>,
+    /// What it starts from.
+    pub base: Base,
+    /// For which platform its base is wanted.
+    pub platform: Option<Platform>,
+    /// The FROM line, variables expanded.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+    /// Its steps.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// A step, and where its files come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStep {
+    /// The step.
+    pub step: Step,
+    /// `--from` of a COPY.
+    pub from: Option<Base>,
+}
+
+/// A file system to start or to copy from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An image, by reference or ID.
+    Image(String),
+    /// Another stage, as an index into [`Plan::stages`].
+    Stage(usize),
+}
+
+/// Plans a build.
+///
+/// # Errors
+/// A target or stage that is not there, a reference that is none, stages that need each other.
+pub fn plan(dockerfile: &Dockerfile, inputs: &Inputs) -> Result<Plan, PlanError> {
+    let scope = Scope::new(inputs, &dockerfile.args, dockerfile.directives.escape)?;
+    let stages = &dockerfile.stages;
+    let target = find_target(stages, inputs.target.as_deref())?;
+    let mut all = Vec::with_capacity(stages.len());
+    for (number, stage) in stages.iter().enumerate() {
+        // A stage that is not needed may be wrong in what only matters when it is built.
+        all.push(planned(stages, number, &scope).map_err(|error| error.at(stage.span.first)));
+    }
+    let needed = needed(&all, stages, target)?;
+    let position = |number: usize| needed.iter().position(|have| *have == number).unwrap_or_default();
+    let renumber = |base: &mut Base| {
+        if let Base::Stage(number) = base {
+            *number = position(*number);
+        }
+    };
+    let mut kept = all.into_iter().enumerate().filter(|(number, _)| needed.contains(number));
+    let mut stages_kept = kept.by_ref().map(|(_, stage)| stage).collect::<Result<Vec<_>, _>>()?;
+    for stage in &mut stages_kept {
+        renumber(&mut stage.base);
+        stage.steps.iter_mut().filter_map(|step| step.from.as_mut()).for_each(renumber);
+    }
+    let unused_args = unused_args(dockerfile, &scope);
+    Ok(Plan { stages: stages_kept, target: position(target), scope, args: dockerfile.args.clone(), unused_args })
+}
+
+fn find_target(stages: &[Stage], target: Option<&str>) -> Result<usize, PlanError> {
+    let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(stages.len() - 1) };
+    let named = by_name(stages, target).or_else(|| target.parse().ok().filter(|number| *number < stages.len()));
+    named.ok_or_else(|| {
+        let names = stages.iter().filter_map(|stage| stage.name.as_deref());
+        PlanError::new(format!("target stage {target:?} could not be found")).hint(suggest(target, names))
+    })
+}
+
+/// The last stage of that name.
+fn by_name(stages: &[Stage], name: &str) -> Option<usize> {
+    stages.iter().rposition(|stage| stage.name.as_deref().is_some_and(|have| have.eq_ignore_ascii_case(name)))
+}
+
+/// One stage with its references resolved; `Base::Stage` holds file numbers still.
+fn planned(stages: &[Stage], number: usize, scope: &Scope) -> Result<PlannedStage, PlanError> {
+    let stage = &stages[number];
+    let name = scope.expand_global(&stage.base)?;
+    if name.is_empty() {
+        return Err(PlanError::new(format!("base name ({}) should not be blank", stage.base)));
+    }
+    let base = match by_name(&stages[..number], &name) {
+        Some(earlier) => Base::Stage(earlier),
+        None if name == "scratch" => Base::Scratch,
+        None => image(&name)?,
+    };
+    let platform = match &stage.platform {
+        None => None,
+        Some(text) => match scope.expand_global(text)? {
+            empty if empty.is_empty() => None,
+            text => Some(text.parse().map_err(PlanError::new)?),
+        },
+    };
+    let mut steps = Vec::with_capacity(stage.steps.len());
+    for step in &stage.steps {
+        let from = match &step.instruction {
+            Instruction::Copy(copy) => copy.from.as_deref(),
+            _ => None,
+        };
+        let from =
+            from.map(|from| source(stages, number, from)).transpose().map_err(|error| error.at(step.span.first))?;
+        steps.push(PlannedStep { step: step.clone(), from });
+    }
+    let text = match name == stage.base {
+        true => stage.text.clone(),
+        false => stage.text.replacen(&stage.base, &name, 1),
+    };
+    Ok(PlannedStage { number, name: stage.name.clone(), base, platform, text, span: stage.span, steps })
+}
+
+/// What `--from` names: a stage, a stage's number, or an image.
+fn source(stages: &[Stage], number: usize, from: &str) -> Result<Base, PlanError> {
+    if from.contains('$') {
+        return Err(PlanError::new("variable expansion is not supported for --from")
+            .hint(Some("define a new stage with FROM using ARG from global scope as a workaround".into())));
+    }
+    if let Some(found) = by_name(&stages[..number], from).or_else(|| by_name(stages, from)) {
+        return Ok(Base::Stage(found));
+    }
+    if let Ok(index) = from.parse::<usize>() {
+        return match index < stages.len() {
+            true => Ok(Base::Stage(index)),
+            false => {
+                Err(PlanError::new(format!("invalid stage index {index} in --from: there are {} stages", stages.len())))
+            }
+        };
+    }
+    if from == "scratch" {
+        return Ok(Base::Scratch);
+    }
+    let names = stages[..number].iter().filter_map(|stage| stage.name.as_deref());
+    image(from).map_err(|error| error.hint(suggest(from, names)))
+}
+
+/// A reference or an image ID.
+fn image(text: &str) -> Result<Base, PlanError> {
+    let id = text.strip_prefix("sha256:").unwrap_or(text);
+    if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Base::Image(text.into()));
+    }
+    match text.parse::<Reference>() {
+        Ok(_) => Ok(Base::Image(text.into())),
+        Err(error) => Err(PlanError::new(format!("cannot use {text:?} as an image: {error}"))),
+    }
+}
+
+/// The numbers of the stages that `target` needs, itself included, in the order of the file.
+fn needed(all: &[Result<PlannedStage, PlanError>], stages: &[Stage], target: usize) -> Result<Vec<usize>, PlanError> {
+    let mut done = BTreeSet::new();
+    // Stages entered and not yet left, with the needs still to visit: no recursion, however long the file.
+    let mut path = vec![(target, needs(&all[target])?)];
+    while let Some((number, rest)) = path.last_mut() {
+        let number = *number;
+        let Some(next) = rest.pop() else {
+            done.insert(number);
+            path.pop();
+            continue;
+        };
+        if path.iter().any(|(open, _)| *open == next) {
+            let name = stages[next].name.clone().unwrap_or_else(|| next.to_string());
+            let message = format!("circular dependency detected on stage: {name}");
+            return Err(PlanError::new(message).at(stages[number].span.first));
+        }
+        if !done.contains(&next) {
+            path.push((next, needs(&all[next])?));
+        }
+    }
+    Ok(done.into_iter().collect())
+}
+
+/// The stages that one stage names.
+fn needs(stage: &Result<PlannedStage, PlanError>) -> Result<Vec<usize>, PlanError> {
+    let stage = stage.as_ref().map_err(Clone::clone)?;
+    let bases = stage.steps.iter().filter_map(|step| step.from.as_ref()).chain([&stage.base]);
+    Ok(bases
+        .filter_map(|base| match base {
+            Base::Stage(number) => Some(*number),
+            _ => None,
+        })
+        .collect())
+}
+
+fn unused_args(dockerfile: &Dockerfile, scope: &Scope) -> Vec<String> {
+    let steps = dockerfile.stages.iter().flat_map(|stage| &stage.steps);
+    let in_stages = steps.filter_map(|step| match &step.instruction {
+        Instruction::Arg(args) => Some(args),
+        _ => None,
+    });
+    let declared = in_stages.flatten().chain(&dockerfile.args).map(|arg| arg.name.as_str()).collect();
+    scope.unused(&declared).into_iter().map(Into::into).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! The build context: the tree that COPY and ADD without `--from` copy from.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use teu_store::Store;
+use teu_store::tar::ExtractOptions;
+use teu_sys::fs::Root;
+
+use super::archive;
+use super::name;
+use crate::Error;
+use crate::dockerfile::ignore::Ignore;
+
+/// No Dockerfile or ignore file is larger.
+const LARGEST: u64 = 8 << 20;
+
+/// A tree of files. One that was received lives as an active snapshot and goes when the context is dropped.
+pub struct Context {
+    root: Root,
+    held: Option<(Store, String)>,
+}
+
+impl Context {
+    /// A directory of the host, used where it is.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn directory(path: &Path) -> Result<Self, Error> {
+        let root = Root::open(path).map_err(Error::io(format!("open the context {}", path.display())))?;
+        Ok(Self { root, held: None })
+    }
+
+    /// Unpacks a tar, plain or compressed by gzip or zstd. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When it is no such archive, or the disk is full.
+    pub fn receive(store: &Store, tar: impl Read) -> Result<Self, Error> {
+        let key = name("context")?;
+        let overlay = store.snapshots().prepare(&key, None)?;
+        // From here on dropping it removes what was prepared.
+        let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
+        let root = Root::open(&upper).map_err(Error::io("open the context"))?;
+        let context = Self { root, held: Some((store.clone(), key)) };
+        let tar = archive::decompress(tar).map_err(Error::io("read the context"))?;
+        match teu_store::tar::extract(&context.root, Path::new("/"), tar, &ExtractOptions::default()) {
+            Err(teu_store::Error::Tar { entry, fault }) => {
+                Err(Error::Context(format!("the context is no tar archive that can be used: {entry}: {fault}")))
+            }
+            other => Ok(other.map(|()| context)?),
+        }
+    }
+
+    /// The tree.
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The text of the Dockerfile at `path`.
+    pub(crate) fn dockerfile(&self, path: &str) -> Result<String, Error> {
+        match self.text(path) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => Err(Error::Context(format!("Cannot locate specified Dockerfile: {path}"))),
+            Err(error) => Err(Error::Context(format!("cannot read the Dockerfile {path}: {error}"))),
+        }
+    }
+
+    /// The patterns of `<dockerfile>.dockerignore`, else of `.dockerignore`.
+    pub(crate) fn ignore(&self, dockerfile: &str) -> Result<Ignore, Error> {
+        for path in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
+            let text = self.text(&path).map_err(Error::io(format!("read {path}")))?;
+            if let Some(text) = text {
+                return Ignore::parse(&text).map_err(|error| Error::Context(format!("error reading {path}: {error}")));
+            }
+        }
+        Ok(Ignore::default())
+    }
+
+    fn text(&self, path: &str) -> io::Result<Option<String>> {
+        let file = match self.root.open_file(path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let mut text = String::new();
+        let length = file.take(LARGEST + 1).read_to_string(&mut text)?;
+        match length as u64 > LARGEST {
+            true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {LARGEST} bytes"))),
+            false => Ok(Some(text)),
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let Some((store, key)) = self.held.take()
+            && let Err(error) = store.snapshots().remove(&key)
+        {
+            tracing::warn!(%error, "cannot remove a build context");
+        }
+    }
+}

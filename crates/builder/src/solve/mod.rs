@@ -1,0 +1,207 @@
+//! Carrying out a plan: stages run at once as far as they do not need each other, each step is looked up in the cache
+//! before it is done, and what is done leaves one layer.
+//!
+//! ```text
+//! stage: base ─▶ step ─▶ step ─▶ …          key known? ─ yes ─▶ chain ID from the cache
+//!                                                     └─ no ──▶ prepare ─ RUN | COPY ─ commit ─ remember
+//! ```
+//!
+//! Everything runs inside the future that [`build`] returns: dropping it stops the build, and what it was working on is
+//! removed. Nothing here waits for the disk; the engine does, once, when the image gets its name.
+
+mod archive;
+mod base;
+pub mod cache;
+mod context;
+mod copy;
+mod export;
+mod layer;
+mod owner;
+mod run;
+mod source;
+mod stage;
+mod stubs;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use teu_api::container::HostConfig;
+use teu_api::system::AuthConfig;
+use teu_engine::Engine;
+use teu_oci::{Digest, Platform, Reference};
+use teu_store::Lease;
+use tokio::sync::OnceCell;
+
+pub use cache::Cache;
+pub use context::Context;
+
+use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::parse;
+use crate::plan::{Inputs, Plan, plan};
+use crate::progress::Progress;
+use crate::{Error, plan::Base};
+use export::Draft;
+
+/// How to build.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The Dockerfile's path in the context; empty is `Dockerfile`.
+    pub dockerfile: String,
+    /// Names for the image.
+    pub tags: Vec<Reference>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// The stage to stop at.
+    pub target: Option<String>,
+    /// Labels to add.
+    pub labels: BTreeMap<String, String>,
+    /// For which platform; this machine's when absent.
+    pub platform: Option<Platform>,
+    /// Whether to do every step again.
+    pub no_cache: bool,
+    /// Whether to look for newer base images.
+    pub pull: bool,
+    /// Credentials for pulling bases, under the names that clients' files use for registries.
+    pub credentials: BTreeMap<String, AuthConfig>,
+    /// How the containers of RUN run: network mode, limits, more hosts. Empty is the default of everything.
+    pub host: HostConfig,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The image's ID.
+    pub image: Digest,
+}
+
+/// Builds an image. Dropping the future stops the build.
+///
+/// # Errors
+/// The first thing that goes wrong; nothing of the image is left then, but finished steps stay in the cache.
+pub async fn build(engine: &Engine, context: Context, options: Options, progress: Progress) -> Result<Built, Error> {
+    let work = async {
+        let solver = Solver::new(engine, context, options, progress.clone())?;
+        solver.image().await
+    };
+    tokio::select! {
+        result = work => result,
+        () = progress.abandoned() => Err(Error::Cancelled),
+    }
+}
+
+/// One build.
+struct Solver<'b> {
+    engine: &'b Engine,
+    context: Arc<Context>,
+    ignore: Arc<Ignore>,
+    options: Options,
+    plan: Plan,
+    progress: Progress,
+    cache: Cache,
+    lease: Arc<Lease>,
+    /// When the build began: without cache nothing older counts.
+    began: String,
+    /// The stages, as they come out.
+    outcomes: Vec<OnceCell<Draft>>,
+}
+
+impl<'b> Solver<'b> {
+    fn new(engine: &'b Engine, context: Context, mut options: Options, progress: Progress) -> Result<Self, Error> {
+        if options.dockerfile.is_empty() {
+            options.dockerfile = "Dockerfile".into();
+        }
+        let text = context.dockerfile(&options.dockerfile)?;
+        let inputs = Inputs {
+            target: options.target.clone(),
+            build_args: options.build_args.clone(),
+            platform: options.platform.clone(),
+        };
+        let plan = plan(&parse(&text)?, &inputs)?;
+        let cache = Cache::open(engine.store())?.ignoring_earlier(options.no_cache);
+        Ok(Self {
+            ignore: Arc::new(context.ignore(&options.dockerfile)?),
+            context: Arc::new(context),
+            outcomes: plan.stages.iter().map(|_| OnceCell::new()).collect(),
+            lease: Arc::new(engine.store().lease("build")),
+            began: export::now(),
+            engine,
+            options,
+            plan,
+            progress,
+            cache,
+        })
+    }
+
+    /// Every stage, then the image.
+    async fn image(&self) -> Result<Built, Error> {
+        for (index, arg) in self.plan.args.iter().enumerate() {
+            let default = arg.default.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+            let text = format!("ARG {}{default}", arg.name);
+            self.progress.step(index + 1, self.plan.steps(), &text).await?;
+        }
+        try_join_all((0..self.plan.stages.len()).map(|stage| self.outcome(stage))).await?;
+        let mut draft = self.outcome(self.plan.target).await?.clone();
+        draft.label(&self.options.labels);
+        if !self.plan.unused_args.is_empty() {
+            let names = self.plan.unused_args.join(" ");
+            self.progress.text(format!("[Warning] One or more build-args [{names}] were not consumed\n")).await?;
+        }
+        let image = self.name(draft).await?;
+        let tags: Vec<_> = self.options.tags.iter().map(Reference::familiar).collect();
+        self.progress.built(&image, &tags).await?;
+        Ok(Built { image })
+    }
+
+    /// What a stage comes to; whoever asks first has it built.
+    async fn outcome(&self, stage: usize) -> Result<&Draft, Error> {
+        self.outcomes[stage].get_or_try_init(|| Box::pin(self.stage(stage))).await
+    }
+
+    /// The tree of a base: its chain ID.
+    async fn chain(&self, base: &Base) -> Result<Option<Digest>, Error> {
+        Ok(match base {
+            Base::Scratch => None,
+            Base::Stage(index) => self.outcome(*index).await?.chain.clone(),
+            Base::Image(name) => self.pulled(name, None).await?.chain,
+        })
+    }
+}
+
+/// Runs what blocks. Its panic is a bug, and becomes an error of this build alone.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Io { what: "run a build step".into(), source: std::io::Error::other(error) })?
+}
+
+/// A name that nothing else has: `build-<what>-<twelve hexadecimal digits>`.
+fn name(what: &str) -> Result<String, Error> {
+    Ok(format!("{LEFTOVER}{what}-{}", random()?))
+}
+
+/// What the names of active snapshots of builds begin with.
+const LEFTOVER: &str = "build-";
+
+/// Twelve hexadecimal digits.
+fn random() -> Result<String, Error> {
+    let mut bytes = [0; 6];
+    getrandom::fill(&mut bytes).map_err(|error| Error::io("get random bytes")(std::io::Error::other(error)))?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// Removes the trees of builds that a killed daemon left. To be called while no build runs.
+///
+/// # Errors
+/// When the active snapshots cannot be listed or removed.
+pub fn clear_leftovers(store: &teu_store::Store) -> Result<(), Error> {
+    let snapshots = store.snapshots();
+    for key in snapshots.active()?.iter().filter(|key| key.starts_with(LEFTOVER)) {
+        snapshots.remove(key)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! One stage, from its base to its last step.
+
+use std::sync::Arc;
+
+use teu_oci::Digest;
+use teu_sys::fs::Root;
+
+use super::cache::Record;
+use super::copy;
+use super::export::{self, Draft};
+use super::layer::{Work, view};
+use super::source::Tree;
+use super::{Solver, blocking};
+use crate::Error;
+use crate::dockerfile::instruction::Instruction;
+use crate::dockerfile::{Step, trigger};
+use crate::plan::{Action, Base, CopyStep, PlanError, PlannedStage, PlannedStep, State, key};
+
+/// A result, and whether it was there already.
+pub(super) struct Found {
+    pub(super) record: Record,
+    pub(super) cached: bool,
+}
+
+impl Solver<'_> {
+    /// Builds a stage.
+    pub(super) async fn stage(&self, index: usize) -> Result<Draft, Error> {
+        let stage = &self.plan.stages[index];
+        let before = self.plan.stages[..index].iter().map(|stage| 1 + stage.steps.len()).sum::<usize>();
+        let mut number = self.plan.args.len() + before + 1;
+        let total = self.plan.steps();
+        // What a pull says belongs below its FROM; a stage that is waited for has said its own before.
+        if let Base::Stage(earlier) = &stage.base {
+            self.outcome(*earlier).await?;
+        }
+        self.progress.step(number, total, &stage.text).await?;
+        let mut draft = self.start(stage).await?;
+        let arrow = if stage.base == Base::Scratch { String::new() } else { draft.id().short().to_string() };
+        self.progress.arrow(&arrow).await?;
+        draft.ensure_path();
+        let triggers = std::mem::take(&mut draft.config.config.on_build);
+        let mut state = State::new(draft.config.config.clone(), self.plan.scope.clone());
+        self.triggers(&triggers, &mut state, &mut draft).await?;
+        for planned in &stage.steps {
+            number += 1;
+            self.progress.step(number, total, &planned.step.text).await?;
+            self.step(planned, &mut state, &mut draft).await?;
+        }
+        Ok(draft)
+    }
+
+    /// The image that a stage begins as.
+    async fn start(&self, stage: &PlannedStage) -> Result<Draft, Error> {
+        match &stage.base {
+            Base::Stage(earlier) => self.outcome(*earlier).await.cloned(),
+            Base::Image(name) => self.pulled(name, stage.platform.as_ref()).await,
+            Base::Scratch => {
+                let platform = stage.platform.clone().or_else(|| self.options.platform.clone());
+                Ok(Draft::scratch(&platform.unwrap_or_else(teu_oci::Platform::host)))
+            }
+        }
+    }
+
+    /// What the base wants done first.
+    async fn triggers(&self, texts: &[String], state: &mut State, draft: &mut Draft) -> Result<(), Error> {
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let plural = if texts.len() == 1 { "" } else { "s" };
+        self.progress.text(format!("# Executing {} build trigger{plural}\n", texts.len())).await?;
+        for text in texts {
+            let step: Step =
+                trigger(text).map_err(|error| Error::Plan(PlanError::new(format!("ONBUILD {text}: {error}"))))?;
+            let from = match &step.instruction {
+                Instruction::Copy(copy) => copy.from.as_deref().map(|from| self.trigger_source(from)).transpose()?,
+                _ => None,
+            };
+            self.step(&PlannedStep { step, from }, state, draft).await?;
+        }
+        Ok(())
+    }
+
+    /// `--from` of a trigger: an image, because the stages of this file were planned without it.
+    fn trigger_source(&self, from: &str) -> Result<Base, Error> {
+        let names = self.plan.stages.iter().filter_map(|stage| stage.name.as_deref());
+        if from.parse::<usize>().is_ok() || names.into_iter().any(|name| name.eq_ignore_ascii_case(from)) {
+            let message = format!("ONBUILD COPY --from={from} is not supported yet: only images, not stages");
+            return Err(PlanError::new(message).into());
+        }
+        Ok(Base::Image(from.into()))
+    }
+
+    /// One step: the state and the draft have it behind them afterwards.
+    async fn step(&self, planned: &PlannedStep, state: &mut State, draft: &mut Draft) -> Result<(), Error> {
+        let line = planned.step.span.first;
+        let action = state.evaluate(&planned.step.instruction).map_err(|error| error.at(line))?;
+        draft.config.config = state.config.clone();
+        if let Some(author) = &state.author {
+            draft.config.author.clone_from(author);
+        }
+        let parent = draft.chain.clone();
+        let (found, created_by) = match action {
+            Action::Describe { created_by, .. } => {
+                draft.describe(created_by);
+                return self.progress.arrow(draft.id().short()).await;
+            }
+            Action::Run(run) => (self.run(parent, &run).await?, run.created_by),
+            Action::Workdir { path, user, created_by } => {
+                (self.workdir(parent, path, user, created_by.clone()).await?, created_by)
+            }
+            Action::Copy(copy) => {
+                let created_by = copy.created_by.clone();
+                (self.copy(parent, *copy, planned.from.as_ref()).await?, created_by)
+            }
+        };
+        draft.add(&found.record, created_by);
+        if found.cached {
+            self.progress.arrow("Using cache").await?;
+        }
+        self.progress.arrow(draft.id().short()).await
+    }
+
+    /// The directory exists afterwards; a layer is made only if it did not before.
+    async fn workdir(
+        &self,
+        parent: Option<Digest>,
+        path: String,
+        user: String,
+        created_by: String,
+    ) -> Result<Found, Error> {
+        let key = key::workdir(parent.as_ref(), &path, &user);
+        let work = self.desk();
+        blocking(move || {
+            let turn = work.cache.turn(&key);
+            let _turn = turn.blocking_lock();
+            if let Some(record) = work.find(&key) {
+                return Ok(Found { record, cached: true });
+            }
+            let there = view(&work.store, parent.as_ref())?.metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+            let layer = match there {
+                true => None,
+                false => Some(work.layer(parent.as_ref(), |target| copy::make_directory(target, &path, &user))?),
+            };
+            Ok(work.made(&key, layer, created_by))
+        })
+        .await
+    }
+
+    /// Brings files in.
+    async fn copy(&self, parent: Option<Digest>, step: CopyStep, from: Option<&Base>) -> Result<Found, Error> {
+        let work = self.desk();
+        let Some(from) = from else {
+            return blocking(move || {
+                let tree = Tree { root: work.context.root(), ignore: &work.ignore, keep_owner: false };
+                work.copy(parent.as_ref(), &tree, &step)
+            })
+            .await;
+        };
+        let source = self.chain(from).await?;
+        blocking(move || {
+            let quick = key::copy_from(parent.as_ref(), &step, source.as_ref());
+            if let Some(record) = work.find(&quick) {
+                return Ok(Found { record, cached: true });
+            }
+            let root = view(&work.store, source.as_ref())?;
+            let tree = Tree { root: &root, ignore: &crate::dockerfile::ignore::Ignore::default(), keep_owner: true };
+            let found = work.copy(parent.as_ref(), &tree, &step)?;
+            work.cache.remember(&quick, &found.record);
+            Ok(found)
+        })
+        .await
+    }
+
+    /// What blocking work needs of this build.
+    pub(super) fn desk(&self) -> Desk {
+        Desk {
+            store: self.engine.store().clone(),
+            context: self.context.clone(),
+            ignore: self.ignore.clone(),
+            cache: self.cache.clone(),
+            lease: self.lease.clone(),
+            began: self.began.clone(),
+        }
+    }
+}
+
+/// What work on a thread of its own needs of a build.
+pub(super) struct Desk {
+    pub(super) store: teu_store::Store,
+    context: Arc<super::Context>,
+    ignore: Arc<crate::dockerfile::ignore::Ignore>,
+    pub(super) cache: super::Cache,
+    pub(super) lease: Arc<teu_store::Lease>,
+    began: String,
+}
+
+impl Desk {
+    /// Looks a key up.
+    pub(super) fn find(&self, key: &Digest) -> Option<Record> {
+        self.cache.find(key, &self.lease, &self.began)
+    }
+
+    /// Remembers what was made.
+    pub(super) fn made(&self, key: &Digest, layer: Option<super::cache::Layer>, created_by: String) -> Found {
+        let record = Record { layer, created: export::now(), created_by };
+        self.cache.remember(key, &record);
+        Found { record, cached: false }
+    }
+
+    /// A layer made by changing a mounted tree.
+    fn layer(
+        &self,
+        parent: Option<&Digest>,
+        change: impl FnOnce(&Root) -> Result<(), Error>,
+    ) -> Result<super::cache::Layer, Error> {
+        let work = Work::begin(&self.store, parent)?;
+        let target = work.mount()?;
+        change(&target)?;
+        drop(target);
+        work.commit(&self.lease)
+    }
+
+    fn copy(&self, parent: Option<&Digest>, tree: &Tree<'_>, step: &CopyStep) -> Result<Found, Error> {
+        let entries = tree.gather(step)?;
+        let key = key::copy(parent, step, &tree.digest(&entries)?);
+        let turn = self.cache.turn(&key);
+        let _turn = turn.blocking_lock();
+        if let Some(record) = self.find(&key) {
+            return Ok(Found { record, cached: true });
+        }
+        let layer = self.layer(parent, |target| copy::place(tree, &entries, target, step))?;
+        Ok(self.made(&key, Some(layer), step.created_by.clone()))
+    }
+}

@@ -1,0 +1,393 @@
+//! Words become a command, by Go's flag rules, which users of container tools know by heart.
+//!
+//! The rules that differ from clap's: global flags come before the command; `run`, `create` and `exec` stop reading
+//! flags at the first word that is none, so that `run image ls -l` needs no `--`; a boolean may be written
+//! `--rm=false`; a value may begin with a dash (`--memory-swap -1`). This file reads words by these rules against the
+//! command's own clap definition and hands clap the plain form, `--flag=value … -- words`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::failure::Failure;
+use crate::table::{self, Entry, Node};
+use crate::{Session, help, host};
+
+/// What the words ask for.
+pub(crate) enum Reading {
+    /// A text to print.
+    Help(String),
+    /// A command to perform.
+    Command {
+        /// Its surroundings.
+        session: Box<Session>,
+        /// Its place in the table.
+        entry: Entry,
+        /// Its arguments.
+        matches: Box<ArgMatches>,
+    },
+}
+
+/// Reads a command line without the program's name.
+pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Reading, Failure> {
+    let mut words = words.into_iter().map(text).collect::<Result<Vec<String>, Failure>>()?.into_iter();
+    let root = table::globals();
+    let globals = scan(&root, &mut words, Stop::AtFirst, "teu")?;
+    let version = globals.version;
+    let mut rest = globals.words.into_iter().chain(words);
+    let matches = parse(root, globals.flags, Vec::new(), "teu", "")?;
+    if version {
+        return Ok(Reading::Help(format!("teu version {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    let Some(name) = rest.next() else { return Ok(Reading::Help(help::root())) };
+    if globals.help {
+        return help_for(std::iter::once(name).chain(rest));
+    }
+    if name == "help" {
+        return help_for(rest);
+    }
+    let (entry, called) = match table::find(&name).ok_or_else(|| unknown_command("teu", &name))? {
+        Node::Verb(entry) => (entry, format!("teu {name}")),
+        Node::Group(group) => match rest.next() {
+            None => return Ok(Reading::Help(help::group(&group))),
+            Some(word) if word == "--help" || word == "-h" => return Ok(Reading::Help(help::group(&group))),
+            Some(word) => {
+                let called = format!("teu {name} {word}");
+                let entry = group.find(&word).ok_or_else(|| unknown_command(&format!("teu {name}"), &word))?;
+                (entry, called)
+            }
+        },
+    };
+    command(&matches, entry, called, rest.collect())
+}
+
+/// Reads the words after a command's name.
+fn command(globals: &ArgMatches, entry: Entry, called: String, words: Vec<String>) -> Result<Reading, Failure> {
+    let leaf = entry.command();
+    let stop = if entry.stops { Stop::AtFirst } else { Stop::Never };
+    let mut words = words.into_iter();
+    let scanned = scan(&leaf, &mut words, stop, &called)?;
+    if scanned.help {
+        return Ok(Reading::Help(help::verb(&entry, &called)));
+    }
+    let plain = scanned.words.into_iter().chain(words).collect();
+    let matches = Box::new(parse(leaf, scanned.flags, plain, &called, entry.usage)?);
+    Ok(Reading::Command { session: Box::new(session(globals, called)?), entry, matches })
+}
+
+fn help_for(mut names: impl Iterator<Item = String>) -> Result<Reading, Failure> {
+    let Some(name) = names.next() else { return Ok(Reading::Help(help::root())) };
+    match table::find(&name).ok_or_else(|| unknown_command("teu", &name))? {
+        Node::Verb(entry) => Ok(Reading::Help(help::verb(&entry, &format!("teu {name}")))),
+        Node::Group(group) => match names.next().and_then(|word| group.find(&word).map(|entry| (word, entry))) {
+            Some((word, entry)) => Ok(Reading::Help(help::verb(&entry, &format!("teu {name} {word}")))),
+            None => Ok(Reading::Help(help::group(&group))),
+        },
+    }
+}
+
+fn session(globals: &ArgMatches, called: String) -> Result<Session, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let host = globals.get_one::<String>("host").map(String::as_str);
+    let config = match globals.get_one::<String>("config") {
+        Some(folder) => PathBuf::from(folder),
+        None => match variable("DOCKER_CONFIG").filter(|folder| !folder.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => PathBuf::from(variable("HOME").unwrap_or_else(|| "/".into())).join(".docker"),
+        },
+    };
+    let autostart = !globals.get_flag("no_autostart") && variable("TEU_AUTOSTART").is_none_or(|value| value != "0");
+    Ok(Session { host: host::resolve(host, variable)?, autostart, config, called })
+}
+
+fn text(word: OsString) -> Result<String, Failure> {
+    word.into_string().map_err(|word| Failure::new(format!("argument {} is not UTF-8", word.display())).code(125))
+}
+
+fn unknown_command(parent: &str, name: &str) -> Failure {
+    if name.starts_with('-') {
+        return unknown_flag(name, parent);
+    }
+    let failure =
+        Failure::new(format!("teu: unknown command: {parent} {name}\n\nRun '{parent} --help' for more information"));
+    match table::nearest(parent.strip_prefix("teu ").unwrap_or_default(), name) {
+        Some(near) => failure.hint(format!("did you mean '{parent} {near}'?")),
+        None => failure,
+    }
+}
+
+/// When flags end.
+#[derive(Clone, Copy, PartialEq)]
+enum Stop {
+    /// At the first word that is no flag.
+    AtFirst,
+    /// At `--` only.
+    Never,
+}
+
+/// Words by their kind.
+#[derive(Debug, Default)]
+struct Scanned {
+    flags: Vec<String>,
+    words: Vec<String>,
+    help: bool,
+    version: bool,
+}
+
+/// Splits words into flags (in the plain form) and the rest.
+fn scan(
+    command: &Command,
+    input: &mut std::vec::IntoIter<String>,
+    stop: Stop,
+    called: &str,
+) -> Result<Scanned, Failure> {
+    let mut scanned = Scanned::default();
+    while let Some(word) = input.next() {
+        if word == "--" {
+            scanned.words.extend(input.by_ref());
+        } else if let Some(long) = word.strip_prefix("--") {
+            let (name, value) = split_value(long);
+            match find_long(command, name) {
+                Some(arg) => push(&mut scanned.flags, arg, value, input, || format!("--{name}"))
+                    .map_err(|failure| usage(failure, called))?,
+                None if name == "help" => scanned.help = true,
+                None if name == "version" && called == "teu" => scanned.version = true,
+                None => return Err(unknown_flag(&format!("--{name}"), called)),
+            }
+        } else if word.len() > 1 && word.starts_with('-') {
+            cluster(command, &word, input, &mut scanned, called)?;
+        } else {
+            scanned.words.push(word);
+            if stop == Stop::AtFirst {
+                break;
+            }
+        }
+    }
+    Ok(scanned)
+}
+
+/// Reads `-it`, `-p80:80`, `-p 80:80`, `-i=false`.
+fn cluster(
+    command: &Command,
+    word: &str,
+    input: &mut std::vec::IntoIter<String>,
+    scanned: &mut Scanned,
+    called: &str,
+) -> Result<(), Failure> {
+    let mut rest = &word[1..];
+    while let Some(short) = rest.chars().next() {
+        rest = &rest[short.len_utf8()..];
+        let Some(arg) = command.get_arguments().find(|arg| arg.get_short() == Some(short)) else {
+            match short {
+                'h' => scanned.help = true,
+                'v' if called == "teu" => scanned.version = true,
+                _ => return Err(unknown_flag(&format!("'{short}' in {word}"), called)),
+            }
+            continue;
+        };
+        let name = || format!("'{short}' in {word}");
+        let value = match rest.strip_prefix('=') {
+            Some(value) => Some(value.to_owned()),
+            None if takes_value(arg) && !rest.is_empty() => Some(rest.to_owned()),
+            None => None,
+        };
+        let ends = value.is_some();
+        push(&mut scanned.flags, arg, value, input, name).map_err(|failure| usage(failure, called))?;
+        if ends {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn split_value(long: &str) -> (&str, Option<String>) {
+    match long.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (long, None),
+    }
+}
+
+fn find_long<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
+    command.get_arguments().find(|arg| {
+        arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+    })
+}
+
+/// Whether the flag needs a value (a boolean does not, though it may have one).
+pub(crate) fn takes_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
+}
+
+/// Adds one flag in the plain form.
+fn push(
+    flags: &mut Vec<String>,
+    arg: &Arg,
+    value: Option<String>,
+    input: &mut std::vec::IntoIter<String>,
+    name: impl Fn() -> String,
+) -> Result<(), Failure> {
+    let plain = match (arg.get_long(), arg.get_short()) {
+        (Some(long), _) => format!("--{long}"),
+        (None, Some(short)) => format!("-{short}"),
+        (None, None) => return Ok(()),
+    };
+    if matches!(arg.get_action(), ArgAction::SetTrue) {
+        let on = value.as_deref().map_or(Ok(true), |value| boolean(value).ok_or(value));
+        let on = on.map_err(|value| {
+            Failure::new(format!("invalid argument \"{value}\" for \"{}\" flag: not true or false", name()))
+        })?;
+        flags.retain(|flag| *flag != plain);
+        if on {
+            flags.push(plain);
+        }
+        return Ok(());
+    }
+    let value = match value {
+        Some(value) => value,
+        None if !takes_value(arg) => "true".to_owned(),
+        None => input.next().ok_or_else(|| Failure::new(format!("flag needs an argument: {}", name())))?,
+    };
+    flags.push(format!("{plain}={value}"));
+    Ok(())
+}
+
+fn boolean(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn unknown_flag(name: &str, called: &str) -> Failure {
+    let message = match name.strip_prefix("--") {
+        Some(_) => format!("unknown flag: {name}"),
+        None => format!("unknown shorthand flag: {name}"),
+    };
+    usage(Failure::new(message), called)
+}
+
+/// A mistake in the flags: says how to get help; exit code 125.
+fn usage(mut failure: Failure, called: &str) -> Failure {
+    failure.message =
+        format!("{}\n\nUsage:  {called} [OPTIONS]\n\nRun '{called} --help' for more information", failure.message);
+    failure.code(125)
+}
+
+/// Lets clap read the plain form.
+fn parse(
+    command: Command,
+    flags: Vec<String>,
+    words: Vec<String>,
+    called: &str,
+    synopsis: &str,
+) -> Result<ArgMatches, Failure> {
+    let plain = std::iter::once(called.to_owned()).chain(flags).chain(std::iter::once("--".to_owned())).chain(words);
+    command.try_get_matches_from(plain).map_err(|error| explain(&error, called, synopsis))
+}
+
+/// clap's error in the field's words.
+fn explain(error: &clap::Error, called: &str, synopsis: &str) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let usage_line = format!("Usage:  {called} [OPTIONS] {synopsis}");
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => Failure::new(format!(
+            "teu: '{called}' requires more arguments\n\n{}\n\nRun '{called} --help' for more information",
+            usage_line.trim_end()
+        )),
+        ErrorKind::UnknownArgument => Failure::new(format!(
+            "teu: '{called}' accepts no argument '{}'\n\n{}\n\nRun '{called} --help' for more information",
+            context(ContextKind::InvalidArg),
+            usage_line.trim_end()
+        )),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            let flag = context(ContextKind::InvalidArg);
+            let flag = flag.split([' ', '=']).next().unwrap_or_default().to_owned();
+            let reason =
+                std::error::Error::source(error).map_or("not a value it knows".to_owned(), ToString::to_string);
+            let value = context(ContextKind::InvalidValue);
+            usage(Failure::new(format!("invalid argument \"{value}\" for \"{flag}\" flag: {reason}")), called)
+        }
+        _ => usage(Failure::new(error.to_string().trim().trim_start_matches("error: ").to_owned()), called),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_words(words: &[&str]) -> Result<(Vec<String>, Vec<String>), Failure> {
+        let leaf = match table::find(words[0]) {
+            Some(Node::Verb(entry)) => entry,
+            _ => panic!("{} is no command", words[0]),
+        };
+        let mut input = words[1..].iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().into_iter();
+        let stop = if leaf.stops { Stop::AtFirst } else { Stop::Never };
+        let scanned = scan(&leaf.command(), &mut input, stop, "teu x")?;
+        Ok((scanned.flags, scanned.words.into_iter().chain(input).collect()))
+    }
+
+    fn own(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn run_stops_reading_flags_at_the_image() {
+        let (flags, words) = run_words(&["run", "-it", "--rm", "-p8080:80", "busybox", "ls", "-l", "--rm"]).unwrap();
+        assert_eq!(flags, own(&["--interactive", "--tty", "--rm", "--publish=8080:80"]));
+        assert_eq!(words, own(&["busybox", "ls", "-l", "--rm"]));
+    }
+
+    #[test]
+    fn ps_reads_flags_anywhere() {
+        let (flags, words) = run_words(&["stop", "web", "-t", "3", "db"]).unwrap();
+        assert_eq!(flags, own(&["--timeout=3"]));
+        assert_eq!(words, own(&["web", "db"]));
+    }
+
+    #[test]
+    fn booleans_take_values_and_values_take_dashes() {
+        let (flags, _) = run_words(&["run", "--rm", "--rm=false", "--memory-swap", "-1", "-i=true", "x"]).unwrap();
+        assert_eq!(flags, own(&["--memory-swap=-1", "--interactive"]));
+        assert!(run_words(&["run", "--rm=maybe", "x"]).unwrap_err().message.contains("\"maybe\""));
+    }
+
+    #[test]
+    fn mistakes_have_dockers_words_and_code() {
+        for (words, message) in [
+            (&["run", "--nope", "x"][..], "unknown flag: --nope"),
+            (&["run", "-xit", "x"][..], "unknown shorthand flag: 'x' in -xit"),
+            (&["run", "--name"][..], "flag needs an argument: --name"),
+            (&["run", "-p"][..], "flag needs an argument: 'p' in -p"),
+        ] {
+            let failure = run_words(words).unwrap_err();
+            assert_eq!(failure.message.lines().next(), Some(message));
+            assert_eq!(failure.code, 125);
+        }
+    }
+
+    #[test]
+    fn a_whole_line_is_read() {
+        let read = |line: &str| read(line.split(' ').map(OsString::from));
+        match read("-H unix:///x container run --name=a img cmd").ok().unwrap() {
+            Reading::Command { session, matches, .. } => {
+                assert_eq!(session.called, "teu container run");
+                assert_eq!(session.host.address.to_string(), "unix:///x");
+                assert_eq!(matches.get_one::<String>("name").map(String::as_str), Some("a"));
+            }
+            Reading::Help(_) => panic!("help was not asked for"),
+        }
+        assert!(matches!(read("run --help"), Ok(Reading::Help(text)) if text.contains("Usage:  teu run")));
+        assert!(matches!(read("help image pull"), Ok(Reading::Help(text)) if text.contains("Usage:  teu image pull")));
+        let failure = read("rnu img").err().unwrap();
+        assert_eq!((failure.code, failure.hint.as_deref()), (1, Some("did you mean 'teu run'?")));
+        assert_eq!(read("run").err().unwrap().code, 1);
+        assert_eq!(read("run --cpus x img").err().unwrap().code, 125);
+    }
+}

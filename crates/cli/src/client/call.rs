@@ -1,0 +1,215 @@
+//! One call of the API: method, path, query, body, and the ways to take its answer.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use teu_api::ErrorBody;
+use teu_api::stream::RAW_STREAM;
+
+use super::{Body, Client, Hijacked, JsonLines};
+use crate::failure::{Failure, Naming};
+
+/// A call being put together.
+pub(crate) struct Call<'c> {
+    client: &'c Client<'c>,
+    method: Method,
+    path: String,
+    query: String,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Body>,
+}
+
+impl Client<'_> {
+    /// A `GET`; the path is that of the API without version.
+    pub(crate) fn get(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::GET, path.into())
+    }
+
+    /// A `POST`.
+    pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::POST, path.into())
+    }
+
+    /// A `DELETE`.
+    pub(crate) fn delete(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::DELETE, path.into())
+    }
+
+    fn call(&self, method: Method, path: String) -> Call<'_> {
+        Call { client: self, method, path, query: String::new(), headers: Vec::new(), body: None }
+    }
+}
+
+impl<'c> Call<'c> {
+    /// Adds a parameter.
+    pub(crate) fn query(mut self, key: &str, value: impl AsRef<str>) -> Self {
+        self.query.push(if self.query.is_empty() { '?' } else { '&' });
+        let _ = write!(self.query, "{key}={}", escape(value.as_ref()));
+        self
+    }
+
+    /// Adds a parameter when there is a value.
+    pub(crate) fn maybe(self, key: &str, value: Option<impl AsRef<str>>) -> Self {
+        match value {
+            Some(value) => self.query(key, value),
+            None => self,
+        }
+    }
+
+    /// Adds `key=1` when it is on.
+    pub(crate) fn flag(self, key: &str, on: bool) -> Self {
+        if on { self.query(key, "1") } else { self }
+    }
+
+    /// Adds the `filters` parameter when there are some.
+    pub(crate) fn filters(self, filters: &teu_api::Filters) -> Self {
+        if filters.is_empty() { self } else { self.query("filters", filters.to_json()) }
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Sends JSON.
+    pub(crate) fn json<T: Serialize>(self, value: &T) -> Result<Self, Failure> {
+        let text = serde_json::to_vec(value).map_err(|error| Failure::new(format!("write the request: {error}")))?;
+        let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
+        Ok(self.header("content-type", "application/json").body(body))
+    }
+
+    /// Sends a stream.
+    pub(crate) fn body(mut self, body: Body) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// Performs it; the answer's status is below 400.
+    async fn send(self) -> Result<(Response<Incoming>, SendRequest<Body>), Failure> {
+        let client = self.client;
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(format!("{}{}{}", client.prefix, self.path, self.query))
+            .header(header::HOST, "teu")
+            .header(header::USER_AGENT, concat!("teu/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let empty = || Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        let request = request
+            .body(self.body.unwrap_or_else(empty))
+            .map_err(|error| Failure::new(format!("write the request: {error}")))?;
+        let mut sender = client.connection().await?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+            client.keep(sender);
+            let message = match serde_json::from_slice::<ErrorBody>(&body) {
+                Ok(error) => error.message,
+                Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+            };
+            return Err(Failure::daemon(status.as_u16(), &message));
+        }
+        Ok((response, sender))
+    }
+
+    /// Performs it and takes the whole answer.
+    pub(crate) async fn bytes(self) -> Result<Bytes, Failure> {
+        let client = self.client;
+        let (response, sender) = self.send().await?;
+        let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+        client.keep(sender);
+        Ok(body)
+    }
+
+    /// Performs it and reads the answer as JSON.
+    pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        let body = self.bytes().await?;
+        serde_json::from_slice(&body).map_err(|error| Failure::new(format!("read the daemon's answer: {error}")))
+    }
+
+    /// Performs it and ignores the answer.
+    pub(crate) async fn done(self) -> Result<(), Failure> {
+        self.bytes().await.map(drop)
+    }
+
+    /// Performs it and takes the answer as lines of JSON.
+    pub(crate) async fn lines<T: DeserializeOwned>(self) -> Result<JsonLines<T>, Failure> {
+        Ok(JsonLines::new(self.send().await?.0.into_body()))
+    }
+
+    /// Performs it and passes the answer on as it comes.
+    pub(crate) async fn copy_to(self, out: &mut dyn std::io::Write, what: &str) -> Result<(), Failure> {
+        let mut body = self.send().await?.0.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken(&error))?;
+            if let Some(data) = frame.data_ref() {
+                out.write_all(data).or_fail(what)?;
+            }
+        }
+        out.flush().or_fail(what)
+    }
+
+    /// Performs it and takes the answer as it comes, with whether it is a terminal's bytes rather than frames.
+    pub(crate) async fn output(self) -> Result<(Incoming, bool), Failure> {
+        let (response, _) = self.send().await?;
+        let raw = is_raw(&response);
+        Ok((response.into_body(), raw))
+    }
+
+    /// Performs it and takes over the connection.
+    pub(crate) async fn hijack(self) -> Result<Hijacked, Failure> {
+        let call = self.header("connection", "Upgrade").header("upgrade", "tcp");
+        let (response, _) = call.send().await?;
+        let raw = is_raw(&response);
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| broken(&error))?;
+        Ok(Hijacked::new(upgraded, raw))
+    }
+}
+
+fn is_raw(response: &Response<Incoming>) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == RAW_STREAM.as_bytes())
+}
+
+/// The connection broke before the answer was complete.
+pub(super) fn broken(error: &hyper::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        let _ = write!(text, ": {source}");
+        cause = source.source();
+    }
+    Failure::new(format!("the connection to the daemon broke: {text}"))
+}
+
+/// Text as a part of a path or query.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_for_a_url() {
+        assert_eq!(escape("a b&c=ü/{}"), "a%20b%26c%3D%C3%BC/%7B%7D");
+        assert_eq!(escape("localhost:5000/x@sha256:ab"), "localhost:5000/x@sha256:ab");
+    }
+}

@@ -1,0 +1,154 @@
+//! `teu build`: a Dockerfile becomes an image.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use teu_api::stream::JsonMessage;
+use teu_api::system::REGISTRY_CONFIG;
+
+use crate::Session;
+use crate::client::Call;
+use crate::config::{self, ConfigFile};
+use crate::context;
+use crate::failure::{Failure, Naming};
+use crate::grammar::{environment, limits, size};
+use crate::output::line;
+use crate::output::progress::{self, Place};
+use crate::table::Verb;
+use teu_api::container::Ulimit;
+
+/// Builds an image.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// Add a line to /etc/hosts of build steps (host:ip)
+    #[arg(long)]
+    add_host: Vec<String>,
+    /// Set build-time variables
+    #[arg(long)]
+    build_arg: Vec<String>,
+    /// Images to take cache from
+    #[arg(long)]
+    cache_from: Vec<String>,
+    /// CPUs on which build steps run (0-3, 0,1)
+    #[arg(long)]
+    cpuset_cpus: Option<String>,
+    /// CPU shares of build steps (relative weight)
+    #[arg(short, long, value_name = "int")]
+    cpu_shares: Option<i64>,
+    /// Name of the Dockerfile (default 'PATH/Dockerfile')
+    #[arg(short, long)]
+    file: Option<String>,
+    /// Write the image's id to the file
+    #[arg(long)]
+    iidfile: Option<String>,
+    /// Set labels on the image
+    #[arg(long)]
+    label: Vec<String>,
+    /// Memory limit of build steps
+    #[arg(short, long, value_name = "bytes", value_parser = size::bytes)]
+    memory: Option<i64>,
+    /// Limit of memory plus swap of build steps: '-1' for unlimited swap
+    #[arg(long, value_name = "bytes", value_parser = size::swap)]
+    memory_swap: Option<i64>,
+    /// Network of build steps
+    #[arg(long, default_value = "default")]
+    network: String,
+    /// Do not use the cache
+    #[arg(long)]
+    no_cache: bool,
+    /// Set the platform (os/architecture)
+    #[arg(long)]
+    platform: Option<String>,
+    /// Always try to pull newer base images
+    #[arg(long)]
+    pull: bool,
+    /// Print only the image's id
+    #[arg(short, long)]
+    quiet: bool,
+    /// Size of /dev/shm of build steps
+    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    shm_size: Option<i64>,
+    /// Name for the image (name[:tag])
+    #[arg(short, long)]
+    tag: Vec<String>,
+    /// Stage to build
+    #[arg(long)]
+    target: Option<String>,
+    /// Resource limits of build steps (name=soft[:hard])
+    #[arg(long, value_name = "ulimit", value_parser = limits::ulimit)]
+    ulimit: Vec<Ulimit>,
+    /// Build context: a folder, an URL, or - for STDIN
+    #[arg(required = true, value_name = "PATH | URL | -")]
+    context: String,
+}
+
+impl Verb for Build {
+    const USAGE: &'static str = "PATH | URL | -";
+    const ABOUT: &'static str = "Build an image from a Dockerfile";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let found = context::find(&self.context, self.file.as_deref())?;
+        let client = session.client();
+        let call = self.parameters(client.post("/build"))?.query("dockerfile", &found.dockerfile);
+        let call = match &found.source {
+            context::Source::Remote(url) => call.query("remote", url),
+            _ => call,
+        };
+        let auths = ConfigFile::load(&session.config)?.all();
+        let call = call.header(REGISTRY_CONFIG, config::encode(&auths)).header("content-type", "application/x-tar");
+        let call = match found.source.into_body() {
+            Some(body) => call.body(body),
+            None => call,
+        };
+        let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
+        let results = progress::show(call.lines::<JsonMessage>().await?, place).await?;
+        let id = results.iter().rev().find_map(|aux| aux.get("ID").and_then(Value::as_str));
+        self.finish(id)
+    }
+}
+
+impl Build {
+    fn parameters<'c>(&self, call: Call<'c>) -> Result<Call<'c>, Failure> {
+        let lookup = |name: &str| std::env::var(name).ok();
+        let argument = |text: &String| match text.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (text.clone(), lookup(text)),
+        };
+        let arguments: BTreeMap<String, Option<String>> = self.build_arg.iter().map(argument).collect();
+        let hosts = self.add_host.iter().map(|text| environment::extra_host(text)).collect::<Result<Vec<_>, _>>();
+        let hosts = hosts.map_err(|why| Failure::new(why).code(125))?;
+        let number = |number: Option<i64>| number.map(|number| number.to_string());
+        let call = self.tag.iter().fold(call, |call, tag| call.query("t", tag));
+        let call = hosts.iter().fold(call, |call, host| call.query("extrahosts", host));
+        let call = call.flag("nocache", self.no_cache).flag("pull", self.pull).flag("q", self.quiet);
+        let call = call.query("rm", "1").query("version", "1").query("networkmode", &self.network);
+        let call = call.maybe("target", self.target.as_deref()).maybe("platform", self.platform.as_deref());
+        let call = call.maybe("memory", number(self.memory)).maybe("memswap", number(self.memory_swap));
+        let call = call.maybe("cpushares", number(self.cpu_shares)).maybe("shmsize", number(self.shm_size));
+        let call = call.maybe("cpusetcpus", self.cpuset_cpus.as_deref());
+        let call = call.query("buildargs", json(&arguments)).query("labels", json(&environment::pairs(&self.label)));
+        let call = call.maybe("cachefrom", (!self.cache_from.is_empty()).then(|| json(&self.cache_from)));
+        Ok(call.maybe("ulimits", (!self.ulimit.is_empty()).then(|| json(&self.ulimit))))
+    }
+
+    /// What is left to do once the image is there.
+    fn finish(&self, id: Option<&str>) -> Result<u8, Failure> {
+        let Some(id) = id else {
+            return match self.iidfile.is_some() || self.quiet {
+                true => Err(Failure::new("the daemon did not tell the image's id")),
+                false => Ok(0),
+            };
+        };
+        if let Some(file) = &self.iidfile {
+            std::fs::write(file, id).or_fail(format!("write {file}"))?;
+        }
+        if self.quiet {
+            line(id)?;
+        }
+        Ok(0)
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

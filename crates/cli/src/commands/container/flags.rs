@@ -1,0 +1,237 @@
+//! The flags of a container, as a table.
+
+use crate::grammar::{duration, limits, size};
+use teu_api::container::{DeviceMapping, RestartPolicy, Ulimit};
+
+/// Flags of `run` and `create`, and the words after them.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ContainerFlags {
+    /// Add a line to /etc/hosts (host:ip)
+    #[arg(long)]
+    pub(crate) add_host: Vec<String>,
+    /// Add an annotation for the OCI runtime
+    #[arg(long, value_name = "map")]
+    pub(crate) annotation: Vec<String>,
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long)]
+    pub(crate) attach: Vec<String>,
+    /// Add Linux capabilities
+    #[arg(long)]
+    pub(crate) cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long)]
+    pub(crate) cap_drop: Vec<String>,
+    /// Cgroup namespace to use (host|private)
+    #[arg(long)]
+    pub(crate) cgroupns: Option<String>,
+    /// Write the container's id to the file
+    #[arg(long)]
+    pub(crate) cidfile: Option<String>,
+    /// Length of a CPU period in microseconds
+    #[arg(long, value_name = "int")]
+    pub(crate) cpu_period: Option<i64>,
+    /// CPU time per period in microseconds
+    #[arg(long, value_name = "int")]
+    pub(crate) cpu_quota: Option<i64>,
+    /// CPU shares (relative weight)
+    #[arg(short, long, value_name = "int")]
+    pub(crate) cpu_shares: Option<i64>,
+    /// Number of CPUs
+    #[arg(long, value_name = "decimal", value_parser = size::cpus)]
+    pub(crate) cpus: Option<i64>,
+    /// CPUs on which to run (0-3, 0,1)
+    #[arg(long)]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes to use (0-3, 0,1)
+    #[arg(long)]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Keys that detach from the container
+    #[arg(long)]
+    pub(crate) detach_keys: Option<String>,
+    /// Add a host device to the container
+    #[arg(long, value_name = "list", value_parser = limits::device)]
+    pub(crate) device: Vec<DeviceMapping>,
+    /// Set DNS servers
+    #[arg(long)]
+    pub(crate) dns: Vec<String>,
+    /// Set resolver options
+    #[arg(long, alias = "dns-opt")]
+    pub(crate) dns_option: Vec<String>,
+    /// Set DNS search domains
+    #[arg(long)]
+    pub(crate) dns_search: Vec<String>,
+    /// NIS domain name of the container
+    #[arg(long)]
+    pub(crate) domainname: Option<String>,
+    /// Overwrite the image's ENTRYPOINT
+    #[arg(long)]
+    pub(crate) entrypoint: Option<String>,
+    /// Set environment variables
+    #[arg(short, long)]
+    pub(crate) env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long)]
+    pub(crate) env_file: Vec<String>,
+    /// Expose a port or a range of ports
+    #[arg(long)]
+    pub(crate) expose: Vec<String>,
+    /// Add groups to join
+    #[arg(long)]
+    pub(crate) group_add: Vec<String>,
+    /// Command that checks health
+    #[arg(long)]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between checks (ms|s|m|h)
+    #[arg(long, value_name = "duration", value_parser = duration::nanoseconds)]
+    pub(crate) health_interval: Option<i64>,
+    /// Failed checks in a row until unhealthy
+    #[arg(long, value_name = "int")]
+    pub(crate) health_retries: Option<i64>,
+    /// Time between checks during the start period (ms|s|m|h)
+    #[arg(long, value_name = "duration", value_parser = duration::nanoseconds)]
+    pub(crate) health_start_interval: Option<i64>,
+    /// Time to start in which failures do not count (ms|s|m|h)
+    #[arg(long, value_name = "duration", value_parser = duration::nanoseconds)]
+    pub(crate) health_start_period: Option<i64>,
+    /// Longest time for one check (ms|s|m|h)
+    #[arg(long, value_name = "duration", value_parser = duration::nanoseconds)]
+    pub(crate) health_timeout: Option<i64>,
+    /// Host name of the container
+    #[arg(short = 'h', long)]
+    pub(crate) hostname: Option<String>,
+    /// Run a small init that forwards signals and reaps processes
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Keep STDIN open even if not attached
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// IPv4 address on the network
+    #[arg(long, value_name = "ip")]
+    pub(crate) ip: Option<std::net::Ipv4Addr>,
+    /// IPC mode to use (none|private|shareable|host|container:NAME)
+    #[arg(long)]
+    pub(crate) ipc: Option<String>,
+    /// Set labels on the container
+    #[arg(short, long)]
+    pub(crate) label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long)]
+    pub(crate) label_file: Vec<String>,
+    /// Logging driver of the container
+    #[arg(long)]
+    pub(crate) log_driver: Option<String>,
+    /// Options of the logging driver
+    #[arg(long)]
+    pub(crate) log_opt: Vec<String>,
+    /// MAC address on the network
+    #[arg(long)]
+    pub(crate) mac_address: Option<String>,
+    /// Memory limit
+    #[arg(short, long, value_name = "bytes", value_parser = size::bytes)]
+    pub(crate) memory: Option<i64>,
+    /// Memory soft limit
+    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// Limit of memory plus swap: '-1' for unlimited swap
+    #[arg(long, value_name = "bytes", value_parser = size::swap)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Attach a filesystem mount to the container
+    #[arg(long, value_name = "mount")]
+    pub(crate) mount: Vec<String>,
+    /// Name of the container
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Connect the container to a network
+    #[arg(long, alias = "net", value_name = "network")]
+    pub(crate) network: Vec<String>,
+    /// Add a name on the network
+    #[arg(long, alias = "net-alias")]
+    pub(crate) network_alias: Vec<String>,
+    /// Disable any health check of the image
+    #[arg(long)]
+    pub(crate) no_healthcheck: bool,
+    /// Tune the kernel's choice when memory runs out (-1000 to 1000)
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    pub(crate) oom_score_adj: Option<i64>,
+    /// PID namespace to use (host|container:NAME)
+    #[arg(long)]
+    pub(crate) pid: Option<String>,
+    /// Limit the number of processes (-1 for unlimited)
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+    /// Set the platform (os/architecture)
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Give the container all capabilities and devices
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Publish a port to the host ([ip:][host:]container[/proto])
+    #[arg(short, long)]
+    pub(crate) publish: Vec<String>,
+    /// Publish all exposed ports to free ones
+    #[arg(short = 'P', long)]
+    pub(crate) publish_all: bool,
+    /// Pull the image before creating (always|missing|never)
+    #[arg(long, default_value = "missing", value_parser = ["always", "missing", "never"])]
+    pub(crate) pull: String,
+    /// Say nothing while pulling
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Mount the root filesystem read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Restart policy to apply when the container exits
+    #[arg(long, value_name = "string", value_parser = limits::restart)]
+    pub(crate) restart: Option<RestartPolicy>,
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Security options
+    #[arg(long)]
+    pub(crate) security_opt: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    pub(crate) shm_size: Option<i64>,
+    /// Signal to stop the container
+    #[arg(long)]
+    pub(crate) stop_signal: Option<String>,
+    /// Seconds to stop the container in before killing it
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    pub(crate) stop_timeout: Option<i64>,
+    /// Kernel settings of the container's namespaces
+    #[arg(long, value_name = "map")]
+    pub(crate) sysctl: Vec<String>,
+    /// Mount a tmpfs folder (path[:options])
+    #[arg(long)]
+    pub(crate) tmpfs: Vec<String>,
+    /// Allocate a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Resource limits (name=soft[:hard])
+    #[arg(long, value_name = "ulimit", value_parser = limits::ulimit)]
+    pub(crate) ulimit: Vec<Ulimit>,
+    /// User name or id (name|uid[:group|gid])
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// User namespace to use (host)
+    #[arg(long)]
+    pub(crate) userns: Option<String>,
+    /// UTS namespace to use (host)
+    #[arg(long)]
+    pub(crate) uts: Option<String>,
+    /// Mount a volume or host folder ([source:]path[:options])
+    #[arg(short, long)]
+    pub(crate) volume: Vec<String>,
+    /// Mount the volumes of other containers
+    #[arg(long)]
+    pub(crate) volumes_from: Vec<String>,
+    /// Working folder inside the container
+    #[arg(short, long)]
+    pub(crate) workdir: Option<String>,
+    /// Image to run
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Command and its arguments, instead of the image's
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}

@@ -1,0 +1,186 @@
+//! `teu inspect` and its kin: everything about objects, as JSON or by template.
+
+use serde_json::Value;
+
+use super::{container_path, image_path};
+use crate::Session;
+use crate::client::{Client, escape};
+use crate::failure::Failure;
+use crate::output::template::Template;
+use crate::output::{line, print};
+use crate::table::Verb;
+
+/// Inspects any objects.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// Format with a Go template, or 'json'
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Show sizes of containers
+    #[arg(short, long)]
+    size: bool,
+    /// Look only for objects of this type (container|image|network|volume)
+    #[arg(long = "type", value_name = "string", value_parser = ["container", "image", "network", "volume"])]
+    kind: Option<String>,
+    /// Names or ids
+    #[arg(required = true, value_name = "NAME|ID")]
+    names: Vec<String>,
+}
+
+/// Inspects containers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerInspect {
+    /// Format with a Go template, or 'json'
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Show sizes
+    #[arg(short, long)]
+    size: bool,
+    /// Containers to inspect
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+/// Inspects images.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageInspect {
+    /// Format with a Go template, or 'json'
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Images to inspect
+    #[arg(required = true, value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+/// A kind of object that can be inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A container; with sizes.
+    Container {
+        /// Sizes are asked for.
+        size: bool,
+    },
+    /// An image.
+    Image,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Container { .. } => "container",
+            Self::Image => "image",
+            Self::Network => "network",
+            Self::Volume => "volume",
+        }
+    }
+
+    async fn get(self, client: &Client<'_>, name: &str) -> Result<Value, Failure> {
+        match self {
+            Self::Container { size } => {
+                client.get(format!("{}/json", container_path(name))).flag("size", size).read().await
+            }
+            Self::Image => client.get(format!("{}/json", image_path(name))).read().await,
+            Self::Network => client.get(format!("/networks/{}", escape(name))).read().await,
+            Self::Volume => client.get(format!("/volumes/{}", escape(name))).read().await,
+        }
+    }
+}
+
+impl Verb for Inspect {
+    const USAGE: &'static str = "NAME|ID [NAME|ID...]";
+    const ABOUT: &'static str = "Return low-level information on objects";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let all = [Kind::Container { size: self.size }, Kind::Image, Kind::Network, Kind::Volume];
+        let kinds: Vec<Kind> =
+            all.into_iter().filter(|kind| self.kind.as_deref().is_none_or(|name| name == kind.name())).collect();
+        inspect(session, &kinds, &self.names, self.format.as_deref()).await
+    }
+}
+
+impl Verb for ContainerInspect {
+    const USAGE: &'static str = "CONTAINER [CONTAINER...]";
+    const ABOUT: &'static str = "Display detailed information on one or more containers";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        inspect(session, &[Kind::Container { size: self.size }], &self.names, self.format.as_deref()).await
+    }
+}
+
+impl Verb for ImageInspect {
+    const USAGE: &'static str = "IMAGE [IMAGE...]";
+    const ABOUT: &'static str = "Display detailed information on one or more images";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        inspect(session, &[Kind::Image], &self.names, self.format.as_deref()).await
+    }
+}
+
+/// Shows each object, looked for among `kinds` in order; says what was not found at the end.
+pub(crate) async fn inspect(
+    session: &Session,
+    kinds: &[Kind],
+    names: &[String],
+    format: Option<&str>,
+) -> Result<u8, Failure> {
+    let template = match format.filter(|format| !format.is_empty()) {
+        Some("json") => Some(Template::parse("{{json .}}")?),
+        Some(format) => Some(Template::parse(format)?),
+        None => None,
+    };
+    let client = session.client();
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        match find(&client, kinds, name).await {
+            Ok(value) => match &template {
+                Some(template) => line(&template.render(&value)?)?,
+                None => found.push(value),
+            },
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if template.is_none() {
+        print(&pretty(&found))?;
+    }
+    for failure in &failures {
+        failure.report();
+    }
+    Ok(u8::from(!failures.is_empty()))
+}
+
+async fn find(client: &Client<'_>, kinds: &[Kind], name: &str) -> Result<Value, Failure> {
+    for kind in kinds {
+        match kind.get(client, name).await {
+            Err(failure) if failure.is_not_found() && kinds.len() > 1 => {}
+            other => return other,
+        }
+    }
+    Err(Failure::new(format!("Error: No such object: {name}")))
+}
+
+/// JSON with four spaces, as the field's tools print it.
+fn pretty(values: &[Value]) -> String {
+    use serde::Serialize;
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    match values.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned() + "\n",
+        Err(_) => "[]\n".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_printed_with_four_spaces() {
+        assert_eq!(pretty(&[serde_json::json!({"Id": "a"})]), "[\n    {\n        \"Id\": \"a\"\n    }\n]\n");
+        assert_eq!(pretty(&[]), "[]\n");
+    }
+}

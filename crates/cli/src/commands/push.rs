@@ -1,0 +1,50 @@
+//! `teu push`: images to a registry.
+
+use teu_api::Reference;
+use teu_api::stream::JsonMessage;
+use teu_api::system::REGISTRY_AUTH;
+
+use super::image_path;
+use crate::failure::Failure;
+use crate::output::line;
+use crate::output::progress::{self, Place};
+use crate::table::Verb;
+use crate::{Session, config};
+
+/// Pushes an image.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Push {
+    /// Push every tag of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// Push only this platform (os/architecture)
+    #[arg(long)]
+    platform: Option<String>,
+    /// Print the image's name only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Image to push
+    #[arg(required = true, value_name = "NAME[:TAG]")]
+    image: String,
+}
+
+impl Verb for Push {
+    const USAGE: &'static str = "NAME[:TAG]";
+    const ABOUT: &'static str = "Upload an image to a registry";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let image = &self.image;
+        let reference: Reference =
+            image.parse().map_err(|error| Failure::new(format!("invalid reference \"{image}\": {error}")))?;
+        let client = session.client();
+        let call = client.post(format!("{}/push", image_path(&reference.familiar_repository())));
+        let call = call.maybe("tag", reference.tag().filter(|_| !self.all_tags)).maybe("platform", self.platform);
+        let call = call.header(REGISTRY_AUTH, config::header_for(&session.config, image)?);
+        let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
+        progress::show(call.lines::<JsonMessage>().await?, place).await?;
+        if self.quiet {
+            line(&reference.to_string())?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,153 @@
+//! `teu volume`: data that outlives containers.
+
+use serde_json::Value;
+use teu_api::volume::{CreateRequest, ListResponse, Volume};
+
+use super::inspect::{Kind, inspect};
+use super::{each, filters};
+use crate::Session;
+use crate::client::escape;
+use crate::failure::Failure;
+use crate::grammar::environment;
+use crate::output::line;
+use crate::output::listing::{Column, Listing, labels, row};
+use crate::table::Verb;
+
+/// Creates a volume.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// Driver of the volume
+    #[arg(short, long, default_value = "local")]
+    driver: String,
+    /// Set labels on the volume
+    #[arg(long)]
+    label: Vec<String>,
+    /// Options of the driver
+    #[arg(short, long, value_name = "map")]
+    opt: Vec<String>,
+    /// Name of the volume
+    #[arg(value_name = "VOLUME")]
+    name: Option<String>,
+}
+
+/// Lists volumes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Show only what matches (name=value)
+    #[arg(short, long, value_name = "filter")]
+    filter: Vec<String>,
+    /// Format with a Go template, 'table TEMPLATE' or 'json'
+    #[arg(long)]
+    format: Option<String>,
+    /// Show names only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Inspects volumes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VolumeInspect {
+    /// Format with a Go template, or 'json'
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Volumes to inspect
+    #[arg(required = true, value_name = "VOLUME")]
+    names: Vec<String>,
+}
+
+/// Removes volumes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Remove {
+    /// A missing volume is no error
+    #[arg(short, long)]
+    force: bool,
+    /// Volumes to remove
+    #[arg(required = true, value_name = "VOLUME")]
+    names: Vec<String>,
+}
+
+const COLUMNS: &[Column] = &[
+    ("Name", "VOLUME NAME"),
+    ("Driver", "DRIVER"),
+    ("Scope", "SCOPE"),
+    ("Mountpoint", "MOUNTPOINT"),
+    ("Labels", "LABELS"),
+    ("Size", "SIZE"),
+    ("Links", "LINKS"),
+];
+
+impl Verb for Create {
+    const USAGE: &'static str = "[VOLUME]";
+    const ABOUT: &'static str = "Create a volume";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let request = CreateRequest {
+            name: self.name.unwrap_or_default(),
+            driver: self.driver,
+            driver_opts: environment::pairs(&self.opt),
+            labels: environment::pairs(&self.label),
+        };
+        let client = session.client();
+        let volume: Volume = client.post("/volumes/create").json(&request)?.read().await?;
+        line(&volume.name)?;
+        Ok(0)
+    }
+}
+
+impl Verb for List {
+    const USAGE: &'static str = "";
+    const ABOUT: &'static str = "List volumes";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let client = session.client();
+        let mut list: ListResponse = client.get("/volumes").filters(&filters(&self.filter)?).read().await?;
+        for warning in list.warnings.iter().flatten() {
+            eprintln!("WARNING: {warning}");
+        }
+        list.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        if self.quiet && self.format.is_none() {
+            list.volumes.iter().try_for_each(|volume| line(&volume.name))?;
+            return Ok(0);
+        }
+        let rows: Vec<Value> = list.volumes.iter().map(cells).collect();
+        Listing { columns: COLUMNS, default: "table {{.Driver}}\t{{.Name}}", format: self.format.as_deref() }
+            .print(&rows)?;
+        Ok(0)
+    }
+}
+
+fn cells(volume: &Volume) -> Value {
+    row([
+        ("Name", Value::from(volume.name.as_str())),
+        ("Driver", Value::from(volume.driver.as_str())),
+        ("Scope", Value::from(volume.scope.as_str())),
+        ("Mountpoint", Value::from(volume.mountpoint.as_str())),
+        ("Labels", Value::from(labels(volume.labels.iter().flatten()))),
+        ("Size", Value::from("N/A")),
+        ("Links", Value::from("N/A")),
+    ])
+}
+
+impl Verb for VolumeInspect {
+    const USAGE: &'static str = "VOLUME [VOLUME...]";
+    const ABOUT: &'static str = "Display detailed information on one or more volumes";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        inspect(session, &[Kind::Volume], &self.names, self.format.as_deref()).await
+    }
+}
+
+impl Verb for Remove {
+    const USAGE: &'static str = "VOLUME [VOLUME...]";
+    const ABOUT: &'static str = "Remove one or more volumes";
+
+    async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let client = &session.client();
+        let force = self.force;
+        each(&self.names, async |name| {
+            client.delete(format!("/volumes/{}", escape(name))).flag("force", force).done().await?;
+            line(name)
+        })
+        .await
+    }
+}

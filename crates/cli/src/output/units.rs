@@ -1,0 +1,127 @@
+//! Numbers for people: sizes, ages.
+
+/// A size by 1000 with so many significant digits: `4.26MB`.
+fn scaled(size: f64, base: f64, units: &[&str], digits: usize) -> String {
+    let mut size = size;
+    let mut unit = 0;
+    while size >= base && unit + 1 < units.len() {
+        size /= base;
+        unit += 1;
+    }
+    let whole = if size < 1.0 { 1 } else { size.log10().floor() as usize + 1 };
+    let mut text = format!("{size:.*}", digits.saturating_sub(whole));
+    if text.contains('.') {
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    text + units[unit]
+}
+
+/// A size by 1000 with three digits, as image lists show it: `4.26MB`.
+pub(crate) fn size(bytes: i64) -> String {
+    scaled(bytes as f64, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], 3)
+}
+
+/// A size by 1000 with four digits, as progress and disk usage show it: `4.261MB`.
+pub(crate) fn long_size(bytes: u64) -> String {
+    scaled(bytes as f64, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], 4)
+}
+
+/// A size by 1024 with four digits: `3.813GiB`.
+pub(crate) fn binary_size(bytes: i64) -> String {
+    scaled(bytes as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 4)
+}
+
+/// How long something takes or lies back: `About a minute`, `3 days`.
+pub(crate) fn duration(seconds: i64) -> String {
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match seconds {
+        ..1 => "Less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..60 => format!("{seconds} seconds"),
+        60..120 => "About a minute".to_owned(),
+        _ if minutes < 60 => format!("{minutes} minutes"),
+        _ if hours <= 1 => "About an hour".to_owned(),
+        _ if hours < 48 => format!("{hours} hours"),
+        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", seconds / 3600 / 24 / 365),
+    }
+}
+
+/// How long ago a Unix time is: `3 days ago`.
+pub(crate) fn ago(seconds: i64) -> String {
+    if seconds <= 0 {
+        return "N/A".to_owned();
+    }
+    format!("{} ago", duration(jiff::Timestamp::now().as_second() - seconds))
+}
+
+/// A Unix time as lists show it: `2024-05-01 12:00:00 +0000 UTC`.
+pub(crate) fn date(seconds: i64) -> String {
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// The short form of an id.
+pub(crate) fn short_id(id: &str) -> &str {
+    let hex = id.split_once(':').map_or(id, |(_, hex)| hex);
+    hex.get(..12).unwrap_or(hex)
+}
+
+/// Text of at most `width` characters, with an ellipsis when cut.
+pub(crate) fn ellipsis(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(std::iter::once('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (4_261_550, "4.26MB"),
+            (77_900_000, "77.9MB"),
+            (1_240_000_000, "1.24GB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        assert_eq!(long_size(4_261_550), "4.262MB");
+        assert_eq!(binary_size(4_093_640_704), "3.812GiB");
+    }
+
+    #[test]
+    fn ages_are_rough() {
+        for (seconds, text) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (150, "2 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (172_800, "2 days"),
+            (86_400 * 14, "2 weeks"),
+            (86_400 * 60, "2 months"),
+            (86_400 * 365 * 3, "3 years"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_with_an_ellipsis() {
+        assert_eq!(ellipsis("\"/bin/sh -c 'nothing'\"", 20).chars().count(), 20);
+        assert_eq!(ellipsis("short", 20), "short");
+        assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
+    }
+}

@@ -1,0 +1,61 @@
+//! Signals on their way to the container, and the terminal's size with them.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::client::{Client, escape};
+use crate::failure::{Failure, Naming};
+use crate::terminal;
+
+/// The signals that are passed on, by name. Those of job control are not: they stop this program, as users expect.
+const FORWARDED: [(&str, SignalKind); 6] = [
+    ("HUP", SignalKind::hangup()),
+    ("INT", SignalKind::interrupt()),
+    ("QUIT", SignalKind::quit()),
+    ("TERM", SignalKind::terminate()),
+    ("USR1", SignalKind::user_defined1()),
+    ("USR2", SignalKind::user_defined2()),
+];
+
+/// Signals that are caught from now on.
+pub(crate) struct Caught(Vec<(&'static str, Signal)>);
+
+/// Catches the signals that will be passed on; before the container starts, so that none is lost.
+pub(crate) fn catch() -> Result<Caught, Failure> {
+    let caught = FORWARDED.into_iter().map(|(name, kind)| Ok((name, signal(kind)?))).collect::<std::io::Result<_>>();
+    caught.map(Caught).or_fail("catch signals")
+}
+
+impl Caught {
+    /// The next signal's name.
+    async fn next(&mut self) -> &'static str {
+        let waits = self.0.iter_mut().map(|(name, signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *name
+            })
+        });
+        futures_util::future::select_all(waits).await.0
+    }
+
+    /// Passes every signal on to the container; never ends.
+    pub(crate) async fn forward(&mut self, client: &Client<'_>, container: &str) {
+        loop {
+            let name = self.next().await;
+            let path = format!("/containers/{}/kill", escape(container));
+            // A container that has ended meanwhile needs no signal.
+            let _ = client.post(path).query("signal", name).done().await;
+        }
+    }
+}
+
+/// Keeps the container's terminal at the size of the user's; never ends. `path` is the object's, `/containers/x`.
+pub(crate) async fn follow_size(client: &Client<'_>, path: &str) {
+    let Ok(mut changes) = signal(SignalKind::window_change()) else { return std::future::pending().await };
+    loop {
+        if let Some((rows, columns)) = terminal::size() {
+            let call = client.post(format!("{path}/resize"));
+            let _ = call.query("h", rows.to_string()).query("w", columns.to_string()).done().await;
+        }
+        changes.recv().await;
+    }
+}

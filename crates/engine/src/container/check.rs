@@ -1,0 +1,188 @@
+//! Is a create request sound? Everything that can be said without touching the host, in Docker's words where it has them.
+
+use teu_api::container::{CreateRequest, HostConfig};
+
+use crate::error::{Error, Kind, Result};
+
+/// Docker's least memory limit.
+const LEAST_MEMORY: i64 = 6 << 20;
+
+/// Refuses what cannot work, and by name what teu does not do yet.
+pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
+    let host = &request.host_config;
+    limits(host, processors)?;
+    restart(host)?;
+    modes(host)?;
+    unsupported(host)?;
+    if !request.config.working_dir.is_empty() && !request.config.working_dir.starts_with('/') {
+        let dir = &request.config.working_dir;
+        return Err(Error::bad(format!("the working directory '{dir}' is invalid, it needs to be an absolute path")));
+    }
+    if request.config.hostname.len() > 63 || request.config.hostname.contains(['/', ' ', '\n', '\0']) {
+        return Err(Error::bad(format!("invalid hostname: {}", request.config.hostname)));
+    }
+    for entry in &request.config.env {
+        if entry.is_empty() || entry.starts_with('=') || entry.contains('\0') {
+            return Err(Error::bad(format!("invalid environment variable: {entry}")));
+        }
+    }
+    Ok(())
+}
+
+fn limits(host: &HostConfig, processors: usize) -> Result<()> {
+    if host.memory != 0 && host.memory < LEAST_MEMORY {
+        return Err(Error::bad("Minimum memory limit allowed is 6MB"));
+    }
+    if host.memory_swap > 0 && host.memory == 0 {
+        return Err(Error::bad("You should always set the Memory limit when using Memoryswap limit, see usage"));
+    }
+    if host.memory_swap > 0 && host.memory_swap < host.memory {
+        return Err(Error::bad("Minimum memoryswap limit should be larger than memory limit, see usage"));
+    }
+    if host.memory_reservation != 0 && host.memory != 0 && host.memory < host.memory_reservation {
+        return Err(Error::bad("Minimum memory limit can not be less than memory reservation limit, see usage"));
+    }
+    let most = i64::try_from(processors).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+    if host.nano_cpus < 0 || host.nano_cpus > most {
+        return Err(Error::bad(format!(
+            "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
+        )));
+    }
+    if host.nano_cpus > 0 && (host.cpu_period > 0 || host.cpu_quota > 0) {
+        return Err(Error::bad("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set"));
+    }
+    if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
+        return Err(Error::bad("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+    }
+    if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
+        return Err(Error::bad("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+    for (set, what) in [(&host.cpuset_cpus, "cpus"), (&host.cpuset_mems, "mems")] {
+        if !is_set(set) {
+            return Err(Error::bad(format!("Invalid value {set} for cpuset {what}")));
+        }
+    }
+    if host.shm_size < 0 {
+        return Err(Error::bad("SHM size can not be less than 0"));
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        let score = host.oom_score_adj;
+        return Err(Error::bad(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
+    }
+    Ok(())
+}
+
+/// Numbers and ranges up to 8191, joined by commas: parsed without ever making the set.
+fn is_set(text: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number < 8192);
+    text.is_empty()
+        || text.split(',').all(|part| match part.split_once('-') {
+            Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
+            None => number(part).is_some(),
+        })
+}
+
+fn restart(host: &HostConfig) -> Result<()> {
+    let policy = &host.restart_policy;
+    match policy.name.as_str() {
+        "" | "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
+            Err(Error::bad("invalid restart policy: maximum retry count can only be used with 'on-failure'"))
+        }
+        "on-failure" if policy.maximum_retry_count < 0 => {
+            Err(Error::bad("invalid restart policy: maximum retry count cannot be negative"))
+        }
+        "always" | "unless-stopped" | "on-failure" if host.auto_remove => {
+            Err(Error::bad("can't create 'AutoRemove' container with restart policy"))
+        }
+        "" | "no" | "always" | "unless-stopped" | "on-failure" => Ok(()),
+        other => Err(Error::bad(format!(
+            "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        ))),
+    }
+}
+
+fn modes(host: &HostConfig) -> Result<()> {
+    let known = |mode: &str, words: &[&str]| words.contains(&mode);
+    if !known(&host.pid_mode, &["", "private", "host"]) {
+        return Err(not_yet(&format!("--pid {}", host.pid_mode)));
+    }
+    if !known(&host.ipc_mode, &["", "private", "shareable", "host", "none"]) {
+        return Err(not_yet(&format!("--ipc {}", host.ipc_mode)));
+    }
+    if !known(&host.uts_mode, &["", "private", "host"]) {
+        return Err(Error::bad("invalid UTS mode"));
+    }
+    if !known(&host.cgroupns_mode, &["", "private", "host"]) {
+        return Err(Error::bad(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
+    }
+    if !known(&host.userns_mode, &["", "host"]) {
+        return Err(not_yet(&format!("--userns {}", host.userns_mode)));
+    }
+    Ok(())
+}
+
+fn unsupported(host: &HostConfig) -> Result<()> {
+    let refused: &[(&str, bool)] = &[
+        ("--volumes-from", !host.volumes_from.is_empty()),
+        ("--link", !host.links.is_empty()),
+        ("--storage-opt", !host.storage_opt.is_empty()),
+        ("--gpus", !host.device_requests.is_empty()),
+        ("--device-cgroup-rule", !host.device_cgroup_rules.is_empty()),
+        ("--volume-driver", !matches!(host.volume_driver.as_str(), "" | "local")),
+        ("--runtime", !matches!(host.runtime.as_str(), "" | "teu" | "runc" | "io.containerd.runc.v2")),
+        ("--isolation", !matches!(host.isolation.as_str(), "" | "default")),
+        ("--cgroup-parent", !host.cgroup_parent.is_empty()),
+        ("--init", host.init == Some(true)),
+        ("--cpu-rt-runtime", host.cpu_realtime_runtime != 0 || host.cpu_realtime_period != 0),
+        ("--blkio-weight-device", !host.blkio_weight_device.is_empty()),
+        ("--device-read-bps", !host.blkio_device_read_bps.is_empty()),
+        ("--device-write-bps", !host.blkio_device_write_bps.is_empty()),
+        ("--device-read-iops", !host.blkio_device_read_iops.is_empty()),
+        ("--device-write-iops", !host.blkio_device_write_iops.is_empty()),
+    ];
+    match refused.iter().find(|(_, used)| *used) {
+        Some((flag, _)) => Err(not_yet(flag)),
+        None => logging(host),
+    }
+}
+
+fn logging(host: &HostConfig) -> Result<()> {
+    match host.log_config.kind.as_str() {
+        "" | "json-file" | "none" => Ok(()),
+        other => Err(not_yet(&format!("--log-driver {other}"))),
+    }
+}
+
+fn not_yet(what: &str) -> Error {
+    Error::new(Kind::NotImplemented, format!("{what} is not supported by this version of teu"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut CreateRequest)) -> String {
+        let mut request = CreateRequest::default();
+        change(&mut request);
+        check(&request, 2).unwrap_err().message
+    }
+
+    #[test]
+    fn a_plain_request_is_sound() {
+        assert!(check(&CreateRequest::default(), 2).is_ok());
+    }
+
+    #[test]
+    fn limits_that_mean_nothing_are_refused() {
+        assert!(refused(|r| r.host_config.memory = 1 << 20).contains("6MB"));
+        assert!(refused(|r| r.host_config.nano_cpus = 3_000_000_000).contains("only 2 CPUs"));
+        assert!(refused(|r| r.host_config.cpuset_cpus = "0-4294967295".into()).contains("cpuset"));
+        assert!(refused(|r| r.host_config.restart_policy.name = "sometimes".into()).contains("sometimes"));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        assert!(refused(|r| r.host_config.volumes_from = vec!["a".into()]).contains("--volumes-from"));
+        assert!(refused(|r| r.host_config.log_config.kind = "gelf".into()).contains("gelf"));
+    }
+}

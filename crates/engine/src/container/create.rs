@@ -1,0 +1,411 @@
+//! Making a container: the request is checked, the image's defaults are filled in, mounts are resolved, the write layer
+//! is prepared and the record is saved. Nothing runs yet.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use teu_api::container::{Config, CreateRequest, CreateResponse, HostConfig, Mount, MountPoint};
+use teu_oci::ContainerConfig;
+use teu_oci::runtime::Device;
+
+use super::names::{self, random_id, random_name};
+use super::{Containers, Record, driver};
+use crate::error::{Error, Kind, Result};
+use crate::image::Image;
+
+/// How often a made-up name is made up again before giving up.
+const NAME_ATTEMPTS: u32 = 32;
+
+impl Containers {
+    /// Makes a container.
+    ///
+    /// # Errors
+    /// When the request is unsound, the image is missing or the name is taken; then nothing is left behind.
+    pub async fn create(
+        &self,
+        name: Option<&str>,
+        request: CreateRequest,
+        platform: Option<&str>,
+    ) -> Result<CreateResponse> {
+        super::check::check(&request, self.context.facts.processors)?;
+        crate::network::mode(&request.host_config)?;
+        crate::network::wanted_ports(&request.host_config, request.config.exposed_ports.keys())?;
+        let image = self.context.images.resolve_for(&request.config.image, platform)?;
+        let id = random_id()?;
+        let name = self.name(name, &id)?;
+        let made = tokio::task::block_in_place(|| self.make(&id, &name, request, &image));
+        let (record, warnings) = made.inspect_err(|_| {
+            self.disclaim(&name);
+            let _ = self.context.store.snapshots().remove(&id);
+        })?;
+        self.context.emit_container("create", &record, &[]);
+        driver::spawn(self, record, None, None);
+        Ok(CreateResponse { id, warnings })
+    }
+
+    /// Claims the name asked for, or makes one up.
+    fn name(&self, wanted: Option<&str>, id: &str) -> Result<String> {
+        if let Some(name) = wanted.filter(|name| !name.is_empty()) {
+            let name = names::check(name)?;
+            self.claim(name, id)?;
+            return Ok(name.into());
+        }
+        for attempt in 0..NAME_ATTEMPTS {
+            let name = random_name(attempt)?;
+            if self.claim(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        self.claim(&id[..12], id)?;
+        Ok(id[..12].into())
+    }
+
+    fn make(&self, id: &str, name: &str, request: CreateRequest, image: &Image) -> Result<(Record, Vec<String>)> {
+        let CreateRequest { config, host_config: mut host, networking_config: networking } = request;
+        let asked = config.image.clone();
+        let mut config = merge(config, &image.config.config);
+        if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
+            return Err(Error::bad("no command specified"));
+        }
+        if config.hostname.is_empty() {
+            config.hostname =
+                if host.network_mode == "host" { self.context.facts.hostname.clone() } else { id[..12].into() };
+        }
+        if host.network_mode.is_empty() || host.network_mode == "default" {
+            host.network_mode = "bridge".into();
+        }
+        if host.log_config.kind.is_empty() {
+            host.log_config.kind = "json-file".into();
+        }
+        if host.shm_size == 0 {
+            host.shm_size = 64 << 20;
+        }
+        super::spec::check(&host)?;
+        let mut record = Record {
+            id: id.into(),
+            name: name.into(),
+            created: jiff::Timestamp::now().to_string(),
+            image: asked,
+            image_id: Some(image.id.clone()),
+            chain: image.chain().cloned(),
+            config,
+            host,
+            networking,
+            ..Record::default()
+        };
+        self.context.store.snapshots().prepare(id, record.chain.as_ref())?;
+        self.mounts(&mut record)?;
+        let logs = self.context.log_dir(id);
+        std::fs::create_dir_all(&logs).map_err(|error| Error::io("make", &logs, error))?;
+        if record.host.auto_remove {
+            self.context.records.put_quick(id, &record)?;
+        } else {
+            self.context.records.put(id, &record)?;
+        }
+        Ok((record, vec![]))
+    }
+
+    /// Binds and volumes, in the order asked; an image's volume that nothing covers gets one of its own.
+    fn mounts(&self, record: &mut Record) -> Result<()> {
+        let mut points: Vec<MountPoint> = vec![];
+        for text in record.host.binds.clone() {
+            points.push(self.short(&text, record)?);
+        }
+        for mount in record.host.mounts.clone() {
+            if mount.kind != "tmpfs" {
+                points.push(self.long(&mount, record)?);
+            }
+        }
+        for path in record.config.volumes.keys().cloned().collect::<Vec<_>>() {
+            let path = path.trim_end_matches('/').to_string();
+            let covered = points.iter().any(|point| point.destination == path)
+                || record.host.tmpfs.contains_key(&path)
+                || record.host.mounts.iter().any(|mount| mount.target == path);
+            if !covered {
+                let mount = Mount { kind: "volume".into(), target: path, ..Mount::default() };
+                points.push(self.long(&mount, record)?);
+            }
+        }
+        for (index, point) in points.iter().enumerate() {
+            if points[..index].iter().any(|other| other.destination == point.destination) {
+                return Err(Error::bad(format!("Duplicate mount point: {}", point.destination)));
+            }
+        }
+        record.mounts = points;
+        Ok(())
+    }
+
+    /// `[SOURCE:]DESTINATION[:OPTIONS]`.
+    fn short(&self, text: &str, record: &mut Record) -> Result<MountPoint> {
+        let invalid = || Error::bad(format!("invalid volume specification: '{text}'"));
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, target, options) = match parts[..] {
+            [target] => ("", target, ""),
+            [source, target] => (source, target, ""),
+            [source, target, options] => (source, target, options),
+            _ => return Err(invalid()),
+        };
+        let mut mount = Mount { target: target.into(), source: source.into(), ..Mount::default() };
+        let bind = source.starts_with('/');
+        mount.kind = if bind { "bind" } else { "volume" }.into();
+        let mut propagation = String::new();
+        let mut no_copy = false;
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            match option {
+                "ro" => mount.read_only = true,
+                "rw" | "z" | "Z" | "delegated" | "cached" | "consistent" => {}
+                "nocopy" if !bind => no_copy = true,
+                "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" if bind => {
+                    propagation = option.into()
+                }
+                _ => return Err(Error::bad(format!("invalid mode: {options}"))),
+            }
+        }
+        if bind {
+            mount.bind_options =
+                Some(teu_api::container::BindOptions { propagation, create_mountpoint: true, ..Default::default() });
+        } else {
+            mount.volume_options = Some(teu_api::container::VolumeOptions { no_copy, ..Default::default() });
+        }
+        let mut point = self.long(&mount, record)?;
+        point.mode = options.into();
+        Ok(point)
+    }
+
+    fn long(&self, mount: &Mount, record: &mut Record) -> Result<MountPoint> {
+        let target = clean(&mount.target)?;
+        match mount.kind.as_str() {
+            "bind" => bind(mount, target),
+            "volume" => self.volume(mount, target, record),
+            other => Err(Error::new(
+                Kind::NotImplemented,
+                format!("a mount of type \"{other}\" is not supported by this version of teu"),
+            )),
+        }
+    }
+
+    fn volume(&self, mount: &Mount, target: String, record: &mut Record) -> Result<MountPoint> {
+        let options = mount.volume_options.clone().unwrap_or_default();
+        if !options.subpath.is_empty() {
+            return Err(Error::new(Kind::NotImplemented, "volume-subpath is not supported by this version of teu"));
+        }
+        let name = if mount.source.is_empty() {
+            let name = random_id()?;
+            record.anonymous_volumes.push(name.clone());
+            name
+        } else {
+            mount.source.clone()
+        };
+        let volume = self.context.volumes.ensure(&name, mount.source.is_empty(), &options)?;
+        if !options.no_copy {
+            self.context.volumes.fill(&name, record.chain.as_ref(), &target)?;
+        }
+        Ok(MountPoint {
+            kind: "volume".into(),
+            name,
+            source: volume.mountpoint,
+            destination: target,
+            driver: "local".into(),
+            mode: String::new(),
+            rw: !mount.read_only,
+            propagation: String::new(),
+        })
+    }
+}
+
+fn bind(mount: &Mount, target: String) -> Result<MountPoint> {
+    let source = Path::new(&mount.source);
+    if !source.is_absolute() {
+        return Err(Error::bad(format!(
+            "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
+            mount.source
+        )));
+    }
+    let options = mount.bind_options.clone().unwrap_or_default();
+    if !source.exists() {
+        if !options.create_mountpoint {
+            return Err(Error::bad(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                mount.source
+            )));
+        }
+        std::fs::create_dir_all(source).map_err(|error| Error::io("make the source of a bind mount", source, error))?;
+    }
+    let propagation = if options.propagation.is_empty() { "rprivate".into() } else { options.propagation };
+    Ok(MountPoint {
+        kind: "bind".into(),
+        source: mount.source.clone(),
+        destination: target,
+        rw: !mount.read_only,
+        propagation,
+        ..MountPoint::default()
+    })
+}
+
+/// A mount's target: absolute, no parts that go up, not the root.
+fn clean(target: &str) -> Result<String> {
+    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if !target.starts_with('/') || parts.contains(&"..") {
+        return Err(Error::bad(format!("invalid mount path: '{target}' mount path must be absolute")));
+    }
+    if parts.is_empty() {
+        return Err(Error::bad("invalid volume specification: destination can't be '/'"));
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+/// The request with the image's defaults: Docker's rules.
+fn merge(mut config: Config, image: &ContainerConfig) -> Config {
+    if config.user.is_empty() {
+        config.user.clone_from(&image.user);
+    }
+    config.exposed_ports.extend(image.exposed_ports.iter().map(|(port, value)| (port.clone(), *value)));
+    let set = |env: &[String], entry: &str| {
+        let key = entry.split('=').next();
+        env.iter().any(|other| other.split('=').next() == key)
+    };
+    let mut env: Vec<String> = image.env.iter().filter(|entry| !set(&config.env, entry)).cloned().collect();
+    env.append(&mut config.env);
+    config.env = env;
+    for (name, value) in &image.labels {
+        config.labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    if config.entrypoint.is_none() {
+        config.entrypoint.clone_from(&image.entrypoint);
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd.clone_from(&image.cmd);
+        }
+    } else if config.entrypoint.as_ref().is_some_and(|words| words.iter().all(String::is_empty)) {
+        // `--entrypoint ""` clears the image's; its command is then the program unless another is given.
+        config.entrypoint = None;
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd.clone_from(&image.cmd);
+        }
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    for (path, value) in &image.volumes {
+        config.volumes.insert(path.clone(), *value);
+    }
+    if config.stop_signal.is_empty() {
+        config.stop_signal = image.stop_signal.clone().unwrap_or_default();
+    }
+    if config.healthcheck.as_ref().is_none_or(|check| check.test.is_empty()) {
+        config.healthcheck.clone_from(&image.healthcheck);
+    }
+    if config.shell.is_none() {
+        config.shell.clone_from(&image.shell);
+    }
+    config
+}
+
+/// Tmpfs mounts of both forms: path to mount options.
+pub(super) fn tmpfs(host: &HostConfig) -> BTreeMap<String, Vec<String>> {
+    let base = || ["noexec", "nosuid", "nodev"].map(String::from).to_vec();
+    let mut mounts = BTreeMap::new();
+    for (path, options) in &host.tmpfs {
+        let mut all = base();
+        all.extend(options.split(',').filter(|option| !option.is_empty()).map(String::from));
+        mounts.insert(path.clone(), all);
+    }
+    for mount in host.mounts.iter().filter(|mount| mount.kind == "tmpfs") {
+        let mut all = base();
+        let options = mount.tmpfs_options.clone().unwrap_or_default();
+        if options.size_bytes > 0 {
+            all.push(format!("size={}", options.size_bytes));
+        }
+        if options.mode > 0 {
+            all.push(format!("mode={:o}", options.mode));
+        }
+        if mount.read_only {
+            all.push("ro".into());
+        }
+        mounts.insert(mount.target.clone(), all);
+    }
+    mounts
+}
+
+/// The device nodes asked for, with the access allowed to each.
+pub(super) fn devices(host: &HostConfig) -> Result<Vec<(Device, String)>> {
+    let mut devices = vec![];
+    for asked in &host.devices {
+        let gone = |why: String| {
+            Error::bad(format!(
+                "error gathering device information while adding custom device \"{}\": {why}",
+                asked.path_on_host
+            ))
+        };
+        let meta = std::fs::metadata(&asked.path_on_host).map_err(|error| gone(error.to_string()))?;
+        let kind = match meta.file_type() {
+            kind if kind.is_char_device() => "c",
+            kind if kind.is_block_device() => "b",
+            _ => return Err(gone("not a device node".into())),
+        };
+        let path = if asked.path_in_container.is_empty() { &asked.path_on_host } else { &asked.path_in_container };
+        let access = if asked.cgroup_permissions.is_empty() { "rwm" } else { &asked.cgroup_permissions };
+        let device = Device {
+            path: path.clone(),
+            kind: kind.into(),
+            major: rustix::fs::major(meta.rdev()),
+            minor: rustix::fs::minor(meta.rdev()),
+            file_mode: Some(meta.mode() & 0o7777),
+            uid: Some(meta.uid()),
+            gid: Some(meta.gid()),
+        };
+        devices.push((device, access.into()));
+    }
+    Ok(devices)
+}
+
+/// Is a changed host config still sound?
+pub(super) fn recheck(host: &HostConfig, processors: usize) -> Result<()> {
+    let request = CreateRequest { host_config: host.clone(), ..CreateRequest::default() };
+    super::check::check(&request, processors)
+}
+
+/// A size such as `10m`, in bytes.
+pub(super) fn bytes(text: &str) -> Result<u64> {
+    let lower = text.to_ascii_lowercase();
+    let plain = lower.trim_end_matches("ib").trim_end_matches('b');
+    let (number, shift) = match plain.as_bytes().last() {
+        Some(b'k') => (&plain[..plain.len() - 1], 10),
+        Some(b'm') => (&plain[..plain.len() - 1], 20),
+        Some(b'g') => (&plain[..plain.len() - 1], 30),
+        _ => (plain, 0),
+    };
+    let number: u64 = number.parse().map_err(|_| Error::bad(format!("invalid size: '{text}'")))?;
+    number.checked_shl(shift).ok_or_else(|| Error::bad(format!("invalid size: '{text}'")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_images_defaults_fill_what_the_user_left_open() {
+        let words = |words: &[&str]| Some(words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let image = ContainerConfig {
+            entrypoint: words(&["/init"]),
+            cmd: words(&["serve"]),
+            env: vec!["A=1".into(), "B=2".into()],
+            ..ContainerConfig::default()
+        };
+        let plain = merge(Config { env: vec!["B=3".into()], ..Config::default() }, &image);
+        assert_eq!((plain.entrypoint, plain.cmd), (words(&["/init"]), words(&["serve"])));
+        assert_eq!(plain.env, ["A=1", "B=3"]);
+        let other = merge(Config { entrypoint: words(&["sh"]), ..Config::default() }, &image);
+        assert_eq!((other.entrypoint, other.cmd), (words(&["sh"]), None));
+        let cleared = merge(Config { entrypoint: words(&[""]), ..Config::default() }, &image);
+        assert_eq!((cleared.entrypoint, cleared.cmd), (None, words(&["serve"])));
+    }
+
+    #[test]
+    fn mount_targets_are_absolute_and_below_the_root() {
+        assert_eq!(clean("/a//b/./c/").unwrap(), "/a/b/c");
+        for bad in ["", "a", "/", "/..", "/a/../b"] {
+            assert!(clean(bad).is_err(), "{bad}");
+        }
+    }
+}

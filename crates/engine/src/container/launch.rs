@@ -1,0 +1,288 @@
+//! Starting a container: spec, supervisor, create, network, attach, start. The main job of the engine, as one story.
+//!
+//! The program is executed only after the network is plugged in and every waiting client is attached, so nothing that it
+//! writes is lost and its ports are there when it looks.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use teu_api::container::UpdateRequest;
+use teu_runtime::{Error as RuntimeError, Rootfs};
+use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowSize};
+
+use super::driver::Driver;
+use super::spec::{self, Inputs};
+use super::user::Accounts;
+use super::{Pending, Record};
+use crate::Context;
+use crate::error::{Error, Kind, Result};
+use crate::network::{Mode, mode};
+use crate::task::{Fresh, Task};
+
+/// Why a program does not run, and the exit code that says so.
+pub(super) struct Failure {
+    pub(super) code: i32,
+    pub(super) error: Error,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { code: 128, error }
+    }
+}
+
+impl Driver {
+    /// Runs the program and returns its process.
+    pub(super) async fn launch(&mut self) -> std::result::Result<i32, Failure> {
+        let context = self.containers.context.clone();
+        let request = self.prepare(&context)?;
+        let Fresh { task, news } = context.pool.take(&self.record.id).await?;
+        let result = self.bring_up(&context, &task, request).await;
+        context.pool.refill();
+        match result {
+            Ok(pid) => {
+                self.news = Some(news);
+                Ok(pid)
+            }
+            Err(failure) => {
+                task.discard().await;
+                self.detach_quietly();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Everything that needs no process yet.
+    fn prepare(&self, context: &Context) -> Result<CreateRequest> {
+        let record = &self.record;
+        let mut overlay = context.store.snapshots().overlay(&record.id)?;
+        // What an auto-removed container wrote is never looked at again, so nothing has to reach the disk.
+        overlay.volatile = record.host.auto_remove;
+        let accounts = Accounts::of_overlay(&overlay);
+        let identity = accounts.identify(&record.config.user, &record.host.group_add)?;
+        let etc = context.etc_dir(&record.id);
+        let own_files = mode(&record.host)? != Mode::Host || !record.host.extra_hosts.is_empty();
+        write_etc(context, record, &etc, own_files)?;
+        let inputs = Inputs {
+            id: &record.id,
+            host: &record.host,
+            args: record.words(),
+            env: &record.config.env,
+            cwd: &record.config.working_dir,
+            user: identity.user,
+            home: &identity.home,
+            terminal: record.config.tty,
+            hostname: &record.config.hostname,
+            domainname: &record.config.domainname,
+            mounts: &record.mounts,
+            etc: Some(&etc),
+            tmpfs: super::create::tmpfs(&record.host),
+            devices: super::create::devices(&record.host)?,
+        };
+        let [rows, cols] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(0));
+        Ok(CreateRequest {
+            id: record.id.clone(),
+            spec: spec::generate(&inputs)?,
+            rootfs: Rootfs::Overlay(overlay),
+            log: log_config(context, record)?,
+            stdin: record.config.open_stdin,
+            stdin_once: record.config.stdin_once,
+            size: (rows > 0 && cols > 0).then_some(WindowSize { rows, cols }),
+        })
+    }
+
+    async fn bring_up(
+        &mut self,
+        context: &Context,
+        task: &Task,
+        request: CreateRequest,
+    ) -> std::result::Result<i32, Failure> {
+        let pid = match task.request(&Request::Create(Box::new(request))).await? {
+            Event::Created { pid } => pid,
+            other => return Err(self.failure(other)),
+        };
+        self.plug(context, pid)?;
+        let waiting = {
+            let mut live = self.container.live();
+            live.task = Some(task.clone());
+            std::mem::take(&mut live.waiting)
+        };
+        for Pending { options, connected } in waiting {
+            let _ = connected.send(task.attach(None, options.stdin, options.stdout, options.stderr).await?);
+        }
+        match task.request(&Request::Start).await? {
+            Event::Started { pid, .. } => Ok(pid),
+            other => Err(self.failure(other)),
+        }
+    }
+
+    fn plug(&mut self, context: &Context, pid: i32) -> Result<()> {
+        let record = &self.record;
+        let endpoint = tokio::task::block_in_place(|| context.networks.attach(record, pid))?;
+        if let Some(endpoint) = endpoint {
+            let etc = context.etc_dir(&record.id);
+            append_own_name(&etc.join("hosts"), record, &endpoint.address.to_string())?;
+            self.record.endpoint = Some(endpoint);
+            context.emit_network("connect", &self.record);
+        }
+        Ok(())
+    }
+
+    fn detach_quietly(&mut self) {
+        self.container.live().task = None;
+        if let Some(endpoint) = self.record.endpoint.take() {
+            self.containers.context.networks.detach(&self.record.id, &endpoint);
+        }
+    }
+
+    /// The runtime's reason in Docker's words, which its command line reads for the exit codes 126 and 127.
+    fn failure(&self, answer: Event) -> Failure {
+        let error = match answer {
+            Event::Failed { error, .. } => error,
+            Event::Refused { message } => return Error::internal(message).into(),
+            other => return Error::internal(format!("unexpected answer from the supervisor: {other:?}")).into(),
+        };
+        explain(&error, "failed to create task for container")
+    }
+
+    /// Changes limits now and for every later start.
+    pub(super) async fn update(&mut self, request: UpdateRequest) -> Result<()> {
+        let host = &mut self.record.host;
+        let before = host.clone();
+        for (new, old) in [
+            (request.cpu_shares, &mut host.cpu_shares),
+            (request.memory, &mut host.memory),
+            (request.memory_swap, &mut host.memory_swap),
+            (request.memory_reservation, &mut host.memory_reservation),
+            (request.nano_cpus, &mut host.nano_cpus),
+            (request.cpu_quota, &mut host.cpu_quota),
+            (request.cpu_period, &mut host.cpu_period),
+        ] {
+            if new != 0 {
+                *old = new;
+            }
+        }
+        for (new, old) in [(&request.cpuset_cpus, &mut host.cpuset_cpus), (&request.cpuset_mems, &mut host.cpuset_mems)]
+        {
+            if !new.is_empty() {
+                old.clone_from(new);
+            }
+        }
+        host.pids_limit = request.pids_limit.or(host.pids_limit);
+        if !request.restart_policy.name.is_empty() {
+            host.restart_policy = request.restart_policy;
+        }
+        let resources = spec::limits(host);
+        let check = super::create::recheck(host, self.containers.context.facts.processors);
+        let task = self.container.live().task.clone();
+        let applied = match (check, task) {
+            (Ok(()), Some(task)) => task.order(&Request::Update(Box::new(resources))).await,
+            (check, _) => check,
+        };
+        if applied.is_err() {
+            self.record.host = before;
+            return applied;
+        }
+        self.save_record()?;
+        self.containers.context.emit_container("update", &self.record, &[]);
+        Ok(())
+    }
+
+    fn save_record(&self) -> Result<()> {
+        Ok(self.containers.context.records.put(&self.record.id, &self.record)?)
+    }
+}
+
+/// A runtime error as Docker tells it, with the exit code a shell would give.
+pub(super) fn explain(error: &RuntimeError, what: &str) -> Failure {
+    let (code, kind) = match error {
+        RuntimeError::NoSuchProgram { .. } => (127, Kind::BadRequest),
+        RuntimeError::NotExecutable { .. } | RuntimeError::WorkingDirectory { .. } => (126, Kind::BadRequest),
+        RuntimeError::Refused { .. } => (128, Kind::BadRequest),
+        _ => (128, Kind::Internal),
+    };
+    Failure { code, error: Error::new(kind, format!("{what}: unable to start container process: {error}")) }
+}
+
+fn log_config(context: &Context, record: &Record) -> Result<LogConfig> {
+    let mut log = LogConfig::default();
+    if record.host.log_config.kind == "none" {
+        return Ok(log);
+    }
+    log.path = Some(context.log_path(&record.id));
+    if let Some(size) = record.host.log_config.config.get("max-size") {
+        log.max_size = super::create::bytes(size)?;
+    }
+    if let Some(files) = record.host.log_config.config.get("max-file") {
+        log.max_files = files.parse().map_err(|_| Error::bad(format!("invalid log opt max-file: {files}")))?;
+    }
+    Ok(log)
+}
+
+/// `hosts`, `hostname` and `resolv.conf`; with the host's network they are the host's own.
+pub(super) fn write_etc(context: &Context, record: &Record, etc: &Path, own: bool) -> Result<()> {
+    std::fs::create_dir_all(etc).map_err(|error| Error::io("make", etc, error))?;
+    let write = |name: &str, text: &str| {
+        let path = etc.join(name);
+        std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))
+    };
+    let mut hosts = if own {
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_string()
+    } else {
+        std::fs::read_to_string("/etc/hosts").unwrap_or_default()
+    };
+    for entry in &record.host.extra_hosts {
+        let (name, address) =
+            entry.split_once([':', '=']).ok_or_else(|| Error::bad(format!("bad format for add-host: \"{entry}\"")))?;
+        let gateway = context.networks.gateway();
+        let address = if address == "host-gateway" { gateway.as_str() } else { address };
+        let _ = writeln!(hosts, "{address}\t{name}");
+    }
+    write("hosts", &hosts)?;
+    write("hostname", &format!("{}\n", record.config.hostname))?;
+    write("resolv.conf", &resolv_conf(context, record, own))
+}
+
+fn resolv_conf(context: &Context, record: &Record, own: bool) -> String {
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let mut text = if own {
+        let uplink = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
+        teu_network::dns::resolv_conf(&host, uplink.as_deref(), &[])
+    } else {
+        host
+    };
+    let servers = if record.host.dns.is_empty() { &context.config.dns } else { &record.host.dns };
+    let mut replace = |key: &str, values: &[String], joined: bool| {
+        if values.is_empty() {
+            return;
+        }
+        text = text.lines().filter(|line| !line.starts_with(key)).fold(String::new(), |text, line| text + line + "\n");
+        if joined {
+            let _ = writeln!(text, "{key} {}", values.join(" "));
+        } else {
+            values.iter().for_each(|value| {
+                let _ = writeln!(text, "{key} {value}");
+            });
+        }
+    };
+    replace("nameserver", servers, false);
+    replace("search", &record.host.dns_search, true);
+    replace("options", &record.host.dns_options, true);
+    text
+}
+
+/// The container finds itself by its name; its address is known only once it is plugged in.
+fn append_own_name(hosts: &Path, record: &Record, address: &str) -> Result<()> {
+    use std::io::Write as _;
+    let host = &record.config.hostname;
+    let full = if record.config.domainname.is_empty() {
+        host.clone()
+    } else {
+        format!("{host}.{} {host}", record.config.domainname)
+    };
+    let mut file = std::fs::OpenOptions::new().append(true).open(hosts);
+    let line = format!("{address}\t{full}\n");
+    file.as_mut()
+        .map_or_else(|error| Err(error.kind().into()), |file| file.write_all(line.as_bytes()))
+        .map_err(|error| Error::io("write", hosts, error))
+}

@@ -1,0 +1,199 @@
+//! `ps`: rows of containers, filtered. Reads only what drivers have published, so nothing can block it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use teu_api::Filters;
+use teu_api::container::{Port, PruneReport, Summary, SummaryHostConfig, SummaryNetworks};
+
+use super::inspect::{networks, status};
+use super::{Container, Containers, Phase, Record, RemoveOptions};
+use crate::error::{Error, Result};
+
+/// What `ps` asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Those that do not run, too.
+    pub all: bool,
+    /// Only the newest so many.
+    pub limit: Option<usize>,
+    /// With sizes.
+    pub size: bool,
+    /// Only those that match.
+    pub filters: Filters,
+}
+
+const KNOWN: &[&str] = &[
+    "ancestor",
+    "before",
+    "expose",
+    "exited",
+    "health",
+    "id",
+    "isolation",
+    "is-task",
+    "label",
+    "label!",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
+
+impl Containers {
+    /// The containers, newest first.
+    ///
+    /// # Errors
+    /// When a filter is unknown or has no meaning.
+    pub async fn list(&self, query: &ListQuery) -> Result<Vec<Summary>> {
+        let filters = &query.filters;
+        if let Some(unknown) = filters.unknown(KNOWN) {
+            return Err(Error::bad(format!("invalid filter '{unknown}'")));
+        }
+        let bounds = (self.bound(filters, "before")?, self.bound(filters, "since")?);
+        let explicit = filters.contains("status") || filters.contains("exited");
+        let all = query.all || query.limit.is_some() || explicit;
+        let mut rows: Vec<(Container, std::sync::Arc<Record>)> = vec![];
+        for container in self.all() {
+            let record = container.record();
+            let running = matches!(record.state.phase, Phase::Running | Phase::Paused | Phase::Restarting);
+            if (running || all) && self.passes(&record, filters, &bounds)? {
+                rows.push((container, record));
+            }
+        }
+        rows.sort_by(|(_, a), (_, b)| b.created.cmp(&a.created));
+        rows.truncate(query.limit.unwrap_or(usize::MAX));
+        let now = Timestamp::now();
+        rows.iter().map(|(container, record)| self.row(container, record, query.size, now)).collect()
+    }
+
+    fn bound(&self, filters: &Filters, key: &str) -> Result<Option<String>> {
+        filters.get(key).first().map(|name| Ok(self.find(name)?.record().created.clone())).transpose()
+    }
+
+    fn passes(&self, record: &Record, filters: &Filters, bounds: &(Option<String>, Option<String>)) -> Result<bool> {
+        for word in filters.get("status") {
+            let known = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+            if !known.contains(&word.as_str()) {
+                return Err(Error::bad(format!("invalid filter 'status={word}'")));
+            }
+        }
+        let any = |key: &str, test: &dyn Fn(&str) -> bool| {
+            !filters.contains(key) || filters.get(key).iter().any(|value| test(value))
+        };
+        let state = &record.state;
+        let code = state.exit_code.to_string();
+        let image_id = record.image_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let ancestor = |wanted: &str| {
+            record.image == wanted
+                || image_id.trim_start_matches("sha256:").starts_with(wanted.trim_start_matches("sha256:"))
+                || self.context.images.resolve(wanted).is_ok_and(|image| Some(image.id) == record.image_id)
+        };
+        Ok(any("status", &|word| word == state.phase.word())
+            && any("exited", &|wanted| wanted == code && state.phase == Phase::Exited)
+            && any("id", &|wanted| record.id.starts_with(wanted))
+            && any("name", &|wanted| {
+                record.name.contains(wanted.trim_start_matches('^').trim_start_matches('/').trim_end_matches('$'))
+            })
+            && any("network", &|wanted| {
+                let mode = &record.host.network_mode;
+                mode == wanted || self.context.networks.id_of(mode).starts_with(wanted)
+            })
+            && any("volume", &|wanted| {
+                record
+                    .mounts
+                    .iter()
+                    .any(|mount| mount.name == wanted || mount.destination == wanted || mount.source == wanted)
+            })
+            && any("publish", &|wanted| has_port(record, wanted, true))
+            && any("expose", &|wanted| has_port(record, wanted, false))
+            && any("ancestor", &ancestor)
+            && any("health", &|wanted| wanted == "none")
+            && any("is-task", &|wanted| wanted == "false")
+            && bounds.0.as_ref().is_none_or(|before| record.created < *before)
+            && bounds.1.as_ref().is_none_or(|since| record.created > *since)
+            && filters.match_labels(&record.config.labels))
+    }
+
+    fn row(&self, container: &Container, record: &Record, size: bool, now: Timestamp) -> Result<Summary> {
+        let (size_rw, size_root_fs) = if size { container.sizes()? } else { (None, None) };
+        let mode = &record.host.network_mode;
+        Ok(Summary {
+            id: record.id.clone(),
+            names: vec![format!("/{}", record.name)],
+            image: record.image.clone(),
+            image_id: record.image_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            command: record.words().join(" "),
+            created: record.created.parse::<Timestamp>().map_or(0, Timestamp::as_second),
+            ports: ports(record),
+            size_rw,
+            size_root_fs,
+            labels: record.config.labels.clone(),
+            state: record.state.phase.word().into(),
+            status: status(&record.state, now),
+            host_config: SummaryHostConfig { network_mode: mode.clone(), annotations: BTreeMap::new() },
+            network_settings: SummaryNetworks {
+                networks: networks(record, &self.context.networks.id_of(mode)).networks,
+            },
+            mounts: record.mounts.clone(),
+            ..Summary::default()
+        })
+    }
+
+    /// Removes those that do not run.
+    ///
+    /// # Errors
+    /// When a filter is unknown or has no meaning.
+    pub async fn prune(&self, filters: &Filters) -> Result<PruneReport> {
+        if let Some(unknown) = filters.unknown(&["label", "label!", "until"]) {
+            return Err(Error::bad(format!("invalid filter '{unknown}'")));
+        }
+        let until = filters.get("until").first().map(|text| crate::prune::until(text)).transpose()?;
+        let mut report = PruneReport::default();
+        for container in self.all() {
+            let record = container.record();
+            let idle = matches!(record.state.phase, Phase::Created | Phase::Exited);
+            let old = until.is_none_or(|until| record.created.parse::<Timestamp>().is_ok_and(|made| made < until));
+            if !idle || !old || !filters.match_labels(&record.config.labels) {
+                continue;
+            }
+            let bytes = self.context.store.snapshots().usage(&record.id).map_or(0, |usage| usage.bytes);
+            if container.remove(RemoveOptions::default()).await.is_ok() {
+                report.containers_deleted.push(record.id.clone());
+                report.space_reclaimed += bytes;
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn has_port(record: &Record, wanted: &str, public: bool) -> bool {
+    let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let range = number.split_once('-').unwrap_or((number, number));
+    let (Ok(first), Ok(last)) = (range.0.parse::<u16>(), range.1.parse::<u16>()) else { return false };
+    ports(record).iter().any(|port| {
+        let number = if public { port.public_port.unwrap_or(0) } else { port.private_port };
+        port.kind == protocol && (first..=last).contains(&number)
+    })
+}
+
+fn ports(record: &Record) -> Vec<Port> {
+    let Some(endpoint) = &record.endpoint else { return vec![] };
+    let published = endpoint.ports.iter().map(|port| Port {
+        ip: port.host_ip.to_string(),
+        private_port: port.container_port,
+        public_port: Some(port.host_port),
+        kind: port.protocol.clone(),
+    });
+    let mut all: Vec<Port> = published.collect();
+    for key in record.config.exposed_ports.keys() {
+        let (number, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
+        let Ok(number) = number.parse::<u16>() else { continue };
+        if !all.iter().any(|port| port.private_port == number && port.kind == protocol) {
+            all.push(Port { private_port: number, kind: protocol.into(), ..Port::default() });
+        }
+    }
+    all
+}

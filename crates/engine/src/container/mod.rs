@@ -1,0 +1,490 @@
+//! Containers: the index of them, and the handle through which one is used.
+//!
+//! Each container has one task that owns its record (the `driver`). What it publishes is read without asking it, so
+//! `ps` and `inspect` never wait for a container; signals, attach and resize go straight to the supervisor.
+
+mod archive;
+mod check;
+mod commit;
+mod create;
+mod driver;
+mod exec;
+mod inspect;
+mod launch;
+pub mod lifecycle;
+mod list;
+mod logs;
+pub(crate) mod names;
+pub mod record;
+pub(crate) mod spec;
+mod stats;
+mod step;
+pub(crate) mod user;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use teu_api::container::{WaitError, WaitResponse};
+use teu_supervisor::protocol::Request;
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::Context;
+use crate::error::{Error, Kind, Result};
+use crate::task::Task;
+
+pub use commit::CommitOptions;
+pub(crate) use commit::named;
+pub use exec::Exec;
+pub use lifecycle::Phase;
+pub use list::ListQuery;
+pub use logs::LogsOptions;
+pub use record::Record;
+pub use step::{StepOutput, StepSpec};
+
+/// How long `stop` waits before it kills, unless the container says otherwise.
+const STOP_SECONDS: i64 = 10;
+
+/// All containers. Cheap to clone.
+#[derive(Clone)]
+pub struct Containers {
+    pub(crate) context: Arc<Context>,
+    index: Arc<RwLock<Index>>,
+}
+
+#[derive(Default)]
+struct Index {
+    by_id: BTreeMap<String, Container>,
+    by_name: HashMap<String, String>,
+    execs: HashMap<String, Exec>,
+}
+
+/// One container. Cheap to clone; it may be gone by the time it is used.
+#[derive(Clone)]
+pub struct Container {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: String,
+    context: Arc<Context>,
+    published: watch::Sender<Published>,
+    commands: mpsc::UnboundedSender<driver::Command>,
+    live: Mutex<Live>,
+}
+
+/// What everybody may read.
+#[derive(Clone)]
+struct Published {
+    record: Arc<Record>,
+    gone: bool,
+}
+
+/// What exists only while a supervisor does.
+#[derive(Default)]
+struct Live {
+    task: Option<Task>,
+    waiting: Vec<Pending>,
+    execs: Vec<String>,
+}
+
+/// An attach that came before the start.
+struct Pending {
+    options: AttachOptions,
+    connected: oneshot::Sender<BufReader<UnixStream>>,
+}
+
+/// What a client wants of an attach stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttachOptions {
+    /// What comes from now on.
+    pub stream: bool,
+    /// What was written before.
+    pub logs: bool,
+    /// The client's bytes become input.
+    pub stdin: bool,
+    /// The standard output (or terminal).
+    pub stdout: bool,
+    /// The standard error.
+    pub stderr: bool,
+}
+
+/// A stream to and from a process: Docker's bytes in both directions.
+pub struct Attachment {
+    /// Raw bytes of a terminal instead of frames.
+    pub tty: bool,
+    /// What was written before, as it would have come.
+    pub history: Option<mpsc::Receiver<bytes::Bytes>>,
+    /// The stream; for a container that is not started yet it comes with the start, and never if that fails.
+    pub stream: Option<oneshot::Receiver<BufReader<UnixStream>>>,
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// It does not run, now or later.
+    #[default]
+    NotRunning,
+    /// It ends after this moment.
+    NextExit,
+    /// It is gone.
+    Removed,
+}
+
+/// How thorough a removal is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemoveOptions {
+    /// Kill it first if it runs.
+    pub force: bool,
+    /// Its anonymous volumes too.
+    pub volumes: bool,
+}
+
+impl Containers {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, index: Arc::default() }
+    }
+
+    /// The container that `wanted` means: a name, an id, or the beginning of one id only.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(&self, wanted: &str) -> Result<Container> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let name = wanted.strip_prefix('/').unwrap_or(wanted);
+        let exact = index.by_id.get(wanted).or_else(|| index.by_id.get(index.by_name.get(name)?));
+        if let Some(container) = exact {
+            return Ok(container.clone());
+        }
+        let none = || Error::not_found(format!("No such container: {wanted}"));
+        if wanted.is_empty() {
+            return Err(none());
+        }
+        let mut matches = index.by_id.range(wanted.to_string()..).take_while(|(id, _)| id.starts_with(wanted));
+        match (matches.next(), matches.next()) {
+            (Some((_, container)), None) => Ok(container.clone()),
+            (Some(_), Some(_)) => Err(Error::bad(format!("multiple IDs found with provided prefix: {wanted}"))),
+            (None, _) => Err(none()),
+        }
+    }
+
+    /// The exec of that id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn exec(&self, id: &str) -> Result<Exec> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.execs.get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Container> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.values().cloned().collect()
+    }
+
+    /// Claims a name for an id.
+    fn claim(&self, name: &str, id: &str) -> Result<()> {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(holder) = index.by_name.get(name) {
+            return Err(Error::conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to \
+                 remove (or rename) that container to be able to reuse that name."
+            )));
+        }
+        index.by_name.insert(name.into(), id.into());
+        Ok(())
+    }
+
+    fn disclaim(&self, name: &str) {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).by_name.remove(name);
+    }
+
+    fn insert(&self, container: Container) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.by_id.insert(container.shared.id.clone(), container);
+    }
+
+    fn forget(&self, id: &str, name: &str) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.by_id.remove(id);
+        if index.by_name.get(name).is_some_and(|holder| holder == id) {
+            index.by_name.remove(name);
+        }
+        index.execs.retain(|_, exec| exec.container_id() != id);
+    }
+}
+
+/// Takes up a container that an earlier daemon made.
+pub(crate) fn adopt(
+    containers: &Containers,
+    record: Record,
+    fresh: Option<crate::task::Fresh>,
+    first: Option<lifecycle::Input>,
+) -> Result<Container> {
+    containers.claim(&record.name, &record.id)?;
+    Ok(driver::spawn(containers, record, fresh, first))
+}
+
+impl Container {
+    /// 64 hexadecimal digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// Its name, without a slash.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.record().name.clone()
+    }
+
+    /// Whether it has a terminal.
+    #[must_use]
+    pub fn tty(&self) -> bool {
+        self.record().config.tty
+    }
+
+    /// Its record as last published.
+    #[must_use]
+    pub fn record(&self) -> Arc<Record> {
+        self.shared.published.borrow().record.clone()
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.shared.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The supervisor of the running container.
+    fn task(&self) -> Result<Task> {
+        let running = matches!(self.record().state.phase, Phase::Running | Phase::Paused);
+        let task = self.live().task.clone().filter(|_| running);
+        task.ok_or_else(|| Error::conflict(format!("container {} is not running", self.id())))
+    }
+
+    async fn command(&self, make: impl FnOnce(oneshot::Sender<Result<()>>) -> driver::Command) -> Result<()> {
+        let gone = || Error::not_found(format!("No such container: {}", self.id()));
+        let (reply, answer) = oneshot::channel();
+        self.shared.commands.send(make(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`Kind::NotModified`] when it runs already; otherwise why it could not be started.
+    pub async fn start(&self) -> Result<()> {
+        self.command(|reply| driver::Command::Start { by_policy: false, reply: Some(reply) }).await
+    }
+
+    /// Asks it to end, and kills it after `seconds` (its own stop timeout by default, without bound if negative).
+    ///
+    /// # Errors
+    /// [`Kind::NotModified`] when it does not run.
+    pub async fn stop(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+        let record = self.record();
+        let asked = signal.filter(|signal| !signal.is_empty()).unwrap_or(&record.config.stop_signal);
+        let signal = crate::signals::parse(if asked.is_empty() { "SIGTERM" } else { asked })
+            .ok_or_else(|| Error::bad(format!("Invalid signal: {asked}")))?;
+        let seconds = seconds.or(record.config.stop_timeout).unwrap_or(STOP_SECONDS);
+        let ended = self.wait(Condition::NotRunning);
+        if let Err(error) = self.command(driver::Command::StopAsked).await {
+            let idle = error.kind == Kind::Conflict;
+            return Err(if idle { Error::new(Kind::NotModified, "container is not running") } else { error });
+        }
+        self.emit_kill(signal);
+        self.signal(signal).await?;
+        let patience = u64::try_from(seconds).map_or(std::time::Duration::MAX, std::time::Duration::from_secs);
+        tokio::pin!(ended);
+        if tokio::time::timeout(patience, &mut ended).await.is_err() {
+            self.emit_kill(crate::signals::KILL);
+            self.signal(crate::signals::KILL).await?;
+            ended.await?;
+        }
+        self.shared.context.emit_container("stop", &record, &[]);
+        Ok(())
+    }
+
+    /// Stops it if it runs, and starts it.
+    ///
+    /// # Errors
+    /// As for [`Container::stop`] and [`Container::start`].
+    pub async fn restart(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+        match self.stop(signal, seconds).await {
+            Err(error) if error.kind != Kind::NotModified => return Err(error),
+            _ => {}
+        }
+        self.start().await?;
+        self.shared.context.emit_container("restart", &self.record(), &[]);
+        Ok(())
+    }
+
+    /// Sends a signal, by name or number.
+    ///
+    /// # Errors
+    /// When it does not run, or there is no such signal.
+    pub async fn kill(&self, signal: &str) -> Result<()> {
+        let number = crate::signals::parse(if signal.is_empty() { "SIGKILL" } else { signal })
+            .ok_or_else(|| Error::bad(format!("Invalid signal: {signal}")))?;
+        let record = self.record();
+        if !matches!(record.state.phase, Phase::Running | Phase::Paused) {
+            let id = self.id();
+            return Err(Error::conflict(format!(
+                "cannot kill container: {}: container {id} is not running",
+                record.name
+            )));
+        }
+        if number == crate::signals::KILL || crate::signals::parse(&record.config.stop_signal) == Some(number) {
+            // The restart policy leaves alone what the user ended.
+            let _ = self.command(driver::Command::StopAsked).await;
+        }
+        self.signal(number).await?;
+        self.emit_kill(number);
+        if number == crate::signals::KILL {
+            self.wait(Condition::NotRunning).await?;
+        }
+        Ok(())
+    }
+
+    async fn signal(&self, signal: i32) -> Result<()> {
+        match self.task() {
+            Ok(task) => match task.order(&Request::Signal { exec: None, signal, all: false }).await {
+                // It ended by itself in this very moment.
+                Err(_) if !matches!(self.record().state.phase, Phase::Running | Phase::Paused) => Ok(()),
+                other => other,
+            },
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn emit_kill(&self, signal: i32) {
+        self.shared.context.emit_container("kill", &self.record(), &[("signal", signal.to_string())]);
+    }
+
+    /// Freezes its processes.
+    ///
+    /// # Errors
+    /// When it does not run, or is paused already.
+    pub async fn pause(&self) -> Result<()> {
+        self.command(driver::Command::Pause).await
+    }
+
+    /// Thaws its processes.
+    ///
+    /// # Errors
+    /// When it is not paused.
+    pub async fn unpause(&self) -> Result<()> {
+        self.command(driver::Command::Unpause).await
+    }
+
+    /// Takes it away with everything of it.
+    ///
+    /// # Errors
+    /// When it runs and that is not to be forced.
+    pub async fn remove(&self, options: RemoveOptions) -> Result<()> {
+        let gone = self.wait(Condition::Removed);
+        if options.force && matches!(self.record().state.phase, Phase::Running | Phase::Paused | Phase::Restarting) {
+            let ended = self.wait(Condition::NotRunning);
+            let _ = self.command(driver::Command::StopAsked).await;
+            if self.record().state.phase == Phase::Paused {
+                let _ = self.command(driver::Command::Unpause).await;
+            }
+            self.signal(crate::signals::KILL).await?;
+            ended.await?;
+        }
+        match self.command(|reply| driver::Command::Remove { volumes: options.volumes, reply }).await {
+            // Auto-removal came first: that is what was wanted.
+            Err(error) if matches!(self.record().state.phase, Phase::Removing) && error.kind != Kind::Internal => {
+                gone.await.map(|_| ())
+            }
+            other => other,
+        }
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// When the name is taken or no name.
+    pub async fn rename(&self, name: &str) -> Result<()> {
+        let name = names::check(name)?.to_string();
+        self.command(|reply| driver::Command::Rename { name, reply }).await
+    }
+
+    /// Sets its terminal's size.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn resize(&self, rows: u16, cols: u16) -> Result<()> {
+        self.task()?.order(&Request::Resize { exec: None, rows, cols }).await
+    }
+
+    /// Changes limits and restart policy.
+    ///
+    /// # Errors
+    /// When a value has no meaning.
+    pub async fn update(&self, request: teu_api::container::UpdateRequest) -> Result<()> {
+        self.command(|reply| driver::Command::Update { request: Box::new(request), reply }).await
+    }
+
+    /// The exit code, once `condition` holds. The wait begins with this call, not with the first poll.
+    pub fn wait(&self, condition: Condition) -> impl Future<Output = Result<WaitResponse>> + Send + use<> {
+        let mut published = self.shared.published.subscribe();
+        let before = published.borrow().record.state.exits;
+        let fulfilled = move |now: &Published| {
+            let state = &now.record.state;
+            match condition {
+                Condition::NotRunning => {
+                    now.gone || !matches!(state.phase, Phase::Running | Phase::Paused | Phase::Restarting)
+                }
+                Condition::NextExit => now.gone || state.exits > before,
+                Condition::Removed => now.gone,
+            }
+        };
+        let shared = self.shared.clone();
+        async move {
+            let record = match published.wait_for(fulfilled).await {
+                Ok(now) => now.record.clone(),
+                Err(_) => shared.published.borrow().record.clone(),
+            };
+            let state = &record.state;
+            let error = (!state.error.is_empty()).then(|| WaitError { message: state.error.clone() });
+            Ok(WaitResponse { status_code: i64::from(state.exit_code), error })
+        }
+    }
+
+    /// A stream to and from its first process, now or (if it is not started yet) when it starts.
+    ///
+    /// # Errors
+    /// When it is paused, or its supervisor does not answer.
+    pub async fn attach(&self, options: AttachOptions) -> Result<Attachment> {
+        let record = self.record();
+        if record.state.phase == Phase::Paused {
+            return Err(Error::conflict(format!(
+                "container {} is paused, unpause the container before attach",
+                self.id()
+            )));
+        }
+        let history = if options.logs {
+            let wanted = LogsOptions { stdout: options.stdout, stderr: options.stderr, ..LogsOptions::default() };
+            Some(self.logs(wanted).await?)
+        } else {
+            None
+        };
+        let stream = if options.stream { Some(self.stream(options, record.state.phase).await?) } else { None };
+        self.shared.context.emit_container("attach", &record, &[]);
+        Ok(Attachment { tty: record.config.tty, history, stream })
+    }
+
+    async fn stream(&self, options: AttachOptions, phase: Phase) -> Result<oneshot::Receiver<BufReader<UnixStream>>> {
+        let (connected, stream) = oneshot::channel();
+        let stdin = options.stdin && self.record().config.open_stdin;
+        let task = self.live().task.clone();
+        match task {
+            Some(task) if phase == Phase::Running => {
+                let _ = connected.send(task.attach(None, stdin, options.stdout, options.stderr).await?);
+            }
+            _ => self.live().waiting.push(Pending { options: AttachOptions { stdin, ..options }, connected }),
+        }
+        Ok(stream)
+    }
+}

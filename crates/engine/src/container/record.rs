@@ -1,0 +1,99 @@
+//! What is remembered of a container: `<root>/containers/<id>.json`, written by its driver only.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use teu_api::container::{Config, HostConfig, MountPoint, NetworkingConfig};
+use teu_oci::Digest;
+
+use super::lifecycle::{Policy, Restart, State};
+
+/// A container, as asked for and as it last stood.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without a slash.
+    pub name: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// The image as the user named it.
+    pub image: String,
+    /// The digest of the image's config.
+    pub image_id: Option<Digest>,
+    /// The image's tree; none for an image without layers.
+    pub chain: Option<Digest>,
+    /// What runs: the request with the image's defaults filled in.
+    pub config: Config,
+    /// How it runs on this host.
+    pub host: HostConfig,
+    /// The networks asked for.
+    pub networking: NetworkingConfig,
+    /// Binds and volumes, resolved.
+    pub mounts: Vec<MountPoint>,
+    /// Volumes made for it alone, which go with it.
+    pub anonymous_volumes: Vec<String>,
+    /// Its place on the network while it runs.
+    pub endpoint: Option<EndpointRecord>,
+    /// Everything that changes.
+    pub state: State,
+}
+
+/// A container's place on a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Bits of the subnet's prefix.
+    pub prefix: u8,
+    /// The bridge's address.
+    pub gateway: Ipv4Addr,
+    /// Its hardware address, `02:42:…`.
+    pub mac: String,
+    /// Its ports on the host.
+    pub ports: Vec<PortRecord>,
+}
+
+/// One published port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRecord {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The host's address; 0.0.0.0 is every one.
+    pub host_ip: Ipv4Addr,
+    /// The host's port.
+    pub host_port: u16,
+    /// The container's port.
+    pub container_port: u16,
+}
+
+impl teu_store::Record for Record {
+    fn refers_to(&self) -> Vec<Digest> {
+        self.chain.iter().chain(&self.image_id).cloned().collect()
+    }
+}
+
+impl Record {
+    /// The part its life depends on.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let tries = u32::try_from(self.host.restart_policy.maximum_retry_count).unwrap_or(0);
+        let restart = match self.host.restart_policy.name.as_str() {
+            "always" => Restart::Always,
+            "unless-stopped" => Restart::UnlessStopped,
+            "on-failure" => Restart::OnFailure(tries),
+            _ => Restart::No,
+        };
+        Policy { restart, auto_remove: self.host.auto_remove }
+    }
+
+    /// Entrypoint and command as one list.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let parts = [&self.config.entrypoint, &self.config.cmd];
+        parts.into_iter().flatten().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,497 @@
+//! From a container's record to an OCI runtime spec: the one generator, for containers, execs and build steps alike.
+//!
+//! Pure: what the host is like comes in as [`Inputs`]. The baseline (capabilities, masked paths, devices, filter) is
+//! Docker's or stricter.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use teu_api::container::{HostConfig, MountPoint, Ulimit};
+use teu_oci::runtime::{
+    BlockIo, Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind, Pids,
+    Process, Resources, Rlimit, Root, Spec, User, VERSION,
+};
+
+use crate::error::{Error, Result};
+
+/// The search path of programs where an image names none.
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const CAPABILITIES: &[&str] = &[
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+/// Every capability of Linux 6, capabilities(7), by number.
+const ALL_CAPABILITIES: &[&str] = &[
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const DEFAULT_SHM: i64 = 64 << 20;
+
+/// All that the spec depends on.
+pub(crate) struct Inputs<'a> {
+    /// The container's id; names its cgroup.
+    pub(crate) id: &'a str,
+    /// How it runs on this host.
+    pub(crate) host: &'a HostConfig,
+    /// Program and arguments.
+    pub(crate) args: Vec<String>,
+    /// Environment of the image and the user.
+    pub(crate) env: &'a [String],
+    /// Working directory; empty is the root.
+    pub(crate) cwd: &'a str,
+    /// Who.
+    pub(crate) user: User,
+    /// The user's home.
+    pub(crate) home: &'a str,
+    /// Whether it gets a terminal.
+    pub(crate) terminal: bool,
+    /// Host name.
+    pub(crate) hostname: &'a str,
+    /// NIS domain name.
+    pub(crate) domainname: &'a str,
+    /// Binds and volumes.
+    pub(crate) mounts: &'a [MountPoint],
+    /// Folder of `hosts`, `hostname` and `resolv.conf`, if the container gets them.
+    pub(crate) etc: Option<&'a Path>,
+    /// Tmpfs mounts: path to options.
+    pub(crate) tmpfs: BTreeMap<String, Vec<String>>,
+    /// Device nodes of the host that were asked for.
+    pub(crate) devices: Vec<(Device, String)>,
+}
+
+/// Makes the spec.
+///
+/// # Errors
+/// When a capability, limit or option has no meaning.
+pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
+    let host = inputs.host;
+    let security = security(&host.security_opt)?;
+    let capabilities = capabilities(host)?;
+    let seccomp = match (&security.seccomp, host.privileged) {
+        (Seccomp::Unconfined, _) | (_, true) => None,
+        (Seccomp::Profile(text), _) => Some(
+            serde_json::from_str(text)
+                .map_err(|error| Error::bad(format!("Decoding seccomp profile failed: {error}")))?,
+        ),
+        (Seccomp::Default, _) => {
+            let names: Vec<&str> = capabilities.iter().map(String::as_str).collect();
+            Some(teu_runtime::seccomp::profile::default(&names))
+        }
+    };
+    let open_paths = host.privileged || security.system_paths;
+    let paths = |chosen: &Option<Vec<String>>, default: &[&str]| match chosen {
+        Some(paths) => paths.clone(),
+        None if open_paths => vec![],
+        None => default.iter().map(ToString::to_string).collect(),
+    };
+    Ok(Spec {
+        oci_version: VERSION.into(),
+        process: Some(process(inputs, &capabilities, security.no_new_privileges)?),
+        root: Some(Root { path: PathBuf::new(), readonly: host.readonly_rootfs }),
+        hostname: if host.uts_mode == "host" { String::new() } else { inputs.hostname.into() },
+        domainname: if host.uts_mode == "host" { String::new() } else { inputs.domainname.into() },
+        mounts: mounts(inputs),
+        hooks: None,
+        annotations: host.annotations.clone(),
+        linux: Some(Linux {
+            namespaces: namespaces(host),
+            devices: inputs.devices.iter().map(|(device, _)| device.clone()).collect(),
+            cgroups_path: Some(PathBuf::from("/teu").join(inputs.id)),
+            resources: Some(resources(host, &inputs.devices)),
+            seccomp,
+            sysctl: host.sysctls.clone(),
+            masked_paths: paths(&host.masked_paths, MASKED),
+            readonly_paths: paths(&host.readonly_paths, READ_ONLY),
+            ..Linux::default()
+        }),
+    })
+}
+
+/// The process alone: an exec's, in a container that runs.
+///
+/// # Errors
+/// As for [`generate`].
+pub(crate) fn process_of(inputs: &Inputs<'_>) -> Result<Process> {
+    let security = security(&inputs.host.security_opt)?;
+    process(inputs, &capabilities(inputs.host)?, security.no_new_privileges)
+}
+
+fn process(inputs: &Inputs<'_>, capabilities: &[String], no_new_privileges: bool) -> Result<Process> {
+    let [height, width] = inputs.host.console_size;
+    let size = |cells: u32| u16::try_from(cells).unwrap_or(0);
+    // capabilities(7): a user other than root keeps none over execve, as with any program that root starts for a user.
+    let effective = if inputs.user.uid == 0 { capabilities.to_vec() } else { vec![] };
+    Ok(Process {
+        terminal: inputs.terminal,
+        console_size: (inputs.terminal && height > 0).then(|| ConsoleSize { height: size(height), width: size(width) }),
+        user: inputs.user.clone(),
+        args: inputs.args.clone(),
+        env: environment(inputs),
+        cwd: if inputs.cwd.is_empty() { "/".into() } else { inputs.cwd.into() },
+        capabilities: Some(Capabilities {
+            bounding: capabilities.to_vec(),
+            effective: effective.clone(),
+            permitted: effective,
+            inheritable: vec![],
+            ambient: vec![],
+        }),
+        rlimits: inputs.host.ulimits.iter().map(rlimit).collect::<Result<_>>()?,
+        no_new_privileges,
+        oom_score_adj: i32::try_from(inputs.host.oom_score_adj).ok().filter(|score| *score != 0),
+        ..Process::default()
+    })
+}
+
+/// The image's and the user's variables, and those that every container has unless it sets them itself.
+fn environment(inputs: &Inputs<'_>) -> Vec<String> {
+    let has = |name: &str| inputs.env.iter().any(|entry| entry.split('=').next() == Some(name));
+    let mut env = Vec::with_capacity(inputs.env.len() + 4);
+    if !has("PATH") {
+        env.push(PATH.to_string());
+    }
+    if !has("HOSTNAME") && !inputs.hostname.is_empty() {
+        env.push(format!("HOSTNAME={}", inputs.hostname));
+    }
+    if inputs.terminal && !has("TERM") {
+        env.push("TERM=xterm".into());
+    }
+    env.extend(inputs.env.iter().filter(|entry| entry.contains('=')).cloned());
+    if !has("HOME") {
+        env.push(format!("HOME={}", inputs.home));
+    }
+    env
+}
+
+fn rlimit(limit: &Ulimit) -> Result<Rlimit> {
+    const KINDS: &[&str] = &[
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    if !KINDS.contains(&limit.name.as_str()) {
+        return Err(Error::bad(format!("invalid ulimit type: {}", limit.name)));
+    }
+    let value = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
+    let kind = format!("RLIMIT_{}", limit.name.to_ascii_uppercase());
+    Ok(Rlimit { kind, soft: value(limit.soft), hard: value(limit.hard) })
+}
+
+/// The container's capabilities as `CAP_…` names, in the order of their numbers.
+fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
+    let plain = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        upper.strip_prefix("CAP_").map(ToString::to_string).unwrap_or(upper)
+    };
+    let add: Vec<String> = host.cap_add.iter().map(plain).collect();
+    let drop: Vec<String> = host.cap_drop.iter().map(plain).collect();
+    for name in add.iter().chain(&drop) {
+        if name != "ALL" && !ALL_CAPABILITIES.contains(&name.as_str()) {
+            return Err(Error::bad(format!("invalid capability: \"CAP_{name}\"")));
+        }
+    }
+    let all = |list: &[String]| list.iter().any(|name| name == "ALL");
+    let keep = |name: &&&str| {
+        let named = |list: &[String]| list.iter().any(|other| other == **name);
+        if host.privileged {
+            return true;
+        }
+        let base = if all(&add) { !named(&drop) } else { CAPABILITIES.contains(name) && !all(&drop) && !named(&drop) };
+        base || named(&add)
+    };
+    Ok(ALL_CAPABILITIES.iter().filter(keep).map(|name| format!("CAP_{name}")).collect())
+}
+
+#[derive(Default)]
+enum Seccomp {
+    #[default]
+    Default,
+    Unconfined,
+    Profile(String),
+}
+
+#[derive(Default)]
+struct Security {
+    seccomp: Seccomp,
+    no_new_privileges: bool,
+    system_paths: bool,
+}
+
+fn security(options: &[String]) -> Result<Security> {
+    let mut security = Security::default();
+    for option in options {
+        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+        match (key, value) {
+            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
+            ("seccomp", "builtin" | "default") => security.seccomp = Seccomp::Default,
+            ("seccomp", text) => security.seccomp = Seccomp::Profile(text.into()),
+            ("systempaths", "unconfined") => security.system_paths = true,
+            ("apparmor", "unconfined" | "docker-default" | "") | ("label", _) => {}
+            _ => return Err(Error::bad(format!("invalid --security-opt: \"{option}\""))),
+        }
+    }
+    Ok(security)
+}
+
+fn namespaces(host: &HostConfig) -> Vec<Namespace> {
+    use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
+    let kinds = [
+        (Mount, true),
+        (Network, host.network_mode != "host"),
+        (Uts, host.uts_mode != "host"),
+        (Pid, host.pid_mode != "host"),
+        (Ipc, host.ipc_mode != "host"),
+        (Cgroup, host.cgroupns_mode != "host"),
+    ];
+    kinds.into_iter().filter(|(_, own)| *own).map(|(kind, _)| Namespace { kind, path: None }).collect()
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: kind.into(),
+        source: Some(source.into()),
+        options: options.iter().map(ToString::to_string).collect(),
+        ..Mount::default()
+    }
+}
+
+fn mounts(inputs: &Inputs<'_>) -> Vec<Mount> {
+    let host = inputs.host;
+    let shm = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };
+    let shm = format!("size={shm}");
+    let writable = if host.privileged { "rw" } else { "ro" };
+    let quiet = ["nosuid", "noexec", "nodev"];
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &quiet),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
+    ];
+    if host.ipc_mode == "host" {
+        mounts.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
+    } else if host.ipc_mode != "none" {
+        mounts.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]));
+    }
+    if let Some(etc) = inputs.etc {
+        for name in ["resolv.conf", "hostname", "hosts"] {
+            let destination = format!("/etc/{name}");
+            if inputs.mounts.iter().all(|mount| mount.destination != destination) {
+                mounts.push(mount(&destination, "bind", &etc.join(name).to_string_lossy(), &["rbind", "rprivate"]));
+            }
+        }
+    }
+    let mut chosen: Vec<Mount> = inputs.mounts.iter().map(bind).collect();
+    chosen.extend(inputs.tmpfs.iter().map(|(path, options)| {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        mount(path, "tmpfs", "tmpfs", &options)
+    }));
+    // A mount below another must come after it, whatever the order they were asked in.
+    chosen.sort_by_key(|mount| mount.destination.matches('/').count());
+    for mount in chosen {
+        mounts.retain(|base| base.destination != mount.destination);
+        mounts.push(mount);
+    }
+    mounts
+}
+
+fn bind(point: &MountPoint) -> Mount {
+    let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
+    let access = if point.rw { "rw" } else { "ro" };
+    mount(&point.destination, "bind", &point.source, &["rbind", access, propagation])
+}
+
+/// Whether capabilities, options and limits have a meaning, before anything is made.
+pub(crate) fn check(host: &HostConfig) -> Result<()> {
+    capabilities(host)?;
+    security(&host.security_opt)?;
+    host.ulimits.iter().try_for_each(|limit| rlimit(limit).map(|_| ()))
+}
+
+/// The limits alone, for a container that runs.
+pub(crate) fn limits(host: &HostConfig) -> Resources {
+    Resources { devices: vec![], ..resources(host, &[]) }
+}
+
+fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Resources {
+    let positive = |number: i64| (number > 0).then_some(number);
+    let unsigned = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
+    let (quota, period) = if host.nano_cpus > 0 {
+        (Some(host.nano_cpus / 10_000), Some(100_000))
+    } else {
+        (positive(host.cpu_quota), unsigned(host.cpu_period))
+    };
+    let swap = match host.memory_swap {
+        0 if host.memory > 0 => Some(host.memory.saturating_mul(2)),
+        0 => None,
+        other => Some(other),
+    };
+    Resources {
+        devices: device_rules(host.privileged, devices),
+        memory: Some(Memory {
+            limit: positive(host.memory),
+            reservation: positive(host.memory_reservation),
+            swap,
+            swappiness: host.memory_swappiness.and_then(|number| u64::try_from(number).ok()),
+            disable_oom_killer: host.oom_kill_disable.filter(|disable| *disable),
+        }),
+        cpu: Some(Cpu {
+            shares: unsigned(host.cpu_shares),
+            quota,
+            period,
+            cpus: host.cpuset_cpus.clone(),
+            mems: host.cpuset_mems.clone(),
+            ..Cpu::default()
+        }),
+        pids: host.pids_limit.filter(|limit| *limit != 0).map(|limit| Pids { limit }),
+        block_io: (host.blkio_weight > 0).then(|| BlockIo { weight: Some(host.blkio_weight), ..BlockIo::default() }),
+        ..Resources::default()
+    }
+}
+
+fn device_rules(privileged: bool, devices: &[(Device, String)]) -> Vec<DeviceRule> {
+    let rule = |allow: bool, kind: &str, major: Option<i64>, minor: Option<i64>, access: &str| DeviceRule {
+        allow,
+        kind: kind.into(),
+        major,
+        minor,
+        access: access.into(),
+    };
+    if privileged {
+        return vec![rule(true, "a", None, None, "rwm")];
+    }
+    let mut rules = vec![rule(false, "a", None, None, "rwm")];
+    rules.extend([rule(true, "c", None, None, "m"), rule(true, "b", None, None, "m")]);
+    let nodes = [
+        (1, Some(3)),
+        (1, Some(5)),
+        (1, Some(7)),
+        (1, Some(8)),
+        (1, Some(9)),
+        (5, Some(0)),
+        (5, Some(1)),
+        (5, Some(2)),
+    ];
+    rules.extend(nodes.map(|(major, minor)| rule(true, "c", Some(major), minor, "rwm")));
+    rules.push(rule(true, "c", Some(136), None, "rwm"));
+    rules.extend(devices.iter().map(|(device, access)| {
+        rule(true, &device.kind, Some(i64::from(device.major)), Some(i64::from(device.minor)), access)
+    }));
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capabilities_of(add: &[&str], drop: &[&str]) -> Vec<String> {
+        let list = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+        capabilities(&HostConfig { cap_add: list(add), cap_drop: list(drop), ..HostConfig::default() }).unwrap()
+    }
+
+    #[test]
+    fn capabilities_are_dockers_fourteen_unless_changed() {
+        assert_eq!(capabilities_of(&[], &[]).len(), 14);
+        assert_eq!(capabilities_of(&["net_admin"], &["ALL"]), ["CAP_NET_ADMIN"]);
+        assert_eq!(capabilities_of(&["ALL"], &["CAP_SYS_ADMIN"]).len(), ALL_CAPABILITIES.len() - 1);
+        let host = HostConfig { cap_add: vec!["FLY".into()], ..HostConfig::default() };
+        assert!(capabilities(&host).is_err());
+    }
+
+    #[test]
+    fn half_a_processor_is_half_of_each_period() {
+        let host = HostConfig { nano_cpus: 500_000_000, memory: 64 << 20, ..HostConfig::default() };
+        let resources = resources(&host, &[]);
+        let cpu = resources.cpu.unwrap();
+        assert_eq!((cpu.quota, cpu.period), (Some(50_000), Some(100_000)));
+        assert_eq!(resources.memory.unwrap().swap, Some(128 << 20));
+    }
+}

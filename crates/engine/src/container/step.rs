@@ -1,0 +1,197 @@
+//! A build step: a task without a container record. The same spec, supervisor and network as any container; no log, no
+//! name, and nothing of it is left when the future that runs it ends or is dropped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+
+use bytes::Bytes;
+use teu_api::container::{Config, HostConfig, MountPoint};
+use teu_api::stream::{Decoder, StreamKind};
+use teu_runtime::Rootfs;
+use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request};
+use teu_sys::mount::Overlay;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::launch::{explain, write_etc};
+use super::names::random_id;
+use super::record::EndpointRecord;
+use super::spec::{self, Inputs};
+use super::user::Accounts;
+use super::{Containers, Record};
+use crate::error::{Error, Result};
+use crate::task::{Fresh, News, Task};
+
+/// What to run, on which tree.
+#[derive(Clone, Debug)]
+pub struct StepSpec {
+    /// The tree; the upper directory takes what is written.
+    pub overlay: Overlay,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// `user[:group]`.
+    pub user: String,
+    /// Network mode, limits, hosts: as for a container.
+    pub host: HostConfig,
+    /// Binds that the step sees and that leave nothing in the tree but their mount points.
+    pub mounts: Vec<MountPoint>,
+}
+
+/// What a step writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepOutput {
+    /// To its standard output.
+    Stdout(Bytes),
+    /// To its standard error.
+    Stderr(Bytes),
+}
+
+impl Containers {
+    /// Runs a step to its end and returns its exit code. Dropping the future kills it.
+    ///
+    /// # Errors
+    /// When its program cannot be executed.
+    pub async fn run_step(&self, step: StepSpec, output: mpsc::Sender<StepOutput>) -> Result<i32> {
+        let containers = self.clone();
+        let (_alive, cancelled) = oneshot::channel::<()>();
+        let run = tokio::spawn(async move {
+            let id = random_id()?;
+            let result = containers.step(&id, step, output, cancelled).await;
+            let _ = fs::remove_dir_all(containers.context.etc_dir(&id));
+            let _ = fs::remove_dir_all(containers.context.pool.task_dir(&id));
+            result
+        });
+        run.await.map_err(|error| Error::internal(error.to_string()))?
+    }
+
+    async fn step(
+        &self,
+        id: &str,
+        step: StepSpec,
+        output: mpsc::Sender<StepOutput>,
+        cancelled: oneshot::Receiver<()>,
+    ) -> Result<i32> {
+        let context = &self.context;
+        let mut host = step.host.clone();
+        if host.network_mode.is_empty() || host.network_mode == "default" {
+            host.network_mode = "bridge".into();
+        }
+        let config = Config { hostname: "buildkitsandbox".into(), ..Config::default() };
+        let record = Record { id: id.into(), name: format!("build-{}", &id[..12]), config, host, ..Record::default() };
+        let request = self.step_request(&record, step)?;
+        let Fresh { task, mut news } = context.pool.take(id).await?;
+        context.pool.refill();
+        let mut endpoint = None;
+        let result = match self.begin(&task, &record, request, &mut endpoint).await {
+            Ok(stream) => finish(&task, &mut news, copy_output(stream, output), cancelled).await,
+            Err(error) => {
+                task.discard().await;
+                Err(error)
+            }
+        };
+        if let Some(endpoint) = endpoint {
+            context.networks.detach(id, &endpoint);
+        }
+        result
+    }
+
+    fn step_request(&self, record: &Record, step: StepSpec) -> Result<CreateRequest> {
+        let identity = Accounts::of_overlay(&step.overlay).identify(&step.user, &[])?;
+        let etc = self.context.etc_dir(&record.id);
+        write_etc(&self.context, record, &etc, record.host.network_mode != "host")?;
+        let inputs = Inputs {
+            id: &record.id,
+            host: &record.host,
+            args: step.args,
+            env: &step.env,
+            cwd: &step.cwd,
+            user: identity.user,
+            home: &identity.home,
+            terminal: false,
+            hostname: &record.config.hostname,
+            domainname: "",
+            mounts: &step.mounts,
+            etc: Some(&etc),
+            tmpfs: BTreeMap::new(),
+            devices: vec![],
+        };
+        Ok(CreateRequest {
+            id: record.id.clone(),
+            spec: spec::generate(&inputs)?,
+            rootfs: Rootfs::Overlay(step.overlay),
+            log: LogConfig::default(),
+            stdin: false,
+            stdin_once: false,
+            size: None,
+        })
+    }
+
+    async fn begin(
+        &self,
+        task: &Task,
+        record: &Record,
+        request: CreateRequest,
+        endpoint: &mut Option<EndpointRecord>,
+    ) -> Result<BufReader<UnixStream>> {
+        let failed = |event: Event| match event {
+            Event::Failed { error, .. } => explain(&error, "failed to create task for container").error,
+            other => Error::internal(format!("unexpected answer from the supervisor: {other:?}")),
+        };
+        let pid = match task.request(&Request::Create(Box::new(request))).await? {
+            Event::Created { pid } => pid,
+            other => return Err(failed(other)),
+        };
+        *endpoint = tokio::task::block_in_place(|| self.context.networks.attach(record, pid))?;
+        let stream = task.attach(None, false, true, true).await?;
+        match task.request(&Request::Start).await? {
+            Event::Started { .. } => Ok(stream),
+            other => Err(failed(other)),
+        }
+    }
+}
+
+/// Passes on what the step writes until it ends.
+async fn copy_output(mut stream: BufReader<UnixStream>, output: mpsc::Sender<StepOutput>) {
+    let mut decoder = Decoder::new();
+    let mut buffer = vec![0_u8; 16 << 10];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let mut pieces = vec![];
+        let fed = decoder.feed(&buffer[..length], |kind, bytes| {
+            let bytes = Bytes::copy_from_slice(bytes);
+            pieces.push(if kind == StreamKind::Stderr { StepOutput::Stderr(bytes) } else { StepOutput::Stdout(bytes) });
+        });
+        if fed.is_err() {
+            return;
+        }
+        for piece in pieces {
+            // A builder that no longer listens still wants the step to run on.
+            let _ = output.send(piece).await;
+        }
+    }
+}
+
+/// Waits for the end, of the output first; a cancelled step is killed.
+async fn finish(
+    task: &Task,
+    news: &mut mpsc::UnboundedReceiver<News>,
+    copy: impl Future<Output = ()>,
+    cancelled: oneshot::Receiver<()>,
+) -> Result<i32> {
+    tokio::select! {
+        () = copy => {}
+        _ = cancelled => {
+            let kill = Request::Signal { exec: None, signal: crate::signals::KILL, all: true };
+            let _ = task.order(&kill).await;
+        }
+    }
+    match news.recv().await {
+        Some(News::Exited(status)) => Ok(status.code),
+        _ => Err(Error::internal("the build step's supervisor is gone")),
+    }
+}

@@ -1,0 +1,173 @@
+//! `images`, `image inspect`, `history`.
+
+use jiff::Timestamp;
+use teu_api::Filters;
+use teu_api::container::GraphDriver;
+use teu_api::image::{HistoryItem, Inspect, Metadata, RootFs, Summary};
+use teu_oci::Reference;
+
+use super::{Image, Images};
+use crate::container::Containers;
+use crate::error::{Error, Result};
+
+const KNOWN: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
+
+impl Images {
+    /// The images, newest first. An image without a name is listed too: it is "dangling".
+    ///
+    /// # Errors
+    /// When a filter is unknown or has no meaning.
+    pub fn list(&self, filters: &Filters, containers: &Containers) -> Result<Vec<Summary>> {
+        if let Some(unknown) = filters.unknown(KNOWN) {
+            return Err(Error::bad(format!("invalid filter '{unknown}'")));
+        }
+        let dangling =
+            filters.flag("dangling").map_err(|value| Error::bad(format!("invalid filter 'dangling={value}'")))?;
+        let bound =
+            |key: &str| filters.get(key).first().map(|name| Ok::<_, Error>(created(&self.resolve(name)?))).transpose();
+        let (before, since) = (bound("before")?, bound("since")?);
+        let until = filters.get("until").first().map(|text| crate::prune::until(text)).transpose()?;
+        let used = containers.all();
+        let mut rows = vec![];
+        for image in self.all()? {
+            let names = self.names(&image.id)?;
+            let age = created(&image);
+            let passes = dangling.is_none_or(|wanted| wanted == names.is_empty())
+                && before.is_none_or(|bound| age < bound)
+                && since.is_none_or(|bound| age > bound)
+                && until.is_none_or(|until| age < until.as_second())
+                && filters.match_labels(&image.config.config.labels)
+                && (!filters.contains("reference")
+                    || filters.get("reference").iter().any(|pattern| names.iter().any(|name| matches(pattern, name))));
+            if passes {
+                let users =
+                    used.iter().filter(|container| container.record().image_id.as_ref() == Some(&image.id)).count();
+                rows.push(self.row(&image, &names, users));
+            }
+        }
+        rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
+        Ok(rows)
+    }
+
+    pub(super) fn all(&self) -> Result<Vec<Image>> {
+        let records = self.inner.records.list()?;
+        Ok(records.into_iter().filter_map(|(_, record)| self.by_id(&record.config).ok()).collect())
+    }
+
+    fn row(&self, image: &Image, names: &[Reference], users: usize) -> Summary {
+        Summary {
+            id: image.id.to_string(),
+            repo_tags: names.iter().map(Reference::familiar).collect(),
+            repo_digests: image.record.repo_digests.clone(),
+            created: created(image),
+            size: i64::try_from(image.record.size).unwrap_or(i64::MAX),
+            shared_size: -1,
+            labels: (!image.config.config.labels.is_empty()).then(|| image.config.config.labels.clone()),
+            containers: i64::try_from(users).unwrap_or(-1),
+            ..Summary::default()
+        }
+    }
+
+    /// Everything about one image.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn inspect(&self, wanted: &str) -> Result<Inspect> {
+        let image = self.resolve(wanted)?;
+        let names = self.names(&image.id)?;
+        let config = &image.config;
+        Ok(Inspect {
+            id: image.id.to_string(),
+            descriptor: Some(image.record.target.clone().unwrap_or_else(|| image.record.manifest.clone())),
+            repo_tags: names.iter().map(Reference::familiar).collect(),
+            repo_digests: image.record.repo_digests.clone(),
+            comment: config.history.last().map(|last| last.comment.clone()).unwrap_or_default(),
+            created: config.created.clone().unwrap_or_default(),
+            author: config.author.clone(),
+            config: Some(config.config.clone()),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone().unwrap_or_default(),
+            os: config.os.clone(),
+            size: i64::try_from(image.record.size).unwrap_or(i64::MAX),
+            graph_driver: GraphDriver { data: None, name: "overlay2".into() },
+            root_fs: RootFs {
+                kind: "layers".into(),
+                layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
+            },
+            metadata: Metadata { last_tag_time: image.record.tagged.clone() },
+            ..Inspect::default()
+        })
+    }
+
+    /// How an image was made, newest step first.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn history(&self, wanted: &str) -> Result<Vec<HistoryItem>> {
+        let image = self.resolve(wanted)?;
+        let mut chains = image.record.chains.iter();
+        let mut items = vec![];
+        for step in &image.config.history {
+            let chain = if step.empty_layer { None } else { chains.next() };
+            let size = chain.map_or(Ok(0), |chain| self.inner.store.snapshots().size(chain))?;
+            items.push(HistoryItem {
+                id: "<missing>".into(),
+                created: seconds(step.created.as_deref()),
+                created_by: step.created_by.clone(),
+                tags: None,
+                size: i64::try_from(size).unwrap_or(i64::MAX),
+                comment: step.comment.clone(),
+            });
+        }
+        if let Some(newest) = items.last_mut() {
+            newest.id = image.id.to_string();
+            let names = self.names(&image.id)?;
+            newest.tags = (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect());
+        }
+        items.reverse();
+        Ok(items)
+    }
+}
+
+fn created(image: &Image) -> i64 {
+    seconds(image.config.created.as_deref())
+}
+
+fn seconds(text: Option<&str>) -> i64 {
+    text.and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second)
+}
+
+/// `busybox`, `busybox:1.*`, `*/app`: shell patterns on the repository or on the whole name.
+fn matches(pattern: &str, name: &Reference) -> bool {
+    glob(pattern.as_bytes(), name.familiar().as_bytes())
+        || glob(pattern.as_bytes(), name.familiar_repository().as_bytes())
+}
+
+/// `*` and `?`, neither of which matches a slash.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            glob(rest, text) || text.split_first().is_some_and(|(first, tail)| *first != b'/' && glob(pattern, tail))
+        }
+        (Some((b'?', rest)), Some((first, tail))) => *first != b'/' && glob(rest, tail),
+        (Some((wanted, rest)), Some((first, tail))) => wanted == first && glob(rest, tail),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_filters_are_shell_patterns() {
+        let name: Reference = "a/app:v1".parse().unwrap();
+        for pattern in ["a/app", "*/app", "a/*:v1", "a/app:v?"] {
+            assert!(matches(pattern, &name), "{pattern}");
+        }
+        for pattern in ["app", "*", "a/app:v2", "a"] {
+            assert!(!matches(pattern, &name), "{pattern}");
+        }
+    }
+}

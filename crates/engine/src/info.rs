@@ -1,0 +1,126 @@
+//! `info`, `version` and `system df`.
+
+use std::collections::BTreeMap;
+
+use teu_api::Filters;
+use teu_api::system::{Commit, Component, DiskUsage, Info, Plugins, Runtime, Swarm, Version, VersionPlatform};
+
+use crate::container::{ListQuery, Phase};
+use crate::error::Result;
+use crate::{Context, Engine};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Engine {
+    fn context(&self) -> &Context {
+        &self.containers.context
+    }
+
+    /// What the engine is and what it has.
+    ///
+    /// # Errors
+    /// When the images cannot be listed.
+    pub fn info(&self) -> Result<Info> {
+        let context = self.context();
+        let facts = &context.facts;
+        let phases: Vec<Phase> = self.containers.all().iter().map(|container| container.record().state.phase).collect();
+        let count =
+            |wanted: &[Phase]| i64::try_from(phases.iter().filter(|phase| wanted.contains(phase)).count()).unwrap_or(0);
+        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Ok(Info {
+            id: self.networks.id_of("bridge"),
+            containers: i64::try_from(phases.len()).unwrap_or(0),
+            containers_running: count(&[Phase::Running, Phase::Restarting]),
+            containers_paused: count(&[Phase::Paused]),
+            containers_stopped: count(&[Phase::Created, Phase::Exited, Phase::Removing]),
+            images: i64::try_from(self.images.list(&Filters::default(), &self.containers)?.len()).unwrap_or(0),
+            driver: "overlay2".into(),
+            docker_root_dir: context.config.root.display().to_string(),
+            plugins: Plugins {
+                volume: words(&["local"]),
+                network: words(&["bridge", "host", "null"]),
+                authorization: None,
+                log: words(&["json-file", "none"]),
+            },
+            memory_limit: true,
+            swap_limit: true,
+            cpu_cfs_period: true,
+            cpu_cfs_quota: true,
+            cpu_shares: true,
+            cpu_set: true,
+            pids_limit: true,
+            ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+                .is_ok_and(|text| text.trim() == "1"),
+            debug: context.config.debug,
+            system_time: jiff::Timestamp::now().to_string(),
+            logging_driver: "json-file".into(),
+            cgroup_driver: "cgroupfs".into(),
+            cgroup_version: facts.cgroup_version.into(),
+            kernel_version: facts.kernel.clone(),
+            operating_system: facts.system.clone(),
+            os_version: facts.system_version.clone(),
+            os_type: "linux".into(),
+            architecture: facts.machine.clone(),
+            n_cpu: i64::try_from(facts.processors).unwrap_or(1),
+            mem_total: facts.memory,
+            index_server_address: "https://index.docker.io/v1/".into(),
+            name: facts.hostname.clone(),
+            labels: context.config.labels.clone(),
+            server_version: VERSION.into(),
+            runtimes: BTreeMap::from([("teu".into(), Runtime { path: "teu".into(), ..Runtime::default() })]),
+            default_runtime: "teu".into(),
+            swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
+            live_restore_enabled: true,
+            init_binary: "teu".into(),
+            runc_commit: Commit { id: VERSION.into() },
+            security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+            ..Info::default()
+        })
+    }
+
+    /// Which version this is, in the words of the API.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let facts = &self.context().facts;
+        let architecture = teu_oci::Platform::host().architecture;
+        let details = BTreeMap::from([
+            ("ApiVersion".to_string(), teu_api::API_VERSION.to_string()),
+            ("MinAPIVersion".to_string(), teu_api::MIN_API_VERSION.to_string()),
+            ("Arch".to_string(), architecture.clone()),
+            ("Os".to_string(), "linux".to_string()),
+            ("KernelVersion".to_string(), facts.kernel.clone()),
+        ]);
+        Version {
+            platform: VersionPlatform { name: "teu".into() },
+            components: vec![Component { name: "Engine".into(), version: VERSION.into(), details }],
+            version: VERSION.into(),
+            api_version: teu_api::API_VERSION.into(),
+            min_api_version: teu_api::MIN_API_VERSION.into(),
+            os: "linux".into(),
+            arch: architecture,
+            kernel_version: facts.kernel.clone(),
+            ..Version::default()
+        }
+    }
+
+    /// What takes how much room.
+    ///
+    /// # Errors
+    /// When something cannot be counted.
+    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+        let snapshots = self.store().snapshots();
+        let mut layers = 0;
+        for chain in snapshots.layers()? {
+            layers += snapshots.size(&chain)?;
+        }
+        let query = ListQuery { all: true, size: true, ..ListQuery::default() };
+        Ok(DiskUsage {
+            layers_size: i64::try_from(layers).unwrap_or(i64::MAX),
+            images: self.images.list(&Filters::default(), &self.containers)?,
+            containers: self.containers.list(&query).await?,
+            volumes: self.volumes.list(&Filters::default(), &self.containers)?.volumes,
+            build_cache: vec![],
+            ..DiskUsage::default()
+        })
+    }
+}

@@ -1,0 +1,224 @@
+//! The engine: containers, images, volumes and networks, as users know them.
+//!
+//! ```text
+//!  Containers ── driver (one task each) ── lifecycle::next (pure)
+//!      │              └─ Task ── supervisor process ── container
+//!      ├─ Images ── Store (blobs, snapshots, tables)
+//!      ├─ Volumes, Networks
+//!      └─ Events
+//! ```
+//!
+//! Every file has one writer; a restart is: read the records, reconnect the sockets (`restore`). What the API shows is
+//! published by each container's driver and read without asking it. Deliberately absent: HTTP, Dockerfiles, and any
+//! program of another kind than our own supervisor.
+
+mod container;
+mod copy;
+mod error;
+mod events;
+mod host;
+mod image;
+mod info;
+mod network;
+mod pipe;
+mod prune;
+mod restore;
+mod signals;
+mod task;
+mod volume;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use teu_store::{Store, Table};
+
+pub use container::record;
+pub use container::{
+    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Exec, ListQuery, LogsOptions, Phase,
+    Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
+};
+pub use error::{Error, Kind, Result};
+pub use events::Events;
+pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage};
+pub use network::Networks;
+pub use pipe::Stream;
+pub use volume::Volumes;
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything that lasts is kept.
+    pub root: PathBuf,
+    /// Where what lives as long as the machine's uptime is kept: sockets, exit codes.
+    pub run: PathBuf,
+    /// The program whose `supervise` face a supervisor is.
+    pub program: PathBuf,
+    /// Name of the default bridge and of the firewall table; one for each daemon of a machine.
+    pub bridge: String,
+    /// The default bridge's subnet; chosen clear of the host's routes if none.
+    pub subnet: Option<Ipv4Net>,
+    /// Labels of the daemon.
+    pub labels: Vec<String>,
+    /// Registries that may be spoken to in plain HTTP.
+    pub insecure_registries: Vec<String>,
+    /// Name servers of containers, instead of the host's.
+    pub dns: Vec<String>,
+    /// Whether the daemon tells more than usual; shown by `info`.
+    pub debug: bool,
+}
+
+impl Config {
+    /// The usual set-up for these two folders.
+    #[must_use]
+    pub fn new(root: PathBuf, run: PathBuf) -> Self {
+        let bridge = bridge_name(&run);
+        Self {
+            root,
+            run,
+            program: "/proc/self/exe".into(),
+            bridge,
+            subnet: None,
+            labels: vec![],
+            insecure_registries: vec![],
+            dns: vec![],
+            debug: false,
+        }
+    }
+}
+
+/// `teu0` for the machine's own daemon; another for each other run directory, so that daemons live side by side.
+fn bridge_name(run: &Path) -> String {
+    if run == Path::new("/run/teu") {
+        return "teu0".into();
+    }
+    let digest = teu_oci::Digest::sha256(run.as_os_str().as_encoded_bytes());
+    format!("teu-{}", &digest.hex()[..8])
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    /// The containers.
+    pub containers: Containers,
+    /// The images.
+    pub images: Images,
+    /// The volumes.
+    pub volumes: Volumes,
+    /// The networks.
+    pub networks: Networks,
+    /// What happens.
+    pub events: Events,
+}
+
+/// What every part needs of the others.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) facts: host::Facts,
+    pub(crate) store: Store,
+    pub(crate) records: Table<Record>,
+    pub(crate) pool: task::Pool,
+    pub(crate) images: Images,
+    pub(crate) volumes: Volumes,
+    pub(crate) networks: Networks,
+    pub(crate) events: Events,
+    /// Held, never looked at.
+    _quick_cgroups: Option<OwnedFd>,
+}
+
+impl Engine {
+    /// Opens the root, which no other daemon may have open, and takes up every container of an earlier daemon.
+    ///
+    /// # Errors
+    /// When the root is in use or cannot be used.
+    pub async fn open(config: Config) -> Result<Self> {
+        let store = Store::open(&config.root)?;
+        for (dir, mode) in [
+            (config.run.clone(), 0o711),
+            (config.run.join("tasks"), 0o700),
+            (config.root.join("logs"), 0o700),
+            (config.root.join("etc"), 0o711),
+        ] {
+            let made = fs::DirBuilder::new().recursive(true).mode(mode).create(&dir);
+            made.map_err(|error| Error::io("make", &dir, error))?;
+        }
+        let events = Events::new();
+        let images = Images::open(&store, events.clone(), config.insecure_registries.clone())?;
+        let volumes = Volumes::open(&store, events.clone())?;
+        let networks = Networks::open(&store, &config.bridge, config.subnet)?;
+        let pool = task::Pool::new(config.program.clone(), config.run.join("tasks"));
+        let context = Arc::new(Context {
+            facts: host::Facts::gather(),
+            records: store.table("containers")?,
+            store,
+            pool,
+            images: images.clone(),
+            volumes: volumes.clone(),
+            networks: networks.clone(),
+            events: events.clone(),
+            _quick_cgroups: host::quick_cgroups(),
+            config,
+        });
+        let containers = Containers::new(context);
+        restore::restore(&containers).await?;
+        containers.context.pool.refill();
+        Ok(Self { containers, images, volumes, networks, events })
+    }
+
+    /// The store, for those who put layers and blobs there themselves.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.containers.context.store
+    }
+
+    /// Leaves running containers alone and takes away what nobody needs without a daemon.
+    pub async fn shutdown(&self) {
+        self.networks.close();
+        self.containers.context.pool.close().await;
+    }
+}
+
+impl Context {
+    pub(crate) fn etc_dir(&self, id: &str) -> PathBuf {
+        self.config.root.join("etc").join(id)
+    }
+
+    /// A folder for each container's log, so that whoever follows one is not woken by the others.
+    pub(crate) fn log_dir(&self, id: &str) -> PathBuf {
+        self.config.root.join("logs").join(id)
+    }
+
+    pub(crate) fn log_path(&self, id: &str) -> PathBuf {
+        self.log_dir(id).join(format!("{id}-json.log"))
+    }
+
+    /// The bytes of a tree's files, all its layers together.
+    pub(crate) fn chain_size(&self, chain: Option<&teu_oci::Digest>) -> u64 {
+        let snapshots = self.store.snapshots();
+        let mut total = 0;
+        let mut next = chain.cloned();
+        while let Some(chain) = next {
+            total += snapshots.size(&chain).unwrap_or(0);
+            next = snapshots.parent(&chain).ok().flatten();
+        }
+        total
+    }
+
+    pub(crate) fn emit_container(&self, action: &str, record: &Record, extra: &[(&str, String)]) {
+        let mut attributes = record.config.labels.clone();
+        attributes.insert("image".into(), record.image.clone());
+        attributes.insert("name".into(), record.name.clone());
+        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_string(), value.clone())));
+        self.events.emit("container", action, &record.id, attributes);
+    }
+
+    pub(crate) fn emit_network(&self, action: &str, record: &Record) {
+        let mode = &record.host.network_mode;
+        let attributes = [("container", record.id.as_str()), ("name", mode.as_str()), ("type", mode.as_str())]
+            .map(|(k, v)| (k.into(), v.into()));
+        self.events.emit("network", action, &self.networks.id_of(mode), attributes.into());
+    }
+}

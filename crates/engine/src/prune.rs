@@ -1,0 +1,52 @@
+//! Taking away what nobody uses; and the grammar of `until`, which all prunes share.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::{Error, Result};
+
+/// A moment: RFC 3339, seconds since the epoch, or a duration before now (`10m`, `1h30m`).
+pub(crate) fn until(text: &str) -> Result<Timestamp> {
+    let invalid = || Error::bad(format!("invalid filter 'until={text}': want a time or a duration such as 24h"));
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Timestamp::from_second(seconds).map_err(|_| invalid());
+    }
+    let mut total = 0_i64;
+    let mut number = String::new();
+    for letter in text.chars() {
+        let factor = match letter {
+            '0'..='9' => {
+                number.push(letter);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            _ => return Err(invalid()),
+        };
+        let amount: i64 = number.parse().map_err(|_| invalid())?;
+        total = amount.checked_mul(factor).and_then(|seconds| total.checked_add(seconds)).ok_or_else(invalid)?;
+        number.clear();
+    }
+    if !number.is_empty() || text.is_empty() {
+        return Err(invalid());
+    }
+    Timestamp::now().checked_sub(SignedDuration::from_secs(total)).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::until;
+
+    #[test]
+    fn moments_have_three_forms() {
+        for good in ["2026-01-02T03:04:05Z", "1700000000", "24h", "1h30m"] {
+            assert!(until(good).is_ok(), "{good}");
+        }
+        for bad in ["", "h", "10", "1d", "1h5", "-1h"].into_iter().filter(|text| *text != "10") {
+            assert!(until(bad).is_err(), "{bad}");
+        }
+    }
+}

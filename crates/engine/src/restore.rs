@@ -1,0 +1,178 @@
+//! After a restart of the daemon: the records are read, the supervisors that live are reached again, and how the others
+//! ended is fed to the same lifecycle that hears of any other end. There is no second recovery code.
+
+use std::fs;
+use std::path::Path;
+
+use teu_supervisor::protocol::{Event, ExitStatus, Request};
+
+use crate::Context;
+use crate::container::lifecycle::{Ending, Input, Phase, Restart};
+use crate::container::{Containers, Record, adopt};
+use crate::error::{Error, Result};
+use crate::task::{Fresh, Task};
+
+/// The exit code of a container of which nobody knows how it ended.
+const UNKNOWN: i32 = 255;
+
+/// Takes up every container.
+pub(crate) async fn restore(containers: &Containers) -> Result<()> {
+    let context = containers.context.clone();
+    let tasks = context.pool.task_dir("");
+    clear_warm(&tasks)?;
+    for key in context.records.keys()? {
+        match context.records.get(&key) {
+            Ok(Some(record)) => take_up(containers, &context, record).await?,
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, container = key, "read a container's record"),
+        }
+    }
+    drop_orphans(containers, &context, &tasks).await;
+    context.networks.restored()
+}
+
+async fn take_up(containers: &Containers, context: &Context, mut record: Record) -> Result<()> {
+    if record.state.phase == Phase::Removing {
+        erase(context, &record);
+        return Ok(());
+    }
+    let dir = context.pool.task_dir(&record.id);
+    let alive = reach(&dir).await;
+    let was_running = matches!(record.state.phase, Phase::Running | Phase::Paused);
+    let mut first = None;
+    let fresh = match alive {
+        Some((fresh, state)) if state.running => {
+            // The daemon may have been killed between the start and its note of it.
+            if let Some(pid) = state.pid.filter(|_| !was_running) {
+                let at = state.started_at.unwrap_or_else(|| jiff::Timestamp::now().to_string());
+                first = Some(Input::Launched { pid, at });
+            } else {
+                record.state.phase = if state.paused { Phase::Paused } else { Phase::Running };
+            }
+            context.networks.restore(&record)?;
+            Some(fresh)
+        }
+        other => {
+            if let Some((fresh, _)) = other {
+                fresh.task.discard().await;
+            }
+            if was_running {
+                // Freed again when the lifecycle hears of the end.
+                let _ = context.networks.restore(&record);
+                let status = exit_status(&dir);
+                end_strays(&record.id);
+                first = Some(Input::Exited(ending(status)));
+            }
+            None
+        }
+    };
+    let again = fresh.is_none() && starts_with_daemon(&record, was_running);
+    let container = adopt(containers, record, fresh, first)?;
+    if again {
+        tokio::spawn(async move {
+            if let Err(error) = container.start().await {
+                tracing::warn!(%error, container = container.id(), "start a container with the daemon");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A container that was at rest is started if its policy says so and the user did not stop it.
+fn starts_with_daemon(record: &Record, was_running: bool) -> bool {
+    if was_running || record.state.started_at.is_empty() {
+        return false;
+    }
+    match record.policy().restart {
+        Restart::Always => true,
+        Restart::UnlessStopped => !record.state.stopped_by_user,
+        Restart::OnFailure(_) => record.state.phase == Phase::Restarting,
+        Restart::No => false,
+    }
+}
+
+async fn reach(dir: &Path) -> Option<(Fresh, teu_supervisor::protocol::State)> {
+    let fresh = Task::connect(dir).await.ok()?;
+    match fresh.task.request(&Request::State).await {
+        Ok(Event::State(state)) => Some((fresh, *state)),
+        _ => None,
+    }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    Ending { code: status.code, oom_killed: status.oom_killed, at: status.finished_at, ran: std::time::Duration::ZERO }
+}
+
+/// What a supervisor that is gone left in its folder.
+pub(crate) fn exit_status(dir: &Path) -> ExitStatus {
+    let text = fs::read(dir.join("exit.json")).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_else(|| ExitStatus {
+        code: UNKNOWN,
+        signal: None,
+        oom_killed: false,
+        finished_at: jiff::Timestamp::now().to_string(),
+    })
+}
+
+/// Ends what a killed supervisor left running.
+pub(crate) fn end_strays(id: &str) {
+    if let Ok(cgroup) = teu_runtime::Cgroup::open(&Path::new("/teu").join(id)) {
+        let _ = cgroup.kill();
+        let _ = cgroup.remove();
+    }
+}
+
+/// The files of a container outside the store's tables.
+pub(crate) fn remove_files(context: &Context, id: &str) {
+    let _ = fs::remove_dir_all(context.etc_dir(id));
+    let _ = fs::remove_dir_all(context.pool.task_dir(id));
+    let _ = fs::remove_dir_all(context.log_dir(id));
+}
+
+/// A removal that a kill of the daemon cut short.
+fn erase(context: &Context, record: &Record) {
+    end_strays(&record.id);
+    let _ = context.store.snapshots().remove(&record.id);
+    remove_files(context, &record.id);
+    if record.host.auto_remove {
+        for name in &record.anonymous_volumes {
+            let _ = context.volumes.remove_quietly(name);
+        }
+    }
+    let _ = context.records.remove(&record.id);
+}
+
+/// Supervisors that waited for work end by themselves when the daemon does; their folders stay.
+fn clear_warm(tasks: &Path) -> Result<()> {
+    let entries = fs::read_dir(tasks).map_err(|error| Error::io("list", tasks, error))?;
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".warm-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Build steps and half-made containers of a daemon that was killed: nobody waits for them.
+async fn drop_orphans(containers: &Containers, context: &Context, tasks: &Path) {
+    for entry in fs::read_dir(tasks).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if containers.find(&name).is_ok_and(|found| found.id() == name) {
+            continue;
+        }
+        if let Some((fresh, state)) = reach(&entry.path()).await {
+            if state.running {
+                let kill = Request::Signal { exec: None, signal: crate::signals::KILL, all: true };
+                let _ = fresh.task.request(&kill).await;
+            } else {
+                fresh.task.discard().await;
+            }
+        }
+        end_strays(&name);
+        let _ = fs::remove_dir_all(entry.path());
+    }
+    let active = context.store.snapshots().active().unwrap_or_default();
+    for key in active.iter().filter(|key| containers.find(key).map_or(true, |found| found.id() != key.as_str())) {
+        let _ = context.store.snapshots().remove(key);
+    }
+}

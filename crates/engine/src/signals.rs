@@ -1,0 +1,75 @@
+//! Signals by name or number, signal(7), for x86-64 and arm64 Linux.
+
+const NAMES: &[(&str, i32)] = &[
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+    ("RTMIN", 34),
+    ("RTMAX", 64),
+];
+/// The signal that nothing can catch.
+pub(crate) const KILL: i32 = 9;
+
+/// The number of `SIGTERM`, `term`, `15`, `SIGRTMIN+3`, …
+pub(crate) fn parse(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let (base, offset) = match name.find(['+', '-']) {
+        Some(at) => (&name[..at], name[at..].parse::<i32>().ok()?),
+        None => (name, 0),
+    };
+    if offset != 0 && !base.starts_with("RT") {
+        return None;
+    }
+    let number = NAMES.iter().find(|(known, _)| *known == base)?.1 + offset;
+    (1..=64).contains(&number).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for (text, number) in [("SIGTERM", 15), ("kill", 9), ("1", 1), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)] {
+            assert_eq!(parse(text), Some(number), "{text}");
+        }
+        for bad in ["", "0", "65", "SIGNOPE", "TERM+1", "-9"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Forgetting flows: entries of the connection tracking table that belong to a published UDP port
+//! (`<linux/netfilter/nfnetlink_conntrack.h>`).
+
+use std::net::Ipv4Addr;
+
+use rustix::io::Errno;
+
+use crate::Error;
+use crate::netlink::{Family, Message, Socket, attribute};
+use crate::publish::Publish;
+
+const GET: u16 = 1 << 8 | 1; // subsystem conntrack, get
+const DELETE: u16 = 1 << 8 | 2;
+const HEADER: [u8; 4] = [2, 0, 0, 0]; // struct nfgenmsg: IPv4
+
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const FILTER: u16 = 25;
+const FILTER_ORIGINAL: u16 = 1;
+const FILTER_REPLY: u16 = 2;
+const FILTER_BY_PROTOCOL_AND_PORT: u32 = 1 << 3 | 1 << 5;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTOCOL: u16 = 2;
+const IP_SOURCE: u16 = 1;
+const IP_DESTINATION: u16 = 2;
+const PROTOCOL_NUMBER: u16 = 1;
+const PROTOCOL_DESTINATION_PORT: u16 = 3;
+
+/// Forgets the flows to each of the host's ports: those that lead to the container, and those to an address of the
+/// host (`local`) that lead nowhere because they began before the port was published.
+pub(crate) fn forget(ports: &[&Publish], local: &[Ipv4Addr]) -> Result<(), Error> {
+    let failed = |source| Error::io("list tracked flows", source);
+    let mut socket = Socket::open(Family::Netfilter).map_err(failed)?;
+    for port in ports {
+        for flow in socket.dump(flows_to(port)).map_err(failed)? {
+            let Some(flow) = flow.get(HEADER.len()..).and_then(Flow::parse) else { continue };
+            if !flow.concerns(port, local) {
+                continue;
+            }
+            let mut delete = Message::new(DELETE, 0, &HEADER).bytes(TUPLE_ORIGINAL, flow.original);
+            if let Some(id) = flow.id {
+                delete = delete.bytes(ID, id);
+            }
+            match socket.request(vec![delete]) {
+                Err(refused) if refused.errno != Errno::NOENT => {
+                    return Err(Error::refused(format!("forget flows to udp port {}", port.host_port), refused));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the flows of that protocol and port. Kernels before 5.8 answer with all flows, hence [`Flow::concerns`].
+fn flows_to(port: &Publish) -> Message {
+    Message::new(GET, 0, &HEADER)
+        .nest(TUPLE_ORIGINAL, |tuple| {
+            tuple.nest(TUPLE_PROTOCOL, |protocol| {
+                protocol
+                    .bytes(PROTOCOL_NUMBER, &[port.protocol.number()])
+                    .bytes(PROTOCOL_DESTINATION_PORT, &port.host_port.to_be_bytes())
+            })
+        })
+        .nest(FILTER, |filter| filter.u32(FILTER_ORIGINAL, FILTER_BY_PROTOCOL_AND_PORT).u32(FILTER_REPLY, 0))
+}
+
+struct Flow<'a> {
+    original: &'a [u8],
+    id: Option<&'a [u8]>,
+    protocol: u8,
+    port: u16,
+    destination: Ipv4Addr,
+    answers_from: Ipv4Addr,
+}
+
+impl<'a> Flow<'a> {
+    fn parse(entry: &'a [u8]) -> Option<Self> {
+        let original = attribute(entry, TUPLE_ORIGINAL)?;
+        let protocol = attribute(original, TUPLE_PROTOCOL)?;
+        let address = |tuple, which| {
+            let bytes: [u8; 4] = attribute(attribute(tuple, TUPLE_IP)?, which)?.try_into().ok()?;
+            Some(Ipv4Addr::from(bytes))
+        };
+        Some(Self {
+            original,
+            id: attribute(entry, ID),
+            protocol: *attribute(protocol, PROTOCOL_NUMBER)?.first()?,
+            port: u16::from_be_bytes(attribute(protocol, PROTOCOL_DESTINATION_PORT)?.try_into().ok()?),
+            destination: address(original, IP_DESTINATION)?,
+            answers_from: address(attribute(entry, TUPLE_REPLY)?, IP_SOURCE)?,
+        })
+    }
+
+    fn concerns(&self, port: &Publish, local: &[Ipv4Addr]) -> bool {
+        let to_port = self.protocol == port.protocol.number() && self.port == port.host_port;
+        let untranslated = self.answers_from == self.destination && local.contains(&self.destination);
+        let on_address = port.host_ip.is_unspecified() || port.host_ip == self.destination;
+        to_port && on_address && (untranslated || self.answers_from == port.container_ip)
+    }
+}

@@ -1,0 +1,248 @@
+//! Published ports: reached from where they should be, and from nowhere else.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use teu_network::firewall::{self, Settings};
+use teu_network::{Error, Protocol, bridge, publish};
+
+use crate::world::{GATEWAY, Namespace, OUTSIDE, UPLINK, World, address, ask_udp, bridge_named, endpoint, port};
+
+const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+fn server(from: &Namespace, protocol: Protocol, address: Ipv4Addr, port: u16) -> Option<String> {
+    from.ask(protocol, address, port).map(|answer| answer.server)
+}
+
+#[test]
+fn a_port_published_everywhere_is_reached_from_everywhere() {
+    reached_from_everywhere(&World::new());
+}
+
+#[test]
+fn it_makes_no_difference_whether_bridged_packets_pass_the_ip_firewall() {
+    for setting in ["0", "1"] {
+        let world = World::new();
+        // Absent where the kernel cannot do it (br_netfilter is not loaded), and then there is no difference to test.
+        let path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        if world.host.run(|| std::fs::write(path, setting)).is_ok() {
+            reached_from_everywhere(&world);
+        }
+    }
+}
+
+fn reached_from_everywhere(world: &World) {
+    let web = world.container("web", 2);
+    let other = world.container("other", 3);
+    for protocol in BOTH {
+        assert_eq!(server(&world.host, protocol, LOCALHOST, 8080), None, "not published yet");
+        let published = port(protocol, ANY, 8080, 2);
+        let _held = world.host.run(|| publish::reserve(&published)).expect("reserve");
+        world.publish(&[published]);
+        for (who, from, to) in [
+            ("the host by 127.0.0.1", &world.host, LOCALHOST),
+            ("the host by its address", &world.host, UPLINK),
+            ("the host by the gateway's address", &world.host, GATEWAY),
+            ("another machine", &world.outside, UPLINK),
+            ("another container by the host's address", &other, UPLINK),
+            ("another container by the gateway's address", &other, GATEWAY),
+            ("the container itself by the host's address", &web, UPLINK),
+            ("the container itself by the gateway's address", &web, GATEWAY),
+        ] {
+            assert_eq!(server(from, protocol, to, 8080).as_deref(), Some("web"), "{protocol} from {who}");
+        }
+        world.withdraw(&[port(protocol, ANY, 8080, 2)]);
+        assert_eq!(server(&world.outside, protocol, UPLINK, 8080), None, "withdrawn");
+        assert_eq!(server(&world.host, protocol, LOCALHOST, 8080), None, "withdrawn");
+    }
+}
+
+#[test]
+fn what_is_not_published_is_reached_by_host_and_neighbours_only() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let other = world.container("other", 3);
+    world.publish(&[port(Protocol::Tcp, ANY, 8080, 2), port(Protocol::Udp, LOCALHOST, 8080, 2)]);
+    for protocol in BOTH {
+        assert_eq!(server(&world.host, protocol, address(2), 80).as_deref(), Some("web"));
+        assert_eq!(server(&other, protocol, address(2), 80).as_deref(), Some("web"));
+        // The machine outside has a route to the subnet by way of the host.
+        assert_eq!(server(&world.outside, protocol, address(2), 80), None, "{protocol}");
+        assert_eq!(server(&world.outside, protocol, address(3), 80), None, "{protocol}");
+    }
+}
+
+#[test]
+fn a_port_published_on_one_address_is_reached_by_that_address_only() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let other = world.container("other", 3);
+    for protocol in BOTH {
+        world.publish(&[port(protocol, LOCALHOST, 8080, 2), port(protocol, UPLINK, 9090, 2)]);
+        assert_eq!(server(&world.host, protocol, LOCALHOST, 8080).as_deref(), Some("web"));
+        for (from, to) in [(&world.outside, UPLINK), (&other, GATEWAY), (&other, UPLINK), (&world.host, UPLINK)] {
+            assert_eq!(server(from, protocol, to, 8080), None, "{protocol} to {to}");
+        }
+        assert_eq!(server(&world.outside, protocol, UPLINK, 9090).as_deref(), Some("web"));
+        assert_eq!(server(&other, protocol, UPLINK, 9090).as_deref(), Some("web"));
+        assert_eq!(server(&world.host, protocol, UPLINK, 9090).as_deref(), Some("web"));
+        assert_eq!(server(&world.host, protocol, LOCALHOST, 9090), None);
+    }
+}
+
+#[test]
+fn the_hosts_loopback_stays_its_own() {
+    let world = World::new();
+    let web = world.container("web", 2);
+    world.host.serve("private", LOCALHOST, 5432);
+    web.lose_loopback_address();
+    world.outside.lose_loopback_address();
+    for protocol in BOTH {
+        world.publish(&[port(protocol, LOCALHOST, 8080, 2), port(protocol, ANY, 8081, 2)]);
+        assert_eq!(server(&world.host, protocol, LOCALHOST, 5432).as_deref(), Some("private"));
+        assert_eq!(server(&web, protocol, LOCALHOST, 5432), None, "{protocol} from a container");
+        assert_eq!(server(&world.outside, protocol, LOCALHOST, 8080), None, "{protocol} from the wire");
+        assert_eq!(server(&world.outside, protocol, LOCALHOST, 8081), None, "{protocol} from the wire");
+    }
+    // The controls: it is these rules that keep them out, not this test's idea of an attack.
+    let mut open = firewall::ruleset(&world.settings, &[port(Protocol::Udp, LOCALHOST, 8080, 2)]);
+    open.chains.retain(|chain| chain.name != "guard");
+    for chain in open.chains.iter_mut().filter(|chain| chain.name == "prerouting") {
+        chain.rules.remove(0);
+    }
+    world.host.run(|| firewall::apply(&open)).expect("apply");
+    assert_eq!(server(&web, Protocol::Udp, LOCALHOST, 5432).as_deref(), Some("private"));
+    assert_eq!(server(&world.outside, Protocol::Udp, LOCALHOST, 8080).as_deref(), Some("web"));
+}
+
+#[test]
+fn source_addresses_are_kept_where_answers_find_back_without_masquerade() {
+    let world = World::new();
+    let web = world.container("web", 2);
+    world.outside.serve("outside", OUTSIDE, 80);
+    world.host.serve("host", ANY, 7000);
+    world.publish(&[port(Protocol::Tcp, ANY, 8080, 2)]);
+    let seen = |from: &Namespace, to, port| from.ask(Protocol::Tcp, to, port).map(|answer| answer.seen_as);
+    assert_eq!(seen(&world.outside, UPLINK, 8080), Some(IpAddr::V4(OUTSIDE)), "published, from outside");
+    assert_eq!(seen(&world.host, UPLINK, 8080), Some(IpAddr::V4(UPLINK)), "published, from the host");
+    assert_eq!(seen(&world.host, LOCALHOST, 8080), Some(IpAddr::V4(GATEWAY)), "published, from the loopback");
+    assert_eq!(seen(&web, OUTSIDE, 80), Some(IpAddr::V4(UPLINK)), "a container goes out in the host's name");
+    assert_eq!(seen(&web, UPLINK, 7000), Some(IpAddr::V4(address(2))), "a container asks its host");
+}
+
+#[test]
+fn a_udp_sender_that_never_pauses_reaches_whoever_has_the_port_now() {
+    let world = World::new();
+    let (_one, _two) = (world.container("one", 2), world.container("two", 3));
+    for from in [&world.outside, &world.host] {
+        let socket = from.run(|| UdpSocket::bind((ANY, 0))).expect("bind");
+        let ask = || from.run(|| ask_udp(&socket, UPLINK, 5353)).map(|answer| answer.server);
+        assert_eq!(ask(), None, "before it is published");
+        world.publish(&[port(Protocol::Udp, ANY, 5353, 2)]);
+        assert_eq!(ask().as_deref(), Some("one"));
+        world.withdraw(&[port(Protocol::Udp, ANY, 5353, 2)]);
+        world.publish(&[port(Protocol::Udp, ANY, 5353, 3)]);
+        assert_eq!(ask().as_deref(), Some("two"));
+        world.withdraw(&[port(Protocol::Udp, ANY, 5353, 3)]);
+    }
+}
+
+#[test]
+fn the_table_is_remade_at_any_time_and_connections_survive() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let ports = [port(Protocol::Tcp, ANY, 8080, 2), port(Protocol::Udp, UPLINK, 8080, 2)];
+    let socket = world.outside.run(|| UdpSocket::bind((ANY, 0))).expect("bind");
+    for _ in 0..3 {
+        world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
+        assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080).as_deref(), Some("web"));
+        assert!(world.outside.run(|| ask_udp(&socket, UPLINK, 8080)).is_some());
+    }
+    world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &[]))).expect("apply");
+    assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080), None, "the new table knows no port");
+}
+
+#[test]
+fn a_table_beside_ours_is_not_touched() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let theirs = Settings {
+        table: "theirs".into(),
+        bridge: "theirs0".into(),
+        subnet: "10.78.0.0/24".parse().expect("a network"),
+    };
+    let (gateway, address) = (Ipv4Addr::new(10, 78, 0, 1), Ipv4Addr::new(10, 78, 0, 2));
+    let foreign = Namespace::new();
+    let published = teu_network::Publish {
+        protocol: Protocol::Tcp,
+        host_ip: ANY,
+        host_port: 9000,
+        container_ip: address,
+        container_port: 80,
+    };
+    world.host.run(|| {
+        firewall::apply(&firewall::ruleset(&theirs, &[published])).expect("their table");
+        bridge::ensure(&bridge_named("theirs0", gateway)).expect("their bridge");
+        teu_network::attach(foreign.fd(), &endpoint("theirs0", "vtheirs", address, gateway)).expect("attach");
+    });
+    foreign.serve("theirs", address, 80);
+    world.publish(&[port(Protocol::Tcp, ANY, 8080, 2)]);
+    let check = |ours: Option<&str>| {
+        assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 9000).as_deref(), Some("theirs"));
+        assert_eq!(server(&world.outside, Protocol::Tcp, address, 80), None, "theirs is still guarded");
+        assert_eq!(server(&foreign, Protocol::Tcp, UPLINK, 8080).as_deref(), ours);
+    };
+    check(Some("web"));
+    let ours = firewall::ruleset(&world.settings, &[port(Protocol::Tcp, ANY, 8080, 2)]);
+    world.host.run(|| firewall::apply(&ours)).expect("apply");
+    check(Some("web"));
+    world.host.run(|| firewall::destroy(&world.settings.table)).expect("destroy");
+    check(None);
+}
+
+#[test]
+fn ports_are_published_all_or_none() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let (taken, free) = (port(Protocol::Tcp, ANY, 8080, 2), port(Protocol::Tcp, ANY, 8081, 2));
+    let elsewhere = port(Protocol::Tcp, ANY, 8080, 3);
+    world.publish(std::slice::from_ref(&taken));
+    world.publish(std::slice::from_ref(&taken));
+    let refused = world.host.run(|| firewall::add(&world.settings.table, &[free.clone(), elsewhere]));
+    assert_eq!(
+        refused.expect_err("8080 leads to another").to_string(),
+        "published port 0.0.0.0:8080/tcp already exists"
+    );
+    assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8081), None);
+    assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080).as_deref(), Some("web"));
+    world.withdraw(&[free, taken.clone(), taken]);
+    assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080), None);
+}
+
+#[test]
+fn a_table_that_was_flushed_by_somebody_is_told_apart() {
+    let world = World::new();
+    let table = &world.settings.table;
+    world.host.run(|| {
+        firewall::destroy(table).expect("destroy");
+        firewall::destroy(table).expect("destroy again");
+        firewall::remove(table, &[port(Protocol::Tcp, ANY, 8080, 2)]).expect("nothing to remove");
+        let refused = firewall::add(table, &[port(Protocol::Tcp, ANY, 8080, 2)]);
+        assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn two_thousand_ports_fit_one_transaction() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let ports: Vec<_> = (20000..22000)
+        .flat_map(|number| [port(Protocol::Tcp, ANY, number, 2), port(Protocol::Udp, UPLINK, number, 2)])
+        .collect();
+    world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
+    for number in [20000, 20511, 20512, 21999] {
+        assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, number).as_deref(), Some("web"));
+        assert_eq!(server(&world.outside, Protocol::Udp, UPLINK, number).as_deref(), Some("web"));
+    }
+}

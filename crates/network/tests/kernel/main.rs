@@ -1,0 +1,5 @@
+//! Real namespaces, bridges and nftables: who reaches whom. Needs root.
+
+mod firewall;
+mod links;
+mod world;

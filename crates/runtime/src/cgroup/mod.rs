@@ -1,0 +1,456 @@
+//! A container's cgroup: made before the container, limited before its program runs, joined, watched, changed, removed.
+//!
+//! One path, relative to every hierarchy's root. On a v2 machine that is one directory; on a v1 or hybrid one there is
+//! a directory in each hierarchy that is of use: those of the limits asked for, those that count (memory, pids, cpu),
+//! and, where there is no v2 tree, the freezer and the device controller. A hybrid machine's v2 tree serves to be born
+//! in, to freeze, to kill and to filter devices.
+//!
+//! Invariant: limits hold before a program of the container is executed.
+
+mod devices;
+mod directory;
+mod hierarchy;
+mod settings;
+mod stats;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use teu_oci::runtime::{DeviceRule, Resources};
+
+use crate::Error;
+use crate::error::During;
+use directory::{
+    PATIENCE, collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty,
+    wait_for_event, write,
+};
+pub(crate) use hierarchy::Hierarchies;
+use hierarchy::Version;
+use settings::Setting;
+pub use stats::{BlockIoStats, CpuStats, MemoryStats, PidsStats, Stats};
+
+/// v1 controllers that every container joins, because they count.
+const COUNTING: [&str; 3] = ["memory", "pids", "cpu"];
+/// v1 controllers that do what the v2 tree does where there is one.
+const WITHOUT_UNIFIED: [&str; 3] = ["freezer", "devices", "cpuacct"];
+/// v2 controllers that every container gets where they are.
+const UNIFIED: [&str; 4] = ["memory", "pids", "cpu", "io"];
+
+/// A container's cgroup.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    /// From each hierarchy's root, without a leading slash.
+    path: PathBuf,
+    hierarchies: Hierarchies,
+}
+
+impl Cgroup {
+    /// Makes the cgroup `path` (like `/teu/<id>`) with its limits, empty.
+    ///
+    /// # Errors
+    /// [`Error::NoCgroupController`] where a limit has none; [`Error::Refused`] for a path that leaves the tree, or a
+    /// cgroup that has processes; otherwise the step that failed. What was made is removed again.
+    pub fn create(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
+        let cgroup = Cgroup::create_unlimited(path, resources)?;
+        if let Err(error) = cgroup.limit(resources) {
+            cgroup.discard();
+            return Err(error);
+        }
+        Ok(cgroup)
+    }
+
+    /// The same but for the limits themselves, which [`Cgroup::limit`] sets while init is busy with other things.
+    pub(crate) fn create_unlimited(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
+        let cgroup = Cgroup::at(path)?;
+        if let Err(error) = cgroup.make(resources) {
+            cgroup.discard();
+            return Err(error);
+        }
+        Ok(cgroup)
+    }
+
+    /// The cgroup `path`, which exists.
+    ///
+    /// # Errors
+    /// `ENOENT` when it does not; `EINVAL` for a path that leaves the tree.
+    pub fn open(path: &Path) -> io::Result<Cgroup> {
+        let cgroup = Cgroup::at(path).map_err(|_| io::Error::from(Errno::INVAL))?;
+        if cgroup.directories().next().is_none() {
+            return Err(io::Error::from(Errno::NOENT));
+        }
+        Ok(cgroup)
+    }
+
+    /// The handle of a path, whether or not it exists.
+    pub(crate) fn at(path: &Path) -> Result<Cgroup, Error> {
+        let hierarchies = Hierarchies::find().during("read /proc/self/mountinfo")?;
+        Ok(Cgroup { path: relative(path)?, hierarchies })
+    }
+
+    /// The path, from each hierarchy's root.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Stops every process, and returns when all are stopped.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` without a freezer; `ETIMEDOUT` when a process would not stop (one that waits for a dead disk).
+    pub fn freeze(&self) -> io::Result<()> {
+        self.set_frozen(true)
+    }
+
+    /// Lets every process go on.
+    ///
+    /// # Errors
+    /// As [`Cgroup::freeze`].
+    pub fn thaw(&self) -> io::Result<()> {
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> io::Result<()> {
+        if let Some(directory) = self.unified() {
+            write(&directory, "cgroup.freeze", if frozen { "1" } else { "0" })?;
+            return wait_for_event(&directory, if frozen { "frozen 1" } else { "frozen 0" });
+        }
+        let directory = self.legacy("freezer").ok_or(io::Error::from(Errno::OPNOTSUPP))?;
+        let state = if frozen { "FROZEN" } else { "THAWED" };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // v1 freezes as far as it can on each write and says FREEZING until all have stopped.
+            write(&directory, "freezer.state", state)?;
+            if std::fs::read_to_string(directory.join("freezer.state"))?.trim() == state {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::from(Errno::TIMEDOUT));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Kills every process, those in cgroups below too.
+    ///
+    /// # Errors
+    /// As writing cgroup files.
+    pub fn kill(&self) -> io::Result<()> {
+        if let Some(directory) = self.unified() {
+            match write(&directory, "cgroup.kill", "1") {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
+        for pid in self.processes()? {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                // One that ended by itself meanwhile is as good as killed.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        Ok(())
+    }
+
+    /// The processes in it, those of cgroups below too.
+    ///
+    /// # Errors
+    /// As reading cgroup files.
+    pub fn processes(&self) -> io::Result<Vec<i32>> {
+        let Some(directory) = self.directories().next() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        collect_processes(&directory, &mut pids)?;
+        Ok(pids)
+    }
+
+    /// What has been used so far.
+    ///
+    /// # Errors
+    /// `ENOENT` when the cgroup is gone.
+    pub fn stats(&self) -> io::Result<Stats> {
+        self.directories().next().ok_or(io::Error::from(Errno::NOENT))?;
+        Ok(stats::read(self))
+    }
+
+    /// How many processes the kernel has killed for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        stats::oom_kills(self)
+    }
+
+    /// Changes limits of a running container; what `resources` does not name stays.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn update(&self, resources: &Resources) -> Result<(), Error> {
+        let settings = self.plan(resources)?;
+        self.join_missing(&settings)?;
+        // Memory with swap can be neither below nor above memory alone, so the order depends on the direction.
+        let (first, second): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| !setting.file.contains("memsw"));
+        if first.iter().try_for_each(|setting| self.apply(setting)).is_err() {
+            second.iter().try_for_each(|setting| self.apply(setting))?;
+            return first.iter().try_for_each(|setting| self.apply(setting));
+        }
+        second.iter().try_for_each(|setting| self.apply(setting))?;
+        if resources.devices.is_empty() { Ok(()) } else { self.limit_devices(&resources.devices) }
+    }
+
+    /// Removes it and the cgroups below. Processes that are still in are killed.
+    ///
+    /// # Errors
+    /// `EBUSY` when killed processes do not end; otherwise as rmdir(2). One that is gone is removed.
+    pub fn remove(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for directory in self.directories().collect::<Vec<_>>() {
+            let removed = match remove_tree(&directory) {
+                Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                    self.kill().and_then(|()| wait_empty(&directory)).and_then(|()| remove_tree(&directory))
+                }
+                other => other,
+            };
+            result = result.and(removed);
+        }
+        result
+    }
+
+    /// Removes what of it is empty: never what turned out to be somebody else's.
+    pub(crate) fn discard(&self) {
+        for directory in self.directories() {
+            // The error that led here is the one to tell.
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+
+    /// The directory of the v2 tree, to be born in.
+    pub(crate) fn open_unified(&self) -> io::Result<Option<OwnedFd>> {
+        self.unified().map(|directory| File::open(directory).map(OwnedFd::from)).transpose()
+    }
+
+    /// The `cgroup.procs` of every v1 directory, to be joined by writing a pid, or 0 for oneself.
+    pub(crate) fn open_legacy_joins(&self) -> io::Result<Vec<File>> {
+        let own = |legacy: &hierarchy::Legacy| legacy.mount.join(&self.path).join("cgroup.procs");
+        let opened = self.hierarchies.v1.iter().map(own).map(|file| OpenOptions::new().write(true).open(file));
+        opened.filter(|file| !matches!(file, Err(error) if error.kind() == io::ErrorKind::NotFound)).collect()
+    }
+
+    /// The name (`unified`, `memory`, `cpu,cpuacct`) and directory of each hierarchy in which the cgroup exists.
+    pub(crate) fn named_directories(&self) -> Vec<(Option<String>, PathBuf)> {
+        let unified = self.unified().map(|directory| (None, directory));
+        let legacy =
+            self.hierarchies.v1.iter().map(|one| (Some(one.controllers.join(",")), one.mount.join(&self.path)));
+        unified.into_iter().chain(legacy).filter(|(_, directory)| directory.exists()).collect()
+    }
+
+    /// Gives the v1 directories of `from`, a sibling, this cgroup's name, and makes the v2 one. Without limits yet.
+    pub(crate) fn adopt(&self, from: &Cgroup, resources: &Resources) -> Result<(), Error> {
+        if from.path.parent() != self.path.parent() {
+            return Err(Error::refused("adopt a cgroup: it has another parent"));
+        }
+        for legacy in &self.hierarchies.v1 {
+            match std::fs::rename(legacy.mount.join(&from.path), legacy.mount.join(&self.path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).during("rename cgroup"),
+                _ => {}
+            }
+        }
+        self.make_unified(&self.plan(resources)?)
+    }
+
+    /// Makes the v1 directories that every container joins; false when there is none.
+    pub(crate) fn make_legacy(&self) -> Result<bool, Error> {
+        let counting = |legacy: &&hierarchy::Legacy| self.joined_by_all(legacy);
+        let directories: Vec<_> =
+            self.hierarchies.v1.iter().filter(counting).map(|v1| v1.mount.join(&self.path)).collect();
+        directories.iter().try_for_each(|directory| make_directory(directory))?;
+        Ok(!directories.is_empty())
+    }
+
+    /// Whether the limits need no v1 hierarchy but those that every container joins.
+    pub(crate) fn joined_for(&self, resources: &Resources) -> bool {
+        let joined = |setting: &Setting| {
+            setting.version == Version::Unified
+                || self.hierarchies.legacy(&setting.controller).is_some_and(|legacy| self.joined_by_all(legacy))
+        };
+        self.plan(resources).is_ok_and(|settings| settings.iter().all(joined))
+    }
+
+    /// Whether every container joins a v1 hierarchy.
+    fn joined_by_all(&self, legacy: &hierarchy::Legacy) -> bool {
+        let alone = self.hierarchies.unified.is_none();
+        let wanted = |name: &str| COUNTING.contains(&name) || alone && WITHOUT_UNIFIED.contains(&name);
+        legacy.controllers.iter().any(|name| wanted(name))
+    }
+
+    /// Leaves the v1 directories, in which nobody else is, and removes them.
+    pub(crate) fn abandon(&self) {
+        for legacy in &self.hierarchies.v1 {
+            // One that was never made cannot be removed; there is nobody to tell of any other obstacle.
+            let _ = write(&legacy.mount, "cgroup.procs", "0");
+            let _ = std::fs::remove_dir(legacy.mount.join(&self.path));
+        }
+    }
+
+    /// Makes the directories.
+    fn make(&self, resources: &Resources) -> Result<(), Error> {
+        let settings = self.plan(resources)?;
+        self.make_unified(&settings)?;
+        for legacy in &self.hierarchies.v1 {
+            if self.joined_by_all(legacy)
+                || legacy.controllers.iter().any(|name| asked(&settings, name, Version::Legacy))
+            {
+                make_directory(&legacy.mount.join(&self.path))?;
+                if legacy.controllers.iter().any(|name| name == "cpuset") {
+                    inherit_cpuset(&legacy.mount, &self.path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directory of the v2 tree, with the controllers that count and those of the limits.
+    fn make_unified(&self, settings: &[Setting]) -> Result<(), Error> {
+        let Some(mount) = &self.hierarchies.unified else { return Ok(()) };
+        let wanted = |name: &String| UNIFIED.contains(&name.as_str()) || asked(settings, name, Version::Unified);
+        let controllers = self.hierarchies.unified_controllers().into_iter().filter(wanted).collect::<Vec<_>>();
+        make_unified(mount, &self.path, &controllers)
+    }
+
+    /// Sets the limits.
+    pub(crate) fn limit(&self, resources: &Resources) -> Result<(), Error> {
+        self.limit_settings(resources)?;
+        self.limit_devices(&resources.devices)
+    }
+
+    fn limit_settings(&self, resources: &Resources) -> Result<(), Error> {
+        self.plan(resources)?.iter().try_for_each(|setting| self.apply(setting))
+    }
+
+    fn limit_devices(&self, spec: &[DeviceRule]) -> Result<(), Error> {
+        let rules = devices::rules(spec);
+        if let Some(directory) = self.unified() {
+            return filter_devices(&directory, &rules).during("filter devices");
+        }
+        // Without any device controller there is nothing to lean on but the absence of nodes and of CAP_MKNOD.
+        let Some(directory) = self.legacy("devices") else { return Ok(()) };
+        let apply = || -> io::Result<()> {
+            write(&directory, "devices.deny", "a")?;
+            for (allow, line) in devices::lines(&rules) {
+                write(&directory, if allow { "devices.allow" } else { "devices.deny" }, &line)?;
+            }
+            Ok(())
+        };
+        apply().during("write devices.allow")
+    }
+
+    fn plan(&self, resources: &Resources) -> Result<Vec<Setting>, Error> {
+        let unified = std::cell::OnceCell::new();
+        let version_of = |controller: &str| {
+            if self.hierarchies.legacy(controller).is_some() {
+                return Some(Version::Legacy);
+            }
+            let names = unified.get_or_init(|| self.hierarchies.unified_controllers());
+            names.iter().any(|name| name == controller).then_some(Version::Unified)
+        };
+        settings::plan(resources, &version_of)
+    }
+
+    fn apply(&self, setting: &Setting) -> Result<(), Error> {
+        let directory = match setting.version {
+            Version::Unified => self.unified(),
+            Version::Legacy => self.legacy(&setting.controller),
+        };
+        let missing =
+            || Error::NoCgroupController { controller: setting.controller.clone(), setting: setting.field.to_owned() };
+        let Some(directory) = directory else { return Err(missing()) };
+        for file in setting.file.split('|') {
+            match write(&directory, file, &setting.value) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.during_with(|| format!("write {} to {file}", setting.value)),
+            }
+        }
+        if setting.field.is_empty() { Ok(()) } else { Err(missing()) }
+    }
+
+    /// Moves every process into v1 hierarchies that a new limit needs and the container has not joined.
+    fn join_missing(&self, settings: &[Setting]) -> Result<(), Error> {
+        for setting in settings.iter().filter(|setting| setting.version == Version::Legacy) {
+            let Some(legacy) = self.hierarchies.legacy(&setting.controller) else { continue };
+            let directory = legacy.mount.join(&self.path);
+            if directory.exists() {
+                continue;
+            }
+            let pids = self.processes().during("read cgroup.procs")?;
+            make_directory(&directory)?;
+            if setting.controller == "cpuset" {
+                inherit_cpuset(&legacy.mount, &self.path)?;
+            }
+            for pid in pids {
+                // One that ended meanwhile needs no moving.
+                let _ = write(&directory, "cgroup.procs", &pid.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, controller: &str) -> Option<Version> {
+        if self.hierarchies.legacy(controller).is_some() {
+            return Some(Version::Legacy);
+        }
+        self.hierarchies.unified.as_ref().map(|_| Version::Unified)
+    }
+
+    fn unified(&self) -> Option<PathBuf> {
+        self.hierarchies.unified.as_ref().map(|mount| mount.join(&self.path))
+    }
+
+    fn legacy(&self, controller: &str) -> Option<PathBuf> {
+        self.hierarchies.legacy(controller).map(|legacy| legacy.mount.join(&self.path))
+    }
+
+    /// Every directory that exists, the v2 tree's first.
+    fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let legacy = self.hierarchies.v1.iter().map(|legacy| legacy.mount.join(&self.path));
+        self.unified().into_iter().chain(legacy).filter(|directory| directory.exists())
+    }
+
+    fn read(&self, controller: &str, file: &str) -> Option<String> {
+        let directory = self.legacy(controller).or_else(|| self.unified())?;
+        std::fs::read_to_string(directory.join(file)).ok()
+    }
+
+    fn read_unified(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.unified()?.join(file)).ok()
+    }
+}
+
+/// Whether one of the settings needs a controller.
+fn asked(settings: &[Setting], controller: &str, version: Version) -> bool {
+    settings.iter().any(|setting| setting.version == version && setting.controller == controller)
+}
+
+/// The path without its leading slash; refuses one that is empty or has `..`.
+fn relative(path: &Path) -> Result<PathBuf, Error> {
+    let mut relative = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => relative.push(name),
+            _ => return Err(Error::refused(format!("use cgroup \"{}\": it leaves the tree", path.display()))),
+        }
+    }
+    if relative.as_os_str().is_empty() {
+        return Err(Error::refused("use cgroup \"/\": it is the whole machine"));
+    }
+    Ok(relative)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_leave_the_tree() {
+        assert_eq!(relative(Path::new("/teu/abc")).expect("relative"), Path::new("teu/abc"));
+        assert!(relative(Path::new("/teu/../../x")).is_err());
+        assert!(relative(Path::new("/")).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! From names to bits, purely, and then the one order in which a process can give its privileges up.
+
+use serde::{Deserialize, Serialize};
+use teu_oci::runtime::{Capabilities, Process};
+use teu_sys::credentials::{self, ProcessSets};
+use teu_sys::seccomp::{self, Instruction};
+
+use crate::Error;
+use crate::error::During;
+
+/// Who a process is to be, in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    umask: u32,
+    bounding: u64,
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+    ambient: u64,
+    no_new_privileges: bool,
+}
+
+/// A compiled filter and the flags to load it with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) instructions: Vec<Instruction>,
+    pub(crate) flags: u32,
+}
+
+impl Credentials {
+    /// Reads a process' names. A capability that this kernel or this caller does not have is left out, as nobody can
+    /// grant it; a name that is no capability is refused.
+    pub(crate) fn new(process: &Process) -> Result<Credentials, Error> {
+        let none = Capabilities::default();
+        let names = process.capabilities.as_ref().unwrap_or(&none);
+        let available = credentials::bounding();
+        let set = |list: &[String]| -> Result<u64, Error> {
+            let bit = |name: &String| {
+                credentials::capability(name)
+                    .ok_or_else(|| Error::refused(format!("set capabilities: there is no \"{name}\"")))
+            };
+            Ok(list.iter().map(bit).try_fold(0, |set, bit| bit.map(|bit| set | bit))? & available)
+        };
+        let permitted = set(&names.permitted)?;
+        let inheritable = set(&names.inheritable)?;
+        Ok(Credentials {
+            uid: process.user.uid,
+            gid: process.user.gid,
+            groups: process.user.additional_gids.clone(),
+            umask: process.user.umask.unwrap_or(0o022),
+            bounding: set(&names.bounding)?,
+            effective: set(&names.effective)? & permitted,
+            permitted,
+            inheritable,
+            ambient: set(&names.ambient)? & permitted & inheritable,
+            no_new_privileges: process.no_new_privileges,
+        })
+    }
+
+    /// The user.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Takes the identity on. `enter` goes to the working directory: with the privileges of before if it can (a
+    /// private directory may be the one the user is put in), otherwise as the user (a network's root may be nobody).
+    pub(crate) fn assume(&self, filter: Option<&Filter>, enter: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        let entered = enter();
+        if self.no_new_privileges {
+            credentials::set_no_new_privileges().during("set no_new_privs")?;
+        }
+        credentials::limit_bounding(self.bounding).during("limit the bounding set")?;
+        if let Some(filter) = filter.filter(|_| !self.no_new_privileges) {
+            // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so it comes before what it might forbid.
+            seccomp::load(&filter.instructions, filter.flags).during("load the seccomp filter")?;
+        }
+        credentials::set_ids(self.uid, self.gid, &self.groups).during("set user and groups")?;
+        entered.or_else(|_| enter())?;
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask & 0o777));
+        let Credentials { effective, permitted, inheritable, .. } = *self;
+        credentials::set_capabilities(ProcessSets { effective, permitted, inheritable }).during("set capabilities")?;
+        credentials::set_ambient(self.ambient).during("set ambient capabilities")?;
+        if let Some(filter) = filter.filter(|_| self.no_new_privileges) {
+            seccomp::load(&filter.instructions, filter.flags).during("load the seccomp filter")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_capabilities_has_none() {
+        let credentials = Credentials::new(&Process::default()).expect("credentials");
+        assert_eq!((credentials.bounding, credentials.effective, credentials.ambient), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_name_that_is_no_capability_is_refused() {
+        let capabilities = Capabilities { bounding: vec!["CAP_FLY".into()], ..Capabilities::default() };
+        let process = Process { capabilities: Some(capabilities), ..Process::default() };
+        assert!(Credentials::new(&process).is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! One more process in a running container: its cgroup, its namespaces, the same rules, another program.
+//!
+//! It needs no process in between: the caller visits the container's pid namespace for the moment of the clone.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::PidfdFlags;
+use teu_oci::runtime::{self, Spec};
+use teu_sys::fs::Root;
+use teu_sys::namespace;
+use teu_sys::process::Child;
+
+use crate::credentials::Filter;
+use crate::error::During;
+use crate::launch::{self, Launch};
+use crate::sync::{self, Report};
+use crate::{Cgroup, Error, Process, Stdio, create, namespaces};
+
+/// The magic number of devpts, statfs(2).
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+/// What the new process needs to know.
+struct Orders<'a> {
+    init: BorrowedFd<'a>,
+    kinds: u64,
+    joins: Vec<std::fs::File>,
+    launch: Launch,
+    filter: Option<Filter>,
+}
+
+/// Runs `process` in the running container whose first process is behind `init` and whose spec is `spec`.
+///
+/// The caller is single-threaded; the process is its child. Without `stdio` it inherits the caller's descriptors.
+///
+/// # Errors
+/// [`Error::NoSuchProgram`], [`Error::NotExecutable`], [`Error::WorkingDirectory`] or a step; nothing is left then.
+pub fn exec(
+    init: BorrowedFd<'_>,
+    spec: &Spec,
+    process: &runtime::Process,
+    stdio: Option<Stdio>,
+) -> Result<Process, Error> {
+    let linux = spec.linux.as_ref().ok_or_else(|| Error::refused("enter the container: its spec has no namespaces"))?;
+    let path =
+        linux.cgroups_path.as_ref().ok_or_else(|| Error::refused("enter the container: its spec has no cgroup"))?;
+    let cgroup = Cgroup::open(path).during("open the cgroup")?;
+    let unified = cgroup.open_unified().during("open the cgroup")?;
+    let mut orders = Orders {
+        init,
+        kinds: namespaces::entered(linux),
+        joins: cgroup.open_legacy_joins().during("open cgroup.procs")?,
+        launch: Launch::new(process)?,
+        filter: create::filter(spec)?,
+    };
+    let (socket, theirs) = sync::pair().during("make a socket pair")?;
+    let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
+    let born = |orders: &mut Orders<'_>| {
+        teu_sys::process::spawn(0, unified.as_ref().map(AsFd::as_fd), || {
+            run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd())
+        })
+    };
+    let child = if own_pids { visit(init, || born(&mut orders)) } else { born(&mut orders) };
+    let child = child.during("make the process")?;
+    drop((theirs, stdio));
+    match await_program(&child, &socket, process) {
+        Ok(terminal) => Ok(Process { pid: child.pid, pidfd: child.pidfd, terminal, cgroup }),
+        Err(error) => {
+            create::end(&child);
+            Err(error)
+        }
+    }
+}
+
+/// Does something while one's children are born in the pid namespace of `init`.
+fn visit<T>(init: BorrowedFd<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    namespace::enter(init, namespace::PID)?;
+    let result = act();
+    namespace::enter(own, namespace::PID)?;
+    result
+}
+
+/// Waits until the program runs.
+fn await_program(child: &Child, socket: &OwnedFd, process: &runtime::Process) -> Result<Option<OwnedFd>, Error> {
+    create::adjust_oom_score(child.pid, process.oom_score_adj)?;
+    let terminal = create::wait_ready(socket.as_fd())?;
+    match sync::receive(socket.as_fd())? {
+        Some((Report::Failed(error), _)) => Err(error),
+        _ => Ok(terminal),
+    }
+}
+
+/// The new process' story.
+fn run(orders: &mut Orders<'_>, stdio: Option<[BorrowedFd<'_>; 3]>, socket: BorrowedFd<'_>) -> i32 {
+    let (socket, error) = match enter(orders) {
+        Ok(()) => match launch::settle(stdio, socket).during("arrange descriptors") {
+            Ok(settled) => (settled, become_program(orders, settled).err()),
+            Err(error) => (socket, Some(error)),
+        },
+        Err(error) => (socket, Some(error)),
+    };
+    if let Some(error) = error {
+        // When the parent is gone there is nobody to tell.
+        let _ = sync::report(socket, &Report::Failed(error), None);
+    }
+    1
+}
+
+/// Joins the cgroup and the namespaces.
+fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
+    orders.joins.iter_mut().try_for_each(|join| join.write_all(b"0")).during("join the cgroup")?;
+    namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")
+}
+
+fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::convert::Infallible, Error> {
+    let launch = &orders.launch;
+    let program = launch.program()?;
+    let mut master = None;
+    if launch.terminal() {
+        let pair = launch.open_terminal(devpts().during("open /dev/pts")?)?;
+        launch.use_terminal(&pair.replica)?;
+        master = Some(pair.master);
+    }
+    launch.limit()?;
+    launch.own_streams();
+    sync::report(socket, &Report::Ready, master.as_ref().map(AsFd::as_fd)).during("tell that the process is ready")?;
+    drop(master);
+    Err(launch.execute(&program, orders.filter.as_ref()))
+}
+
+/// The container's `/dev/pts`, if it really is a devpts.
+fn devpts() -> io::Result<OwnedFd> {
+    let place = Root::open(std::path::Path::new("/"))?.open_path("dev/pts")?;
+    if rustix::fs::fstatfs(&place)?.f_type == DEVPTS_MAGIC { Ok(place) } else { Err(rustix::io::Errno::NOTTY.into()) }
+}

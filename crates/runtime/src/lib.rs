@@ -1,0 +1,35 @@
+//! A spec becomes a process: namespaces, mounts, limits, credentials, filter, `execve`.
+//!
+//! Two stories run at once. The parent's is in [`create`]: plan, cgroup, clone, wait for *ready*, say *start*. The
+//! child's is in `init`: it turns itself into the container and never logs; whatever stops it is an [`Error`], which
+//! is data and crosses the socket between the two (drawn in `sync`). [`exec`] is the same for a further process.
+//!
+//! Invariants: callers are single-threaded; nothing is ever mounted in the host's mount namespace; every path inside a
+//! container is resolved against a descriptor of its root, and every mount lands on a descriptor; what is to be done
+//! is computed first (`mounts::plan`, `cgroup::settings`, `process`), so the child mostly applies it.
+//!
+//! Deliberately absent: restart policy, logs, streams, network, images. Nobody here knows a daemon.
+
+pub mod cgroup;
+mod create;
+mod credentials;
+mod devices;
+mod error;
+mod exec;
+mod init;
+mod launch;
+mod mounts;
+mod namespaces;
+mod program;
+mod rootfs;
+pub mod seccomp;
+mod sync;
+mod sysctl;
+mod zygote;
+
+pub use cgroup::{Cgroup, Stats};
+pub use create::{Created, Process, Stdio, create};
+pub use error::Error;
+pub use exec::exec;
+pub use rootfs::Rootfs;
+pub use zygote::Zygote;

@@ -1,0 +1,224 @@
+//! Makes planned mounts inside the container's root, before it is the root.
+//!
+//! Every target is resolved in the root by descriptor, made if it is missing, and the mount lands on that descriptor:
+//! a link in the image leads nowhere else. What was learned on the way and is needed later (the fresh procfs, the
+//! devpts) is kept in [`Mounts`].
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use teu_sys::fs::Root;
+use teu_sys::mount::{self, Change, Propagation, attribute};
+
+use super::plan::{Attributes, Planned, Source};
+use crate::Error;
+use crate::error::errno;
+
+/// What of procfs may be replaced by a mount; nothing else on it is a target.
+const IN_PROC: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+/// The magic number of procfs, statfs(2).
+const PROC_MAGIC: i64 = 0x9fa0;
+
+/// Mounts that later steps need.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    /// The container's procfs, as it was when nobody else had seen it.
+    pub(crate) proc: Option<OwnedFd>,
+    /// The container's terminals.
+    pub(crate) devpts: Option<OwnedFd>,
+    /// A `/dev` that becomes read-only when its nodes are made.
+    pub(crate) read_only_dev: Option<OwnedFd>,
+}
+
+/// The name (`None` for v2) and directory of the container's cgroup in each hierarchy.
+pub(crate) type CgroupDirectories = [(Option<String>, PathBuf)];
+
+/// Names the part of a mount that failed.
+fn at<'a>(destination: &'a str, step: &'a str) -> impl Fn(io::Error) -> Error + 'a {
+    move |error| Error::Mount { destination: destination.to_owned(), step: step.to_owned(), errno: errno(&error) }
+}
+
+/// Makes every mount, in order.
+pub(crate) fn apply(root: &Root, plan: &[Planned], cgroup: &CgroupDirectories) -> Result<Mounts, Error> {
+    let mut mounts = Mounts::default();
+    for planned in plan {
+        apply_one(root, planned, cgroup, &mut mounts)?;
+    }
+    Ok(mounts)
+}
+
+fn apply_one(root: &Root, planned: &Planned, cgroup: &CgroupDirectories, mounts: &mut Mounts) -> Result<(), Error> {
+    let destination = planned.destination.as_str();
+    let (kind, made) = match &planned.source {
+        Source::Bind { path, recursive } => ("", bind(path, *recursive, planned)?),
+        Source::Filesystem { kind, data } => (kind.as_str(), filesystem(kind, data, planned, mounts)?),
+        Source::Cgroup => return mount_cgroup(root, planned, cgroup),
+    };
+    let target = if matches!(kind, "proc" | "sysfs") {
+        real_directory(root, destination)?
+    } else {
+        target(root, destination, is_directory(&made).map_err(at(destination, "look at the source"))?)?
+    };
+    refuse_in_proc(&target, destination)?;
+    mount::attach(&made, target).map_err(at(destination, "attach"))?;
+    match kind {
+        "proc" => mounts.proc = Some(made),
+        "devpts" => mounts.devpts = Some(made),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn bind(path: &Path, recursive: bool, planned: &Planned) -> Result<OwnedFd, Error> {
+    let destination = planned.destination.as_str();
+    let step = || format!("bind {}", path.display());
+    let tree = mount::clone_tree(CWD, path, recursive).map_err(|error| at(destination, &step())(error))?;
+    // A copy of a host's mount hears of the host's further mounts unless it is told not to.
+    let (propagation, deep) = planned.propagation.unwrap_or((Propagation::Private, true));
+    let whole = Change { set: planned.all.set, clear: planned.all.clear, propagation: None };
+    let own = Change { set: planned.own.set, clear: planned.own.clear, propagation: None };
+    let change = |deep: bool, change: Change| mount::set_attributes(&tree, deep, change);
+    let events = Change { propagation: Some(propagation), ..Change::default() };
+    if deep == recursive && planned.all == Attributes::default() && !recursive {
+        change(false, Change { propagation: Some(propagation), ..own }).map_err(at(destination, "set attributes"))?;
+        return Ok(tree);
+    }
+    change(deep, Change { set: whole.set, clear: whole.clear, ..events }).map_err(at(destination, "set attributes"))?;
+    if !deep && planned.all != Attributes::default() {
+        change(true, whole).map_err(at(destination, "set attributes"))?;
+    }
+    if planned.own != Attributes::default() {
+        change(false, own).map_err(at(destination, "set attributes"))?;
+    }
+    Ok(tree)
+}
+
+fn filesystem(
+    kind: &str,
+    data: &[(String, Option<String>)],
+    planned: &Planned,
+    mounts: &mut Mounts,
+) -> Result<OwnedFd, Error> {
+    let destination = planned.destination.as_str();
+    let options: Vec<_> = data.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+    let mut attributes = planned.own.set | planned.all.set;
+    let read_only_dev = destination == "/dev" && attributes & attribute::READ_ONLY != 0;
+    if read_only_dev {
+        attributes &= !attribute::READ_ONLY;
+    }
+    let made = mount::filesystem(kind, &options, attributes).map_err(at(destination, kind))?;
+    if let Some((propagation, _)) = planned.propagation {
+        let change = Change { propagation: Some(propagation), ..Change::default() };
+        mount::set_attributes(&made, false, change).map_err(at(destination, "set propagation"))?;
+    }
+    if read_only_dev {
+        mounts.read_only_dev = Some(made.try_clone().map_err(at(destination, kind))?);
+    }
+    Ok(made)
+}
+
+/// Mounts the container's cgroup: itself on a v2 machine, one directory for each hierarchy on others.
+fn mount_cgroup(root: &Root, planned: &Planned, directories: &CgroupDirectories) -> Result<(), Error> {
+    let destination = planned.destination.as_str();
+    let attributes = planned.own.set | planned.all.set;
+    let place = target(root, destination, true)?;
+    refuse_in_proc(&place, destination)?;
+    let change = Change { set: attributes, propagation: Some(Propagation::Private), ..Change::default() };
+    let copy = |directory: &Path| -> io::Result<OwnedFd> {
+        let tree = mount::clone_tree(CWD, directory, false)?;
+        mount::set_attributes(&tree, false, change)?;
+        Ok(tree)
+    };
+    if let [(None, directory)] = directories {
+        let tree = copy(directory).map_err(at(destination, "cgroup"))?;
+        return mount::attach(tree, place).map_err(at(destination, "attach"));
+    }
+    let options = [("source", Some("cgroup")), ("mode", Some("755")), ("size", Some("64k"))];
+    let cover = mount::filesystem("tmpfs", &options, attributes & !attribute::READ_ONLY);
+    let cover = cover.map_err(at(destination, "tmpfs"))?;
+    mount::attach(&cover, place).map_err(at(destination, "attach"))?;
+    let fill = || -> io::Result<()> {
+        for (name, directory) in directories {
+            let name = name.as_deref().map_or("unified", |name| name.strip_prefix("name=").unwrap_or(name));
+            rustix::fs::mkdirat(&cover, name, Mode::from_raw_mode(0o755))?;
+            let place = rustix::fs::openat(&cover, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            mount::attach(copy(directory)?, place)?;
+            link_controllers(&cover, name)?;
+        }
+        mount::set_attributes(&cover, false, Change { set: attributes, ..Change::default() })
+    };
+    fill().map_err(at(destination, "cgroup"))
+}
+
+/// Programs look for `cpu` where the hierarchy is called `cpu,cpuacct`.
+fn link_controllers(cover: &OwnedFd, name: &str) -> io::Result<()> {
+    if name.contains(',') {
+        for controller in name.split(',') {
+            rustix::fs::symlinkat(name, cover, controller)?;
+        }
+    }
+    Ok(())
+}
+
+/// The place of a mount, made if it is missing: a directory for a directory, an empty file for anything else.
+pub(crate) fn target(root: &Root, destination: &str, directory: bool) -> Result<OwnedFd, Error> {
+    match root.open_path(destination) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other.map_err(at(destination, "open the target")),
+    }
+    let make = || -> io::Result<OwnedFd> {
+        if directory {
+            root.create_dir_all(destination, 0o755)?;
+        } else {
+            if let Some(above) = Path::new(destination).parent() {
+                root.create_dir_all(above, 0o755)?;
+            }
+            root.open_with(destination, OFlags::CREATE | OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0o644)?;
+        }
+        root.open_path(destination)
+    };
+    make().map_err(at(destination, "make the target"))
+}
+
+/// The place of procfs or sysfs, which later steps trust to be where its name says: no link leads to it.
+fn real_directory(root: &Root, destination: &str) -> Result<OwnedFd, Error> {
+    let open = || {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(root, destination, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    };
+    match open() {
+        Err(Errno::NOENT) => {
+            root.create_dir_all(destination, 0o755).map_err(at(destination, "make the target"))?;
+            open().map_err(|error| at(destination, "open the target")(error.into()))
+        }
+        Err(Errno::LOOP) => Err(Error::refused(format!("mount {destination}: a symbolic link is on the way"))),
+        other => other.map_err(|error| at(destination, "open the target")(error.into())),
+    }
+}
+
+fn refuse_in_proc(target: &OwnedFd, destination: &str) -> Result<(), Error> {
+    let kind = rustix::fs::fstatfs(target).map_err(|error| at(destination, "look at the target")(error.into()))?.f_type;
+    if kind != PROC_MAGIC || IN_PROC.contains(&destination) {
+        return Ok(());
+    }
+    Err(Error::refused(format!("mount {destination}: inside /proc")))
+}
+
+pub(crate) fn is_directory(fd: impl AsFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
+}

@@ -1,0 +1,5 @@
+//! The container's mounts: planned purely ([`plan`]), made by descriptor ([`apply`]), then covered ([`mask`]).
+
+pub(crate) mod apply;
+pub(crate) mod mask;
+pub(crate) mod plan;

@@ -1,0 +1,228 @@
+//! From the spec's mounts to what is to be called, purely: options sorted into attributes, propagation and data.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use teu_oci::runtime::Mount;
+use teu_sys::mount::{Propagation, attribute};
+
+use crate::Error;
+
+/// One mount to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Planned {
+    /// Where, in the container.
+    pub(crate) destination: String,
+    pub(crate) source: Source,
+    /// Attributes of the mount itself.
+    pub(crate) own: Attributes,
+    /// Attributes of it and of all that is mounted below it.
+    pub(crate) all: Attributes,
+    /// How events travel, and whether for all that is mounted below it too.
+    pub(crate) propagation: Option<(Propagation, bool)>,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Source {
+    /// Part of the host's tree.
+    Bind { path: PathBuf, recursive: bool },
+    /// A file system with its options.
+    Filesystem { kind: String, data: Vec<(String, Option<String>)> },
+    /// The container's own cgroup, in every hierarchy.
+    Cgroup,
+}
+
+/// Attributes to set and to clear.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attributes {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+}
+
+impl Attributes {
+    fn set(&mut self, bits: u64) {
+        self.set |= bits;
+        self.clear &= !bits;
+    }
+
+    fn clear(&mut self, bits: u64) {
+        self.clear |= bits;
+        self.set &= !bits;
+    }
+}
+
+/// Attributes by option, and whether the option sets or clears them. With an `r` in front: for mounts below too.
+const ATTRIBUTES: [(&str, u64, bool); 17] = [
+    ("ro", attribute::READ_ONLY, true),
+    ("rw", attribute::READ_ONLY, false),
+    ("nosuid", attribute::NO_SETUID, true),
+    ("suid", attribute::NO_SETUID, false),
+    ("nodev", attribute::NO_DEVICES, true),
+    ("dev", attribute::NO_DEVICES, false),
+    ("noexec", attribute::NO_EXEC, true),
+    ("exec", attribute::NO_EXEC, false),
+    ("noatime", attribute::NO_ACCESS_TIME, true),
+    ("atime", attribute::NO_ACCESS_TIME, false),
+    ("strictatime", attribute::STRICT_ACCESS_TIME, true),
+    ("nostrictatime", attribute::STRICT_ACCESS_TIME, false),
+    ("norelatime", 0, false),
+    ("nodiratime", attribute::NO_DIRECTORY_ACCESS_TIME, true),
+    ("diratime", attribute::NO_DIRECTORY_ACCESS_TIME, false),
+    ("nosymfollow", attribute::NO_SYMLINK_FOLLOW, true),
+    ("symfollow", attribute::NO_SYMLINK_FOLLOW, false),
+];
+
+/// Plans every mount, in the spec's order.
+pub(crate) fn plan(mounts: &[Mount]) -> Result<Vec<Planned>, Error> {
+    mounts.iter().map(plan_one).collect()
+}
+
+fn plan_one(mount: &Mount) -> Result<Planned, Error> {
+    if !mount.destination.starts_with('/') {
+        return Err(Error::refused(format!("mount {}: the destination is not absolute", mount.destination)));
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(Error::refused(format!("mount {}: idmapped mounts are not supported yet", mount.destination)));
+    }
+    let mut planned = Planned {
+        destination: mount.destination.clone(),
+        source: Source::Cgroup,
+        own: Attributes::default(),
+        all: Attributes::default(),
+        propagation: None,
+    };
+    let mut bind = (mount.kind == "bind").then_some(false);
+    let mut data = Vec::new();
+    for option in &mount.options {
+        match option.as_str() {
+            "bind" => bind = Some(bind.unwrap_or(false)),
+            "rbind" => bind = Some(true),
+            "defaults" | "async" | "relatime" | "rrelatime" | "loud" => {}
+            "remount" | "tmpcopyup" | "idmap" | "ridmap" => {
+                let what = format!("mount {}: option \"{option}\" is not supported", mount.destination);
+                return Err(Error::refused(what));
+            }
+            other => {
+                if !take_propagation(&mut planned, other) && !take_attribute(&mut planned, other) {
+                    data.push(split(other));
+                }
+            }
+        }
+    }
+    planned.source = source(mount, bind, data)?;
+    Ok(planned)
+}
+
+fn source(mount: &Mount, bind: Option<bool>, mut data: Vec<(String, Option<String>)>) -> Result<Source, Error> {
+    let path = mount.source.as_ref();
+    match (bind, mount.kind.as_str()) {
+        (Some(recursive), _) => match path {
+            Some(path) if path.is_absolute() => Ok(Source::Bind { path: path.clone(), recursive }),
+            _ => Err(Error::refused(format!("mount {}: the source is not an absolute path", mount.destination))),
+        },
+        (None, "") => Err(Error::refused(format!("mount {}: neither a type nor a bind", mount.destination))),
+        (None, "cgroup" | "cgroup2") => Ok(Source::Cgroup),
+        (None, kind) => {
+            let name = path.map_or(kind.to_owned(), |path| path.to_string_lossy().into_owned());
+            data.insert(0, ("source".to_owned(), Some(name)));
+            Ok(Source::Filesystem { kind: kind.to_owned(), data })
+        }
+    }
+}
+
+fn take_propagation(planned: &mut Planned, option: &str) -> bool {
+    let recursive = option.starts_with('r');
+    let propagation = match if recursive { &option[1..] } else { option } {
+        "shared" => Propagation::Shared,
+        "slave" => Propagation::Slave,
+        "private" => Propagation::Private,
+        "unbindable" => Propagation::Unbindable,
+        _ => return false,
+    };
+    planned.propagation = Some((propagation, recursive));
+    true
+}
+
+fn take_attribute(planned: &mut Planned, option: &str) -> bool {
+    let find = |name: &str| ATTRIBUTES.iter().find(|(known, ..)| *known == name);
+    let (attributes, (_, bits, set)) = match (find(option), option.strip_prefix('r').and_then(find)) {
+        (Some(found), _) => (&mut planned.own, found),
+        (None, Some(found)) => (&mut planned.all, found),
+        _ => return false,
+    };
+    // The access time modes are one field: the kernel takes a new one only with the whole field cleared.
+    if bits & attribute::ACCESS_TIME != 0 {
+        attributes.set &= !attribute::ACCESS_TIME;
+        attributes.clear |= attribute::ACCESS_TIME;
+        attributes.set |= if *set { *bits } else { 0 };
+    } else if *set {
+        attributes.set(*bits);
+    } else {
+        attributes.clear(*bits);
+    }
+    true
+}
+
+fn split(option: &str) -> (String, Option<String>) {
+    match option.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (option.to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, options: &[&str]) -> Planned {
+        let mount = Mount {
+            destination: "/x".into(),
+            source: Some("/src".into()),
+            kind: kind.into(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            ..Mount::default()
+        };
+        plan_one(&mount).expect("a plan")
+    }
+
+    #[test]
+    fn options_are_sorted_into_attributes_and_data() {
+        let planned = mount("tmpfs", &["nosuid", "noexec", "mode=755", "size=64k"]);
+        assert_eq!(planned.own.set, attribute::NO_SETUID | attribute::NO_EXEC);
+        let Source::Filesystem { kind, data } = planned.source else { panic!("not a file system") };
+        assert_eq!(kind, "tmpfs");
+        assert_eq!(data[0], ("source".to_owned(), Some("/src".to_owned())));
+        assert_eq!(data[1], ("mode".to_owned(), Some("755".to_owned())));
+        assert_eq!(data.len(), 3);
+    }
+
+    #[test]
+    fn a_recursive_read_only_bind_is_read_only_all_the_way_down() {
+        let planned = mount("bind", &["rbind", "rro", "rslave"]);
+        assert_eq!(planned.source, Source::Bind { path: "/src".into(), recursive: true });
+        assert_eq!((planned.own.set, planned.all.set), (0, attribute::READ_ONLY));
+        assert_eq!(planned.propagation, Some((Propagation::Slave, true)));
+    }
+
+    #[test]
+    fn the_last_of_two_contrary_options_counts() {
+        let planned = mount("bind", &["ro", "rw"]);
+        assert_eq!(planned.own, Attributes { set: 0, clear: attribute::READ_ONLY });
+    }
+
+    #[test]
+    fn an_access_time_mode_replaces_the_whole_field() {
+        let planned = mount("bind", &["noatime"]);
+        let (set, clear) = (attribute::NO_ACCESS_TIME, attribute::ACCESS_TIME);
+        assert_eq!(planned.own, Attributes { set, clear });
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let relative = Mount { destination: "x".into(), kind: "tmpfs".into(), ..Mount::default() };
+        assert!(plan_one(&relative).is_err());
+        let no_source = Mount { destination: "/x".into(), kind: "bind".into(), ..Mount::default() };
+        assert!(plan_one(&no_source).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! Which namespaces are made, and which are joined and how, purely.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use teu_oci::runtime::{Linux, NamespaceKind};
+use teu_sys::namespace;
+
+use crate::Error;
+
+/// The namespaces of one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Namespaces {
+    /// Kinds made when init is born.
+    pub(crate) born: u64,
+    /// Whether init makes a cgroup namespace. Later than the rest: its root is the cgroup that init is in just then.
+    pub(crate) cgroup: bool,
+    /// The pid namespace to be born in.
+    pub(crate) pid: Option<PathBuf>,
+    /// What init enters, by kind.
+    pub(crate) joined: Vec<(u64, PathBuf)>,
+}
+
+/// The bit of a kind.
+pub(crate) fn flag(kind: NamespaceKind) -> u64 {
+    match kind {
+        NamespaceKind::Pid => namespace::PID,
+        NamespaceKind::Network => namespace::NETWORK,
+        NamespaceKind::Mount => namespace::MOUNT,
+        NamespaceKind::Ipc => namespace::IPC,
+        NamespaceKind::Uts => namespace::UTS,
+        NamespaceKind::User => namespace::USER,
+        NamespaceKind::Cgroup => namespace::CGROUP,
+        NamespaceKind::Time => namespace::TIME,
+    }
+}
+
+/// Sorts the spec's list.
+pub(crate) fn plan(linux: &Linux) -> Result<Namespaces, Error> {
+    let mut plan = Namespaces::default();
+    let mut seen = 0;
+    for namespace in &linux.namespaces {
+        let bit = flag(namespace.kind);
+        if seen & bit != 0 {
+            return Err(Error::refused(format!("use namespaces: {:?} is listed twice", namespace.kind)));
+        }
+        seen |= bit;
+        match (namespace.kind, &namespace.path) {
+            (NamespaceKind::User | NamespaceKind::Time, _) => {
+                return Err(Error::refused(format!("use namespaces: {:?} is not supported yet", namespace.kind)));
+            }
+            (NamespaceKind::Mount, Some(_)) => {
+                return Err(Error::refused("use namespaces: a mount namespace is made, never joined"));
+            }
+            (NamespaceKind::Cgroup, None) => plan.cgroup = true,
+            (NamespaceKind::Pid, Some(path)) => plan.pid = Some(path.clone()),
+            (_, None) => plan.born |= bit,
+            (_, Some(path)) => plan.joined.push((bit, path.clone())),
+        }
+    }
+    if seen & namespace::MOUNT == 0 {
+        return Err(Error::refused("use namespaces: without one for mounts, they would be the host's"));
+    }
+    Ok(plan)
+}
+
+/// Every kind that the container does not share with the host, but for pid: what an exec enters.
+pub(crate) fn entered(linux: &Linux) -> u64 {
+    linux.namespaces.iter().fold(0, |kinds, namespace| kinds | flag(namespace.kind)) & !namespace::PID
+}
+
+#[cfg(test)]
+mod tests {
+    use teu_oci::runtime::Namespace;
+
+    use super::*;
+
+    fn linux(kinds: &[(NamespaceKind, Option<&str>)]) -> Linux {
+        let one =
+            |(kind, path): &(NamespaceKind, Option<&str>)| Namespace { kind: *kind, path: path.map(PathBuf::from) };
+        Linux { namespaces: kinds.iter().map(one).collect(), ..Linux::default() }
+    }
+
+    #[test]
+    fn a_joined_namespace_is_not_made() {
+        use NamespaceKind::{Cgroup, Mount, Network, Pid};
+        let plan =
+            plan(&linux(&[(Mount, None), (Pid, None), (Network, Some("/run/n")), (Cgroup, None)])).expect("plan");
+        assert_eq!(plan.born, namespace::MOUNT | namespace::PID);
+        assert_eq!(plan.joined, [(namespace::NETWORK, PathBuf::from("/run/n"))]);
+        assert!(plan.cgroup);
+    }
+
+    #[test]
+    fn a_container_on_the_hosts_mounts_is_refused() {
+        assert!(plan(&linux(&[(NamespaceKind::Pid, None)])).is_err());
+    }
+}

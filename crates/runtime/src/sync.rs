@@ -1,0 +1,186 @@
+//! What the parent and the container's process say to each other, one datagram each, on a pair of sockets.
+//!
+//! ```text
+//!  parent (supervisor)                                init (pid 1 of the container)
+//!  cgroup
+//!  clone3 ───────────────────────────────────────────▶ namespaces joined, root, mounts, devices
+//!  v1: write its pid to cgroup.procs
+//!                                     Placed ─────────▶ cgroup namespace, pivot_root, masks, limits
+//!  (sets limits and compiles the filter meanwhile)
+//!                                     ◀────────── Ready (+ terminal's master side)
+//!  Created
+//!  …the caller plugs in the network…
+//!                                     Start(filter) ──▶ identity, filter, execve
+//!                                     ◀──────────────── end of file: the program runs
+//!  at any time instead                ◀────────── Failed(Error)
+//! ```
+//!
+//! An exec speaks the same language, without Placed, and with its filter in memory: Ready, then end of file or Failed.
+//! When the parent's side closes, init ends: a container that nobody holds does not linger.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+use serde::{Deserialize, Serialize};
+use teu_sys::seccomp::Instruction;
+
+use crate::Error;
+use crate::credentials::Filter;
+use crate::error::During;
+
+/// The longest message in either direction but for a filter.
+const LONGEST: usize = 8192;
+/// The longest filter the kernel takes, in bytes, and its header.
+const LONGEST_FILTER: usize = 4096 * 8 + 5;
+
+/// What the container's process says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// Everything is in place.
+    Ready,
+    /// It cannot go on.
+    Failed(Error),
+}
+
+/// What the parent says to init.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// It is in its cgroups.
+    Placed,
+    /// Execute the program, under this filter.
+    Start(Option<Filter>),
+}
+
+/// A pair of connected sockets, close-on-exec.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends a report, perhaps with a descriptor. One that is too long loses its words, not its meaning.
+pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut text = serde_json::to_vec(report)?;
+    if text.len() > LONGEST {
+        let step = "make the container (the reason is too long to be told)".to_owned();
+        text = serde_json::to_vec(&Report::Failed(Error::Step {
+            step,
+            errno: rustix::io::Errno::MSGSIZE.raw_os_error(),
+        }))?;
+    }
+    send(socket, &text, fd.as_slice())
+}
+
+/// Receives a report; none at the end of file.
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Report, Option<OwnedFd>)>, Error> {
+    let mut text = [0; LONGEST];
+    let (length, mut fds) = take(socket, &mut text).during("hear from the container")?;
+    if length == 0 {
+        return Ok(None);
+    }
+    let report = serde_json::from_slice(&text[..length]).map_err(io::Error::from).during("understand the container")?;
+    Ok(Some((report, fds.pop())))
+}
+
+/// Gives an order.
+pub(crate) fn order(socket: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
+    match order {
+        Order::Placed => send(socket, b"p", &[]),
+        Order::Start(None) => send(socket, b"s", &[]),
+        Order::Start(Some(filter)) => {
+            let mut bytes = Vec::with_capacity(5 + filter.instructions.len() * 8);
+            bytes.push(b'f');
+            bytes.extend(filter.flags.to_ne_bytes());
+            for Instruction { code, jt, jf, k } in &filter.instructions {
+                bytes.extend(code.to_ne_bytes());
+                bytes.extend([*jt, *jf]);
+                bytes.extend(k.to_ne_bytes());
+            }
+            send(socket, &bytes, &[])
+        }
+    }
+}
+
+/// Waits for an order; none when the parent is gone.
+pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
+    let mut bytes = vec![0; LONGEST_FILTER];
+    let (length, _) = take(socket, &mut bytes)?;
+    Ok(match &bytes[..length] {
+        [b'p'] => Some(Order::Placed),
+        [b's'] => Some(Order::Start(None)),
+        [b'f', a, b, c, d, rest @ ..] => {
+            let flags = u32::from_ne_bytes([*a, *b, *c, *d]);
+            let (instructions, _) = rest.as_chunks::<8>();
+            let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| Instruction {
+                code: u16::from_ne_bytes([*a, *b]),
+                jt: *jt,
+                jf: *jf,
+                k: u32::from_ne_bytes(*k),
+            };
+            Some(Order::Start(Some(Filter { instructions: instructions.iter().map(instruction).collect(), flags })))
+        }
+        _ => None,
+    })
+}
+
+/// Sends one datagram with up to eight descriptors.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::from(rustix::io::Errno::INVAL));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one datagram and its descriptors; a length of 0 is the end of file.
+pub(crate) fn take(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut slice = [IoSliceMut::new(bytes)];
+        match rustix::net::recvmsg(socket.as_fd(), &mut slice, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The other side went away with something of ours unread: the same as gone.
+            Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    Ok((received.bytes, fds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_arrives_as_it_was_sent() {
+        let (one, two) = pair().expect("pair");
+        let instruction = Instruction { code: 0x15, jt: 3, jf: 4, k: 0xdead_beef };
+        let filter = Filter { instructions: vec![instruction; 600], flags: 2 };
+        order(one.as_fd(), &Order::Start(Some(filter.clone()))).expect("send");
+        let Some(Order::Start(Some(received))) = obey(two.as_fd()).expect("receive") else { panic!("no filter") };
+        assert_eq!((received.instructions, received.flags), (filter.instructions, 2));
+        drop(one);
+        assert!(obey(two.as_fd()).expect("receive").is_none());
+    }
+
+    #[test]
+    fn an_error_of_any_length_is_told() {
+        let (one, two) = pair().expect("pair");
+        let error = Error::NoSuchProgram { name: "x".repeat(100_000) };
+        report(one.as_fd(), &Report::Failed(error), None).expect("send");
+        let (told, fd) = receive(two.as_fd()).expect("receive").expect("a report");
+        assert!(matches!(told, Report::Failed(Error::Step { .. })) && fd.is_none());
+    }
+}

@@ -1,0 +1,154 @@
+//! API versions: which ones are spoken, and the few shapes that differ between them.
+//!
+//! A request's prefix `/v1.41` is taken off before the routes see it and becomes a [`Version`]; without a prefix it is
+//! the newest. Handlers speak the newest shapes; where an older client needs another one, the change is here.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use axum::extract::{FromRequestParts, Request};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use serde_json::Value;
+use teu_api::system::ping;
+use teu_api::{API_VERSION, MIN_API_VERSION};
+
+use crate::failure::Failure;
+
+/// A version of the Engine API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    major: u32,
+    minor: u32,
+}
+
+impl Version {
+    /// `1.minor`.
+    pub(crate) const fn minor(minor: u32) -> Self {
+        Self { major: 1, minor }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+        Some(Self { major: number(major)?, minor: number(minor)? })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+static NEWEST: LazyLock<Version> = LazyLock::new(|| Version::parse(API_VERSION).unwrap_or(Version::minor(0)));
+static OLDEST: LazyLock<Version> = LazyLock::new(|| Version::parse(MIN_API_VERSION).unwrap_or(Version::minor(0)));
+
+impl<S: Sync> FromRequestParts<S> for Version {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(parts.extensions.get().copied().unwrap_or(*NEWEST))
+    }
+}
+
+/// `/v1.41/info` is version 1.41 and `/info`; `None` without a prefix.
+pub(crate) fn split_version(path: &str) -> Option<(Version, &str)> {
+    let rest = path.strip_prefix("/v")?;
+    let end = rest.find('/').unwrap_or(rest.len());
+    Some((Version::parse(&rest[..end])?, &rest[end..]))
+}
+
+/// Takes the version off the path and into the request's extensions.
+pub(crate) fn negotiate(request: &mut Request) -> Result<(), Failure> {
+    let Some((version, path)) = split_version(request.uri().path()) else { return Ok(()) };
+    if version > *NEWEST {
+        let message = format!("client version {version} is too new. Maximum supported API version is {API_VERSION}");
+        return Err(Failure::bad(message));
+    }
+    if version < *OLDEST {
+        let message = format!(
+            "client version {version} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade \
+             your client to a newer version"
+        );
+        return Err(Failure::bad(message));
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    let shorter = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = PathAndQuery::try_from(shorter).ok();
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Failure::new(StatusCode::NOT_FOUND, "page not found"))?;
+    request.extensions_mut().insert(version);
+    Ok(())
+}
+
+/// What every answer tells about who answers.
+pub(crate) fn identify(headers: &mut HeaderMap) {
+    let server = HeaderValue::from_static(concat!("Teu/", env!("CARGO_PKG_VERSION"), " (linux)"));
+    headers.insert(header::SERVER, server);
+    headers.insert(ping::API_VERSION, HeaderValue::from_static(API_VERSION));
+    headers.insert(ping::OS_TYPE, HeaderValue::from_static("linux"));
+    headers.insert(ping::EXPERIMENTAL, HeaderValue::from_static("false"));
+}
+
+/// Whether frames are announced by a media type of their own (since 1.42), or the terminal's is used for both.
+pub(crate) fn names_multiplexed_streams(version: Version) -> bool {
+    version >= Version::minor(42)
+}
+
+/// Before 1.44 an image had a `VirtualSize`, long since the same as its `Size`.
+pub(crate) fn image(version: Version, mut image: Value) -> Value {
+    if version < Version::minor(44)
+        && let Some(size) = image.get("Size").cloned()
+    {
+        image["VirtualSize"] = size;
+    }
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn negotiated(uri: &str) -> Result<(String, Option<Version>), String> {
+        let mut request = Request::builder().uri(uri).body(Body::empty()).expect("request");
+        negotiate(&mut request).map_err(|failure| failure.message)?;
+        Ok((request.uri().to_string(), request.extensions().get().copied()))
+    }
+
+    #[test]
+    fn the_prefix_is_taken_off() {
+        assert_eq!(negotiated("/v1.41/info?a=b"), Ok(("/info?a=b".into(), Some(Version::minor(41)))));
+        assert_eq!(negotiated("/info"), Ok(("/info".into(), None)));
+        assert_eq!(negotiated("/volumes/v1.2"), Ok(("/volumes/v1.2".into(), None)));
+        assert_eq!(negotiated("/v1.24"), Ok(("/".into(), Some(Version::minor(24)))));
+    }
+
+    #[test]
+    fn too_new_and_too_old_are_refused_in_dockers_words() {
+        assert_eq!(
+            negotiated("/v1.99/info"),
+            Err(format!("client version 1.99 is too new. Maximum supported API version is {API_VERSION}"))
+        );
+        assert_eq!(
+            negotiated("/v1.9/info"),
+            Err("client version 1.9 is too old. Minimum supported API version is 1.24, please upgrade your client to a \
+                 newer version"
+                .into())
+        );
+        assert!(negotiated("/v2.0/info").is_err());
+    }
+
+    #[test]
+    fn old_clients_find_the_virtual_size() {
+        let image = serde_json::json!({"Size": 7});
+        assert_eq!(super::image(Version::minor(43), image.clone())["VirtualSize"], 7);
+        assert!(super::image(Version::minor(44), image).get("VirtualSize").is_none());
+    }
+}

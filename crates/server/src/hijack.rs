@@ -1,0 +1,267 @@
+//! Attach and exec: the connection stops being HTTP and becomes the container's bytes.
+//!
+//! ```text
+//! client ──stdin──────────────▶ attachment      client's half-close closes stdin; output goes on
+//! client ◀──frames or tty──── attachment      its end ends the connection, whatever the client still wants to say
+//! ```
+//!
+//! Bytes are copied without looking. Whoever leaves for good is noticed although nothing is written to them: a
+//! socket whose other end is closed hangs up, one that is only half-closed does not.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use hyper::ext::ReasonPhrase;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM, StreamKind};
+use teu_engine::Attachment;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_util::io::ReaderStream;
+
+use crate::body;
+use crate::compat::{self, Version};
+use crate::failure::Failure;
+use crate::json_lines::Job;
+use crate::sniff::{self, Sniffed};
+
+const BUFFER: usize = 32 << 10;
+/// How long a client that does not close may go on sending after the end; only so that it sees a clean end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A process's end of a stream.
+type Process = BufReader<UnixStream>;
+
+/// A request that may take the connection over.
+pub(crate) struct Hijack {
+    upgrade: Option<OnUpgrade>,
+    /// The client announced it.
+    announced: bool,
+    version: Version,
+}
+
+impl<S: Sync> FromRequestParts<S> for Hijack {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let value = parts.headers.get(header::UPGRADE);
+        let announced = value.is_some_and(|value| value != sniff::RAW);
+        let upgrade = if value.is_some() { parts.extensions.remove() } else { None };
+        Ok(Self { upgrade, announced, version: Version::from_request_parts(parts, state).await? })
+    }
+}
+
+impl Hijack {
+    /// Connects the client with a process. `input` says whether the client's bytes are wanted; `body` is where they
+    /// come from when the connection has to stay HTTP.
+    pub(crate) fn connect(self, attachment: Attachment, input: bool, body: Body) -> Response {
+        let multiplexed = self.announced && !attachment.tty && compat::names_multiplexed_streams(self.version);
+        let kind = HeaderValue::from_static(if multiplexed { MULTIPLEXED_STREAM } else { RAW_STREAM });
+        let Some(upgrade) = self.upgrade else { return within_http(attachment, input, body, kind) };
+        tokio::spawn(async move {
+            if let Err(error) = take_over(upgrade, attachment, input).await {
+                tracing::debug!(%error, "an attached client went away");
+            }
+        });
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if self.announced {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("tcp"));
+        }
+        let reason = ReasonPhrase::from_static(if self.announced { b"UPGRADED" } else { b"OK" });
+        response.extensions_mut().insert(reason);
+        response
+    }
+}
+
+/// A stream that only says `text`, on standard output.
+pub(crate) fn last_words(text: String, tty: bool) -> Attachment {
+    let text = text.into_bytes();
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let bytes = if tty { text } else { [&StreamKind::Stdout.header(length)[..], &text].concat() };
+    let (sender, history) = mpsc::channel(1);
+    let _ = sender.try_send(bytes.into());
+    Attachment { tty, history: Some(history), stream: None }
+}
+
+/// For clients that speak plain HTTP: the answer's body is the output, the request's body the input.
+fn within_http(attachment: Attachment, input: bool, body: Body, kind: HeaderValue) -> Response {
+    let (mut writer, reader) = tokio::io::duplex(BUFFER);
+    let job = Job::start(async move {
+        let Ok(Some(container)) = past(attachment, &mut writer).await else { return };
+        let (mut output, stdin) = tokio::io::split(container);
+        let outward = tokio::io::copy(&mut output, &mut writer);
+        if input {
+            let (_, inward) = tokio::join!(outward, feed(body, stdin));
+            return inward;
+        }
+        let _ = outward.await;
+    });
+    let output = ReaderStream::with_capacity(reader, BUFFER).inspect(move |_| job.is_held());
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(output)).into_response()
+}
+
+async fn feed(body: Body, mut stdin: impl AsyncWrite + Unpin) {
+    let mut pieces = body::chunks(body);
+    while let Some(Ok(piece)) = pieces.recv().await {
+        if stdin.write_all(&piece).await.is_err() {
+            return;
+        }
+    }
+    let _ = stdin.shutdown().await;
+}
+
+/// Writes what there is of the past and waits for the present; `None` when there will be none.
+async fn past(attachment: Attachment, client: &mut (impl AsyncWrite + Unpin)) -> io::Result<Option<Process>> {
+    if let Some(mut history) = attachment.history {
+        while let Some(piece) = history.recv().await {
+            client.write_all(&piece).await?;
+        }
+    }
+    match attachment.stream {
+        Some(stream) => Ok(stream.await.ok()),
+        None => Ok(None),
+    }
+}
+
+async fn take_over(upgrade: OnUpgrade, attachment: Attachment, input: bool) -> io::Result<()> {
+    let upgraded = upgrade.await.map_err(io::Error::other)?;
+    let parts = upgraded
+        .downcast::<TokioIo<Sniffed>>()
+        .map_err(|_| io::Error::other("take over the connection: it is of another kind"))?;
+    let (mut client, early) = parts.io.into_inner().into_parts();
+    // What hyper had read already comes before what it had not.
+    let early = if parts.read_buf.is_empty() { early } else { [parts.read_buf, early].concat().into() };
+    let handle = second_handle(&client)?;
+    // The client's input waits in the socket until there is somebody to read it.
+    let process = tokio::select! {
+        process = past(attachment, &mut client) => process?,
+        left = hung_up(handle) => return left,
+    };
+    match process {
+        Some(process) => relay(client, early, process, input).await,
+        None => client.shutdown().await,
+    }
+}
+
+/// Copies both ways until the container's output ends or the client is gone.
+async fn relay<C>(mut client: UnixStream, early: Bytes, container: C, input: bool) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite,
+{
+    let handle = second_handle(&client)?;
+    let (output, mut stdin) = tokio::io::split(container);
+    let (mut from_client, mut to_client) = client.split();
+    let inward = async {
+        if input {
+            let mut bytes = BufReader::with_capacity(BUFFER, (&early[..]).chain(&mut from_client));
+            // When the container does not want more, the rest is read and dropped, so that the client can finish.
+            let _ = tokio::io::copy_buf(&mut bytes, &mut stdin).await;
+            let _ = stdin.shutdown().await;
+        }
+        let _ = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
+        hung_up(handle).await
+    };
+    let outward = async {
+        let mut output = BufReader::with_capacity(BUFFER, output);
+        tokio::io::copy_buf(&mut output, &mut to_client).await?;
+        to_client.shutdown().await
+    };
+    tokio::select! {
+        result = outward => result?,
+        result = inward => return result,
+    }
+    // Closing with bytes unread would make the client see a reset instead of the end.
+    let mut nowhere = tokio::io::sink();
+    let _ = tokio::time::timeout(FAREWELL, tokio::io::copy(&mut from_client, &mut nowhere)).await;
+    Ok(())
+}
+
+/// A second registration of the socket: the edges it consumes are not those that the writer waits for.
+fn second_handle(socket: &UnixStream) -> io::Result<UnixStream> {
+    UnixStream::from_std(socket.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Waits until the other end of the socket is closed in both directions; give it a [`second_handle`].
+async fn hung_up(socket: UnixStream) -> io::Result<()> {
+    while !socket.ready(Interest::WRITABLE).await?.is_write_closed() {
+        // Nothing is written: this only says that the next edge is to be waited for.
+        let _ = socket.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client, and the container's end of a relay between them.
+    fn relayed(early: &'static str, input: bool) -> (UnixStream, UnixStream, tokio::task::JoinHandle<io::Result<()>>) {
+        let (client, door) = UnixStream::pair().expect("pair");
+        let (engine, container) = UnixStream::pair().expect("pair");
+        (client, container, tokio::spawn(relay(door, Bytes::from(early), engine, input)))
+    }
+
+    async fn text(stream: &mut UnixStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("read");
+        text
+    }
+
+    #[tokio::test]
+    async fn output_goes_on_after_the_client_has_closed_stdin() {
+        let (mut client, mut container, relay) = relayed("ear", true);
+        client.write_all(b"ly").await.expect("written");
+        client.shutdown().await.expect("shut down");
+        assert_eq!(text(&mut container).await, "early");
+        container.write_all(b"late").await.expect("written");
+        drop(container);
+        assert_eq!(text(&mut client).await, "late");
+        drop(client);
+        relay.await.expect("joined").expect("relayed");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_ends_it_though_the_container_is_silent() {
+        let (client, mut container, relay) = relayed("", false);
+        drop(client);
+        relay.await.expect("joined").expect("relayed");
+        assert_eq!(text(&mut container).await, "");
+    }
+
+    #[tokio::test]
+    async fn half_closing_without_stdin_is_not_leaving() {
+        let (mut client, mut container, relay) = relayed("", false);
+        client.shutdown().await.expect("shut down");
+        container.write_all(b"out").await.expect("written");
+        let mut three = [0; 3];
+        client.read_exact(&mut three).await.expect("read");
+        drop(container);
+        assert_eq!(text(&mut client).await, "");
+        drop(client);
+        relay.await.expect("joined").expect("relayed");
+    }
+
+    #[tokio::test]
+    async fn the_end_is_clean_though_the_client_still_sends() {
+        let (mut client, container, relay) = relayed("", true);
+        let (reader, _writer) = container.into_split();
+        drop(reader);
+        drop(_writer);
+        let _ = client.write_all(b"nobody reads this").await;
+        assert_eq!(text(&mut client).await, "");
+        drop(client);
+        relay.await.expect("joined").expect("relayed");
+    }
+}

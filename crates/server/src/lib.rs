@@ -1,0 +1,31 @@
+//! The door that programs use: HTTP on a Unix socket becomes calls of the engine, and the daemon's main.
+//!
+//! ```text
+//! connection → sniff → hyper → compat (version, headers) → routes → engine / builder
+//!                                                 ↘ hijack (attach, exec)  ↘ json_lines (pull, push, build, load)
+//! ```
+//!
+//! A handler is a few lines, because each difficulty has one home: the shape of parameters in [`query`] and [`body`],
+//! API versions in [`compat`], errors and status codes in [`failure`], raw streams in [`hijack`] and [`sniff`], progress
+//! streams in [`json_lines`]. Deliberately absent: rules about containers and images (the engine's), a TCP listener
+//! (it needs mutual TLS, which is not there yet).
+
+mod body;
+mod compat;
+mod config;
+#[cfg(test)]
+mod conversation;
+mod daemon;
+mod failure;
+mod hijack;
+mod json_lines;
+mod listen;
+mod notify;
+mod query;
+mod registry;
+mod routes;
+mod sniff;
+
+pub use config::DaemonArgs;
+pub use daemon::daemon;
+pub use registry::registry;

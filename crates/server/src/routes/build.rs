@@ -1,0 +1,165 @@
+//! `/build`: a context comes in, messages go out; and the build cache.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::routing::post;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+use teu_api::build::{BuildCache, PruneReport};
+use teu_api::container::HostConfig;
+use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
+use teu_builder::Progress;
+use teu_builder::{Cache, Context, Options, build};
+use teu_engine::Engine;
+
+use super::images::decoded;
+use super::{blocking, ok};
+use crate::body::Reader;
+use crate::failure::{Answer, Failure};
+use crate::json_lines;
+use crate::query::Query;
+
+/// What Docker's builder can and this one cannot (yet): better said than left out silently.
+const UNSUPPORTED: [&str; 5] = ["remote", "outputs", "squash", "isolation", "securityopt"];
+
+pub(super) fn routes() -> Router<Engine> {
+    Router::new().route("/build", post(run)).route("/build/prune", post(prune))
+}
+
+async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, request: Request) -> Answer {
+    let options = options(&query, &headers)?;
+    let quiet = query.flag("q");
+    let body = Reader::new(request.into_body());
+    json_lines::respond(|out| async move {
+        let store = engine.store().clone();
+        let context = blocking(move || Context::receive(&store, body)).await?;
+        build(&engine, context, options, Progress::new(out, quiet)).await.map_err(Failure::from)?;
+        Ok::<_, Failure>(())
+    })
+    .await
+}
+
+fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
+    if query.text("version") == Some("2") {
+        return Err(unsupported("BuildKit: build with DOCKER_BUILDKIT=0"));
+    }
+    if let Some(name) = UNSUPPORTED.iter().find(|name| !is_default(query.text(name))) {
+        return Err(unsupported(&format!("build option \"{name}\"")));
+    }
+    let tags = query.all("t").iter().map(|tag| tag.parse()).collect::<Result<_, _>>();
+    let arguments: BTreeMap<String, Option<String>> = query.json("buildargs")?;
+    let platform = query.text("platform").map(str::parse).transpose();
+    Ok(Options {
+        dockerfile: query.string("dockerfile"),
+        tags: tags.map_err(|error: teu_oci::ReferenceError| Failure::bad(error.to_string()))?,
+        // One without a value is for the predefined ones, which the daemon has no values of its own for.
+        build_args: arguments.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+        target: query.text("target").map(Into::into),
+        labels: query.json("labels")?,
+        platform: platform.map_err(|error| Failure::bad(format!("parameter \"platform\": {error}")))?,
+        no_cache: query.flag("nocache"),
+        pull: query.flag("pull"),
+        credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
+        host: host(query)?,
+    })
+}
+
+/// How the containers of RUN run.
+fn host(query: &Query) -> Answer<HostConfig> {
+    let number = |name| query.number(name).map(Option::unwrap_or_default);
+    Ok(HostConfig {
+        network_mode: query.string("networkmode"),
+        extra_hosts: query.json("extrahosts")?,
+        memory: number("memory")?,
+        memory_swap: number("memswap")?,
+        cpu_shares: number("cpushares")?,
+        cpu_period: number("cpuperiod")?,
+        cpu_quota: number("cpuquota")?,
+        cpuset_cpus: query.string("cpusetcpus"),
+        cpuset_mems: query.string("cpusetmems"),
+        shm_size: number("shmsize")?,
+        cgroup_parent: query.string("cgroupparent"),
+        ulimits: query.json::<Option<_>>("ulimits")?.unwrap_or_default(),
+        ..HostConfig::default()
+    })
+}
+
+/// Whether a parameter says nothing: clients send all they know, with the values that mean none.
+fn is_default(text: Option<&str>) -> bool {
+    let Some(text) = text else { return true };
+    match serde_json::from_str(text) {
+        Ok(Value::Null | Value::Bool(false)) => true,
+        Ok(Value::Number(number)) => number.as_f64() == Some(0.0),
+        Ok(Value::Array(list)) => list.is_empty(),
+        Ok(Value::Object(map)) => map.is_empty(),
+        _ => text == "default",
+    }
+}
+
+fn unsupported(what: &str) -> Failure {
+    Failure::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not supported by this version of teu"))
+}
+
+async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
+    if let Some(name) = query.filters()?.names().next() {
+        return Err(unsupported(&format!("build cache filter \"{name}\"")));
+    }
+    let store = engine.store().clone();
+    let report = blocking(move || {
+        let cache = Cache::open(&store)?;
+        let caches_deleted = cache.list()?.into_iter().map(|(key, _)| key).collect();
+        cache.clear()?;
+        let collected = store.collect()?;
+        Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes })
+    });
+    ok(report.await?)
+}
+
+/// The build cache as `system df` shows it.
+pub(super) fn cache_rows(engine: &Engine) -> Answer<Vec<BuildCache>> {
+    let records = Cache::open(engine.store()).and_then(|cache| cache.list()).map_err(Failure::from)?;
+    let row = |(id, record): (String, teu_builder::solve::cache::Record)| BuildCache {
+        id,
+        kind: "regular".into(),
+        description: record.created_by,
+        size: record.layer.and_then(|layer| i64::try_from(layer.content_size).ok()).unwrap_or(0),
+        created_at: record.created,
+        usage_count: 1,
+        ..BuildCache::default()
+    };
+    Ok(records.into_iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Answer<Options> {
+        options(&Query::parse(&format!("/build?{query}").parse().expect("uri")).expect("query"), &HeaderMap::new())
+    }
+
+    #[test]
+    fn what_the_stock_client_sends_is_taken() {
+        let options = read(
+            "buildargs=%7B%22A%22%3A%221%22%2C%22B%22%3Anull%7D&cachefrom=%5B%5D&cgroupparent=&cpuperiod=0&cpuquota=0\
+             &cpusetcpus=&cpusetmems=&cpushares=0&dockerfile=Dockerfile&labels=%7B%7D&memory=0&memswap=0\
+             &networkmode=default&rm=1&shmsize=0&t=a%3A1&t=b&target=&ulimits=null&version=1",
+        )
+        .expect("options");
+        assert_eq!(options.tags.len(), 2);
+        assert_eq!(options.build_args, BTreeMap::from([("A".into(), "1".into())]));
+        assert!(options.target.is_none() && !options.no_cache);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        for query in ["squash=1", "remote=http%3A%2F%2Fx", "version=2"] {
+            assert_eq!(read(query).expect_err("refused").status, StatusCode::NOT_IMPLEMENTED, "{query}");
+        }
+        for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {
+            assert_eq!(read(query).expect_err("refused").status, StatusCode::BAD_REQUEST, "{query}");
+        }
+    }
+}

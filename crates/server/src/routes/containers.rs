@@ -1,0 +1,150 @@
+//! `/containers` and `/commit`.
+
+mod archive;
+mod streams;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::{delete, get, post};
+use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
+use teu_api::image::CommitResponse;
+use teu_engine::{CommitOptions, Engine, ListQuery, RemoveOptions};
+use teu_oci::ContainerConfig;
+
+use super::{created, done, ok};
+use crate::body::{Json, OptionalJson};
+use crate::failure::{Answer, Failure};
+use crate::query::Query;
+
+pub(super) fn routes() -> Router<Engine> {
+    Router::new()
+        .route("/containers/json", get(list))
+        .route("/containers/create", post(create))
+        .route("/containers/prune", post(prune))
+        .route("/containers/{id}", delete(remove))
+        .route("/containers/{id}/json", get(inspect))
+        .route("/containers/{id}/top", get(top))
+        .route("/containers/{id}/changes", get(changes))
+        .route("/containers/{id}/resize", post(resize))
+        .route("/containers/{id}/start", post(start))
+        .route("/containers/{id}/stop", post(stop))
+        .route("/containers/{id}/restart", post(restart))
+        .route("/containers/{id}/kill", post(kill))
+        .route("/containers/{id}/update", post(update))
+        .route("/containers/{id}/rename", post(rename))
+        .route("/containers/{id}/pause", post(pause))
+        .route("/containers/{id}/unpause", post(unpause))
+        .route("/commit", post(commit))
+        .merge(archive::routes())
+        .merge(streams::routes())
+}
+
+type Id = Path<String>;
+
+async fn list(State(engine): State<Engine>, query: Query) -> Answer {
+    let limit: Option<i64> = query.number("limit")?;
+    let query = ListQuery {
+        all: query.flag("all"),
+        limit: limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0),
+        size: query.flag("size"),
+        filters: query.filters()?,
+    };
+    ok(engine.containers.list(&query).await?)
+}
+
+async fn create(State(engine): State<Engine>, query: Query, Json(request): Json<CreateRequest>) -> Answer {
+    created(engine.containers.create(query.text("name"), request, query.text("platform")).await?)
+}
+
+async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
+    ok(engine.containers.prune(&query.filters()?).await?)
+}
+
+async fn remove(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    let options = RemoveOptions { force: query.flag("force"), volumes: query.flag("v") };
+    engine.containers.find(&id)?.remove(options).await?;
+    done()
+}
+
+async fn inspect(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    ok(engine.containers.find(&id)?.inspect(query.flag("size")).await?)
+}
+
+async fn top(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    ok(engine.containers.find(&id)?.top(query.text("ps_args").unwrap_or("-ef")).await?)
+}
+
+async fn changes(State(engine): State<Engine>, Path(id): Id) -> Answer {
+    ok(engine.containers.find(&id)?.changes().await?)
+}
+
+async fn resize(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    let (rows, columns) = size(&query)?;
+    engine.containers.find(&id)?.resize(rows, columns).await?;
+    Ok(Default::default())
+}
+
+/// Height and width of a terminal.
+pub(super) fn size(query: &Query) -> Answer<(u16, u16)> {
+    match (query.number("h")?, query.number("w")?) {
+        (Some(rows), Some(columns)) => Ok((rows, columns)),
+        _ => Err(Failure::bad("resize the terminal: parameters \"h\" and \"w\" are needed")),
+    }
+}
+
+async fn start(State(engine): State<Engine>, Path(id): Id) -> Answer {
+    engine.containers.find(&id)?.start().await?;
+    done()
+}
+
+async fn stop(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    engine.containers.find(&id)?.stop(query.text("signal"), query.number("t")?).await?;
+    done()
+}
+
+async fn restart(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    engine.containers.find(&id)?.restart(query.text("signal"), query.number("t")?).await?;
+    done()
+}
+
+async fn kill(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    engine.containers.find(&id)?.kill(query.text("signal").unwrap_or("KILL")).await?;
+    done()
+}
+
+async fn update(State(engine): State<Engine>, Path(id): Id, Json(request): Json<UpdateRequest>) -> Answer {
+    engine.containers.find(&id)?.update(request).await?;
+    ok(UpdateResponse::default())
+}
+
+async fn rename(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    engine.containers.find(&id)?.rename(query.required("name")?).await?;
+    done()
+}
+
+async fn pause(State(engine): State<Engine>, Path(id): Id) -> Answer {
+    engine.containers.find(&id)?.pause().await?;
+    done()
+}
+
+async fn unpause(State(engine): State<Engine>, Path(id): Id) -> Answer {
+    engine.containers.find(&id)?.unpause().await?;
+    done()
+}
+
+async fn commit(State(engine): State<Engine>, query: Query, OptionalJson(config): OptionalJson<Config>) -> Answer {
+    let container = engine.containers.find(query.required("container")?)?;
+    let base = ContainerConfig { env: container.record().config.env.clone(), ..ContainerConfig::default() };
+    let changes = query.all("changes");
+    let changes = teu_builder::plan::changes(&base, changes.iter().map(String::as_str));
+    let options = CommitOptions {
+        repo: query.text("repo").map(Into::into),
+        tag: query.text("tag").map(Into::into),
+        comment: query.string("comment"),
+        author: query.string("author"),
+        pause: query.flag_or("pause", true),
+        changes: changes.map_err(|error| Failure::bad(error.to_string()))?,
+        config,
+    };
+    created(CommitResponse { id: container.commit(options).await? })
+}

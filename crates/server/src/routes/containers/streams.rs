@@ -1,0 +1,124 @@
+//! What a container says as it goes: attach, logs, stats, wait.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use futures_util::{StreamExt, stream};
+use http::header;
+use teu_api::container::{Stats, WaitError, WaitResponse};
+use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
+use teu_engine::{AttachOptions, Condition, Container, Engine, LogsOptions};
+
+use super::Id;
+use crate::compat::{self, Version};
+use crate::failure::{Answer, Failure};
+use crate::hijack::Hijack;
+use crate::json_lines::{self, line};
+use crate::query::Query;
+use crate::routes::ok;
+
+/// Between two samples of a stream of stats.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+pub(super) fn routes() -> Router<Engine> {
+    Router::new()
+        .route("/containers/{id}/attach", post(attach))
+        .route("/containers/{id}/logs", get(logs))
+        .route("/containers/{id}/stats", get(stats))
+        .route("/containers/{id}/wait", post(wait))
+}
+
+async fn attach(State(engine): State<Engine>, Path(id): Id, query: Query, hijack: Hijack, request: Request) -> Answer {
+    let options = AttachOptions {
+        stream: query.flag("stream"),
+        logs: query.flag("logs"),
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+    };
+    let input = options.stdin && options.stream;
+    let attachment = engine.containers.find(&id)?.attach(options).await?;
+    Ok(hijack.connect(attachment, input, request.into_body()))
+}
+
+async fn logs(State(engine): State<Engine>, Path(id): Id, query: Query, version: Version) -> Answer {
+    let options = LogsOptions {
+        follow: query.flag("follow"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        since: query.moment("since")?,
+        until: query.moment("until")?,
+        tail: tail(&query)?,
+        timestamps: query.flag("timestamps"),
+    };
+    if !options.stdout && !options.stderr {
+        return Err(Failure::bad("Bad parameters: you must choose at least one stream"));
+    }
+    let container = engine.containers.find(&id)?;
+    let multiplexed = !container.tty() && compat::names_multiplexed_streams(version);
+    let kind = if multiplexed { MULTIPLEXED_STREAM } else { RAW_STREAM };
+    let pieces = container.logs(options).await?;
+    Ok(([(header::CONTENT_TYPE, kind)], json_lines::body(pieces)).into_response())
+}
+
+/// How many lines from the end; `None` is all.
+fn tail(query: &Query) -> Answer<Option<usize>> {
+    if query.text("tail").is_none_or(|text| text == "all") {
+        return Ok(None);
+    }
+    let lines: Option<i64> = query.number("tail")?;
+    // Docker takes a negative number for all.
+    Ok(lines.and_then(|lines| usize::try_from(lines).ok()))
+}
+
+async fn stats(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    let container = engine.containers.find(&id)?;
+    if query.flag_or("stream", true) {
+        let samples = stream::unfold((container, None), |(container, before)| async move {
+            let sample = next_sample(&container, before.as_ref()).await?;
+            Some((Ok::<_, std::io::Error>(line(&sample)), (container, Some(sample))))
+        });
+        return Ok(json_lines::json(Body::from_stream(samples)));
+    }
+    let first = container.stats_once().await?;
+    if query.flag("one-shot") || first.read.is_empty() {
+        return ok(first);
+    }
+    // Two samples, so that the answer's second has a past to compare with.
+    tokio::time::sleep(SAMPLE).await;
+    ok(after(&first, container.stats_once().await?))
+}
+
+/// The sample after `before`, when it is time for it; `None` when the container is gone.
+async fn next_sample(container: &Container, before: Option<&Stats>) -> Option<Stats> {
+    let Some(before) = before else { return container.stats_once().await.ok() };
+    tokio::time::sleep(SAMPLE).await;
+    Some(after(before, container.stats_once().await.ok()?))
+}
+
+fn after(before: &Stats, sample: Stats) -> Stats {
+    Stats { preread: before.read.clone(), precpu_stats: before.cpu_stats.clone(), ..sample }
+}
+
+async fn wait(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    let condition = match query.text("condition") {
+        None | Some("not-running") => Condition::NotRunning,
+        Some("next-exit") => Condition::NextExit,
+        Some("removed") => Condition::Removed,
+        Some(other) => return Err(Failure::bad(format!("invalid condition: \"{other}\""))),
+    };
+    // Subscribed before the header goes out: who has the header may start the container and will not miss its end.
+    let ended = engine.containers.find(&id)?.wait(condition);
+    let answer = stream::once(async move {
+        let response = ended.await.unwrap_or_else(|error| WaitResponse {
+            status_code: -1,
+            error: Some(WaitError { message: error.message }),
+        });
+        Ok::<_, std::io::Error>(line(&response))
+    });
+    Ok(json_lines::json(Body::from_stream(answer.boxed())))
+}

@@ -1,0 +1,159 @@
+//! `/events`: what happened, and what happens until the client has enough.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use teu_api::Filters;
+use teu_api::event::Message;
+use teu_engine::Engine;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::Instant;
+
+use crate::failure::Answer;
+use crate::json_lines::{self, line};
+use crate::query::Query;
+
+const FILTERS: [&str; 15] = [
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "label!",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
+];
+
+pub(super) fn routes() -> Router<Engine> {
+    Router::new().route("/events", get(events))
+}
+
+async fn events(State(engine): State<Engine>, query: Query) -> Answer {
+    let filters = query.filters_among(&FILTERS)?;
+    let (since, until) = (query.moment("since")?, query.moment("until")?);
+    let (past, coming) = match since {
+        Some(since) => engine.events.since(since),
+        None => (Vec::new(), engine.events.subscribe()),
+    };
+    let past = past.into_iter().filter(move |message| until.is_none_or(|until| message.time_nano <= until));
+    let lines = stream::iter(past).chain(future_events(coming, until.map(deadline))).filter_map(move |message| {
+        let wanted = matches(&filters, &message);
+        async move { wanted.then(|| Ok::<Bytes, io::Error>(line(&*message))) }
+    });
+    Ok(json_lines::json(Body::from_stream(lines)))
+}
+
+/// When a moment of the wall clock will be; now if it has been.
+fn deadline(until: i64) -> Instant {
+    let since_epoch = Duration::from_nanos(u64::try_from(until).unwrap_or(0));
+    let moment = std::time::UNIX_EPOCH + since_epoch;
+    Instant::now() + moment.duration_since(std::time::SystemTime::now()).unwrap_or_default()
+}
+
+fn future_events(coming: Receiver<Arc<Message>>, until: Option<Instant>) -> impl Stream<Item = Arc<Message>> {
+    stream::unfold(coming, move |mut coming| async move {
+        loop {
+            let received = match until {
+                Some(until) => tokio::time::timeout_at(until, coming.recv()).await.ok()?,
+                None => coming.recv().await,
+            };
+            match received {
+                Ok(message) => return Some((message, coming)),
+                // The client is too slow: it misses some, as the log says, and gets the rest.
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a client of the event stream is too slow"),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+}
+
+fn matches(filters: &Filters, message: &Message) -> bool {
+    let attribute = |name: &str| message.actor.attributes.get(name).map_or("", String::as_str);
+    // `exec_create: sh -c …` is asked for as `exec_create`.
+    let action = message.action.split(':').next().unwrap_or_default();
+    let is_one = |kind: &str| {
+        let wanted = filters.get(kind);
+        let id = message.actor.id.as_str();
+        let named = |text: &String| {
+            text == id || text == attribute("name") || (text.len() >= 12 && id.starts_with(text.as_str()))
+        };
+        // A network's events name the container they are about.
+        let about = kind == "container" && wanted.iter().any(|text| text == attribute("container"));
+        !filters.contains(kind) || (message.kind == kind && wanted.iter().any(named)) || about
+    };
+    let image = || {
+        let bare = |name: &str| name.rsplit_once(':').map_or(name, |(bare, _)| bare).to_owned();
+        let name = if message.kind == "image" { message.actor.id.as_str() } else { attribute("image") };
+        filters.get("image").iter().any(|wanted| wanted == name || *wanted == bare(name) || wanted == attribute("name"))
+    };
+    filters.matches("type", &message.kind)
+        && (filters.matches("event", &message.action) || filters.matches("event", action))
+        && filters.matches("scope", &message.scope)
+        && ["container", "daemon", "network", "plugin", "volume", "service", "node", "secret", "config"]
+            .iter()
+            .all(|kind| is_one(kind))
+        && (!filters.contains("image") || image())
+        && filters.match_labels(&message.actor.attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use teu_api::event::Actor;
+
+    use super::*;
+
+    fn message(kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]) -> Message {
+        let attributes = attributes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        Message {
+            kind: kind.into(),
+            action: action.into(),
+            actor: Actor { id: id.into(), attributes },
+            scope: "local".into(),
+            ..Message::default()
+        }
+    }
+
+    fn wanted(filter: (&str, &str), message: &Message) -> bool {
+        let mut filters = Filters::default();
+        filters.add(filter.0, filter.1);
+        matches(&filters, message)
+    }
+
+    #[test]
+    fn filters_look_at_what_they_name() {
+        let start =
+            message("container", "start", "0123456789abcdef", &[("name", "web"), ("image", "nginx:1"), ("a", "b")]);
+        for filter in [
+            ("container", "web"),
+            ("container", "0123456789ab"),
+            ("event", "start"),
+            ("type", "container"),
+            ("image", "nginx"),
+            ("image", "nginx:1"),
+            ("label", "a=b"),
+        ] {
+            assert!(wanted(filter, &start), "{filter:?}");
+        }
+        for filter in [("container", "we"), ("event", "stop"), ("type", "image"), ("image", "ngin"), ("volume", "web")]
+        {
+            assert!(!wanted(filter, &start), "{filter:?}");
+        }
+        let connect = message("network", "connect", "net", &[("container", "0123456789abcdef")]);
+        assert!(wanted(("container", "0123456789abcdef"), &connect));
+        assert!(wanted(("event", "exec_create"), &message("container", "exec_create: sh", "x", &[])));
+    }
+}

@@ -1,0 +1,63 @@
+//! `/exec`: a further process in a running container.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use teu_api::exec::{ExecCreate, ExecCreateResponse, ExecStart};
+use teu_engine::{Engine, Kind};
+
+use super::containers::size;
+use super::{created, ok};
+use crate::body::{Json, OptionalJson};
+use crate::failure::Answer;
+use crate::hijack::{Hijack, last_words};
+use crate::query::Query;
+
+pub(super) fn routes() -> Router<Engine> {
+    Router::new()
+        .route("/containers/{id}/exec", post(create))
+        .route("/exec/{id}/start", post(start))
+        .route("/exec/{id}/resize", post(resize))
+        .route("/exec/{id}/json", get(inspect))
+}
+
+async fn create(State(engine): State<Engine>, Path(id): Path<String>, Json(request): Json<ExecCreate>) -> Answer {
+    created(ExecCreateResponse { id: engine.containers.exec_create(&engine.containers.find(&id)?, request)? })
+}
+
+async fn start(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    hijack: Hijack,
+    OptionalJson(request): OptionalJson<ExecStart>,
+) -> Answer {
+    let request = request.unwrap_or_default();
+    let exec = engine.containers.exec(&id)?;
+    let size = request.console_size.map(|[rows, columns]| (cells(rows), cells(columns)));
+    match exec.start(request.detach, size).await {
+        Ok(Some(attachment)) => Ok(hijack.connect(attachment, true, Body::empty())),
+        Ok(None) => Ok(Response::default()),
+        // A program that cannot be run is told where its output would be; its exit code is in `inspect`.
+        Err(error) if !request.detach && !matches!(error.kind, Kind::NotFound | Kind::Conflict) => {
+            let words = last_words(format!("{}\r\n", error.message), exec.tty());
+            Ok(hijack.connect(words, true, Body::empty()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn cells(number: u32) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+async fn resize(State(engine): State<Engine>, Path(id): Path<String>, query: Query) -> Answer {
+    let (rows, columns) = size(&query)?;
+    engine.containers.exec(&id)?.resize(rows, columns).await?;
+    Ok(Response::default())
+}
+
+async fn inspect(State(engine): State<Engine>, Path(id): Path<String>) -> Answer {
+    ok(engine.containers.exec(&id)?.inspect())
+}

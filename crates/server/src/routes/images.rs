@@ -1,0 +1,205 @@
+//! `/images` and `/distribution`. An image's name may hold slashes, so the verb is whatever follows the last one.
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use teu_api::stream::JsonMessage;
+use teu_api::system::{AuthConfig, REGISTRY_AUTH};
+use teu_engine::{Engine, ImportOptions};
+use teu_oci::{ContainerConfig, Reference};
+
+use super::{blocking, ok};
+use crate::body::Reader;
+use crate::compat::{self, Version};
+use crate::failure::{Answer, Failure, page_not_found};
+use crate::json_lines::{self, fallible_body};
+use crate::query::Query;
+
+pub(super) fn routes() -> Router<Engine> {
+    Router::new()
+        .route("/images/json", get(list))
+        .route("/images/create", post(create))
+        .route("/images/load", post(load))
+        .route("/images/get", get(save_all))
+        .route("/images/prune", post(prune))
+        .route("/images/search", get(search))
+        .route("/images/{*name}", get(get_one).post(post_one).delete(remove))
+        .route("/distribution/{*name}", get(distribution))
+}
+
+async fn get_one(State(engine): State<Engine>, Path(path): Path<String>, version: Version) -> Answer {
+    match path.rsplit_once('/') {
+        Some((name, "json")) => ok(compat::image(version, to_value(engine.images.inspect(name)?))),
+        Some((name, "history")) => ok(engine.images.history(name)?),
+        Some((name, "get")) => save(&engine, vec![name.into()]).await,
+        _ => Err(page_not_found().await),
+    }
+}
+
+async fn post_one(State(engine): State<Engine>, Path(path): Path<String>, query: Query, headers: HeaderMap) -> Answer {
+    match path.rsplit_once('/') {
+        Some((name, "tag")) => {
+            engine.images.tag(name, query.required("repo")?, query.text("tag"))?;
+            Ok(StatusCode::CREATED.into_response())
+        }
+        Some((name, "push")) => push(engine, name.into(), &query, &headers).await,
+        _ => Err(page_not_found().await),
+    }
+}
+
+async fn list(State(engine): State<Engine>, query: Query, version: Version) -> Answer {
+    let filters = query.filters()?;
+    let images = engine.images.list(&filters, &engine.containers)?;
+    ok(images.into_iter().map(|image| compat::image(version, to_value(image))).collect::<Vec<_>>())
+}
+
+fn to_value(value: impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+async fn create(State(engine): State<Engine>, query: Query, headers: HeaderMap, request: Request) -> Answer {
+    if query.text("fromImage").is_some() {
+        return pull(engine, &query, &headers).await;
+    }
+    import(engine, &query, request).await
+}
+
+async fn pull(engine: Engine, query: &Query, headers: &HeaderMap) -> Answer {
+    let name = query.string("fromImage");
+    let (tag, platform) = (query.text("tag").map(String::from), query.text("platform").map(String::from));
+    let auth = credentials(headers)?;
+    json_lines::respond(|out| async move {
+        engine.images.pull(&name, tag.as_deref(), platform.as_deref(), auth, out).await.map(|_| ())
+    })
+    .await
+}
+
+async fn import(engine: Engine, query: &Query, request: Request) -> Answer {
+    let source = query.required("fromSrc")?;
+    if source != "-" {
+        let sentence = format!("import \"{source}\": only a tar in the request's body is taken (fromSrc=-)");
+        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, sentence));
+    }
+    let changes = query.all("changes");
+    let changes = teu_builder::plan::changes(&ContainerConfig::default(), changes.iter().map(String::as_str));
+    let options = ImportOptions {
+        name: query.text("repo").map(|repo| named(repo, query.text("tag"))).transpose()?,
+        message: query.string("message"),
+        changes: changes.map_err(|error| Failure::bad(error.to_string()))?,
+        platform: query.text("platform").map(Into::into),
+    };
+    let body = Reader::new(request.into_body());
+    json_lines::respond(|out| async move {
+        let image = blocking(move || engine.images.import(body, options)).await?;
+        let _ = out.send(JsonMessage::status(image.id.to_string())).await;
+        Ok::<_, Failure>(())
+    })
+    .await
+}
+
+fn named(repo: &str, tag: Option<&str>) -> Answer<Reference> {
+    let name = repo.parse::<Reference>();
+    let name = name.and_then(|name| if let Some(tag) = tag { name.with_tag(tag) } else { Ok(name) });
+    name.map_err(|error| Failure::bad(error.to_string()))
+}
+
+async fn push(engine: Engine, name: String, query: &Query, headers: &HeaderMap) -> Answer {
+    let tag = query.text("tag").map(String::from);
+    let auth = credentials(headers)?;
+    json_lines::respond(|out| async move { engine.images.push(&name, tag.as_deref(), auth, out).await }).await
+}
+
+async fn load(State(engine): State<Engine>, request: Request) -> Answer {
+    let body = Reader::new(request.into_body());
+    json_lines::respond(|out| blocking(move || engine.images.load(body, &out).map(drop))).await
+}
+
+async fn save_all(State(engine): State<Engine>, query: Query) -> Answer {
+    save(&engine, query.all("names")).await
+}
+
+async fn save(engine: &Engine, names: Vec<String>) -> Answer {
+    let pieces = engine.images.save(&names)?;
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], fallible_body(pieces)).into_response())
+}
+
+async fn remove(State(engine): State<Engine>, Path(name): Path<String>, query: Query) -> Answer {
+    let force = query.flag("force");
+    ok(blocking(move || engine.images.remove(&name, force, &engine.containers)).await?)
+}
+
+async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
+    let filters = query.filters()?;
+    ok(blocking(move || engine.images.prune(&filters, &engine.containers)).await?)
+}
+
+async fn search() -> Failure {
+    Failure::new(StatusCode::NOT_IMPLEMENTED, "search for images: teu has no search; look on the registry's own pages")
+}
+
+async fn distribution(Path(path): Path<String>) -> Failure {
+    match path.strip_suffix("/json") {
+        Some(name) => Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            format!("look at \"{name}\" in its registry: not there yet; pull it and inspect it"),
+        ),
+        None => page_not_found().await,
+    }
+}
+
+/// The credentials a request brings, if any.
+fn credentials(headers: &HeaderMap) -> Answer<Option<AuthConfig>> {
+    let auth: Option<AuthConfig> = decoded(headers, REGISTRY_AUTH)?;
+    Ok(auth.filter(|auth| *auth != AuthConfig::default()))
+}
+
+/// JSON in base64, in a header; what cannot be read is a bad request that does not repeat it.
+pub(super) fn decoded<T: DeserializeOwned>(headers: &HeaderMap, name: &str) -> Answer<Option<T>> {
+    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    // Clients disagree about the alphabet and about padding.
+    let text = value.as_bytes().iter().map(|byte| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        other => *other,
+    });
+    let text: Vec<u8> = text.collect();
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let wrong = || Failure::bad(format!("header {name}: it is not JSON in base64"));
+    let json = GeneralPurpose::new(&alphabet::URL_SAFE, config).decode(text).map_err(|_| wrong())?;
+    if json.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&json).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(REGISTRY_AUTH.parse().expect("name"), value.parse().expect("value"))])
+    }
+
+    #[test]
+    fn credentials_come_in_either_alphabet_with_or_without_padding() {
+        for value in ["eyJ1c2VybmFtZSI6ImE_In0=", "eyJ1c2VybmFtZSI6ImE_In0", "eyJ1c2VybmFtZSI6ImE/In0="] {
+            let auth = credentials(&headers(value)).expect("decoded").expect("there");
+            assert_eq!(auth.username, "a?");
+        }
+        // `{}` and `null`: what clients without credentials send.
+        assert!(credentials(&headers("e30=")).expect("decoded").is_none());
+        assert!(credentials(&headers("bnVsbA==")).expect("decoded").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_repeated() {
+        let failure = credentials(&headers("secret!")).expect_err("refused");
+        assert!(failure.status == StatusCode::BAD_REQUEST && !failure.message.contains("secret"));
+    }
+}

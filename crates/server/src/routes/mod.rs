@@ -1,0 +1,97 @@
+//! Which path is whose: one file per kind of object.
+//!
+//! Requests that change something are finished even when the client does not wait for the answer: a half-made container
+//! would help nobody. Long ones (pull, push, build, load) are bound to their answer's stream and end with it.
+
+mod build;
+mod containers;
+mod events;
+mod exec;
+mod images;
+mod networks;
+mod system;
+mod volumes;
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json, Router};
+use http::{Method, StatusCode};
+use serde::Serialize;
+use teu_engine::Engine;
+
+use crate::failure::{Answer, Failure, method_not_allowed, page_not_found};
+
+/// All paths, without their version prefix.
+pub(crate) fn router(engine: Engine, insecure_registries: Vec<String>) -> Router {
+    Router::new()
+        .merge(containers::routes())
+        .merge(exec::routes())
+        .merge(images::routes())
+        .merge(build::routes())
+        .merge(networks::routes())
+        .merge(volumes::routes())
+        .merge(events::routes())
+        .merge(system::routes())
+        .fallback(page_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(finish))
+        .layer(Extension(Insecure(insecure_registries.into())))
+        .with_state(engine)
+}
+
+/// Registries that may be spoken to without TLS.
+#[derive(Clone)]
+struct Insecure(Arc<[String]>);
+
+async fn finish(request: Request, next: Next) -> Response {
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    if reads || is_long(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let path = request.uri().path().to_owned();
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, path, "a request was cut off inside");
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the request was cut off inside").into_response()
+        }
+    }
+}
+
+/// Whether the work lasts as long as somebody listens.
+fn is_long(path: &str) -> bool {
+    matches!(path, "/build" | "/images/create" | "/images/load") || path.ends_with("/push")
+}
+
+/// Runs what blocks, on a thread where that is allowed.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Answer<T>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) => {
+            tracing::error!(%error, "work was cut off inside");
+            Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the work was cut off inside"))
+        }
+    }
+}
+
+/// 200 with JSON.
+fn ok(value: impl Serialize) -> Answer {
+    Ok(Json(value).into_response())
+}
+
+/// 201 with JSON.
+fn created(value: impl Serialize) -> Answer {
+    Ok((StatusCode::CREATED, Json(value)).into_response())
+}
+
+/// 204.
+fn done() -> Answer {
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,150 @@
+//! `/_ping`, `/version`, `/info`, `/auth`, `/system/df`; and the paths of what teu does not have: swarm, plugins.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Extension, Router};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use teu_api::system::{AuthConfig, AuthResponse, ping};
+use teu_engine::Engine;
+use teu_registry::client::{Auth, Client};
+
+use super::build::cache_rows;
+use super::{Insecure, ok};
+use crate::body::Json;
+use crate::failure::{Answer, Failure};
+use crate::query::Query;
+
+const SWARM: [&str; 12] = [
+    "/swarm",
+    "/swarm/{*rest}",
+    "/nodes",
+    "/nodes/{*rest}",
+    "/services",
+    "/services/{*rest}",
+    "/tasks",
+    "/tasks/{*rest}",
+    "/secrets",
+    "/secrets/{*rest}",
+    "/configs",
+    "/configs/{*rest}",
+];
+
+pub(super) fn routes() -> Router<Engine> {
+    let routes = Router::new()
+        .route("/_ping", get(pong).head(pong_head))
+        .route("/version", get(version))
+        .route("/info", get(info))
+        .route("/auth", post(auth))
+        .route("/system/df", get(disk_usage))
+        .route("/plugins", get(plugins))
+        .route("/session", any(no_session))
+        .route("/grpc", any(no_session));
+    SWARM.iter().fold(routes, |routes, path| routes.route(path, any(no_swarm)))
+}
+
+async fn pong() -> Response {
+    with_ping_headers("OK".into_response())
+}
+
+async fn pong_head() -> Response {
+    let mut response = with_ping_headers(Response::default());
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+fn with_ping_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    // The classic protocol: a context in, messages out.
+    headers.insert(lower(ping::BUILDER_VERSION), HeaderValue::from_static("1"));
+    headers.insert(lower(ping::SWARM), HeaderValue::from_static("inactive"));
+    response
+}
+
+fn lower(name: &str) -> HeaderName {
+    HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::WARNING)
+}
+
+async fn version(State(engine): State<Engine>) -> Answer {
+    ok(engine.version())
+}
+
+async fn info(State(engine): State<Engine>) -> Answer {
+    ok(engine.info()?)
+}
+
+async fn disk_usage(State(engine): State<Engine>, query: Query) -> Answer {
+    let mut usage = engine.disk_usage().await?;
+    let wanted = query.all("type");
+    let unwanted = |kind: &str| !wanted.is_empty() && !wanted.iter().any(|name| name == kind);
+    if let Some(unknown) =
+        wanted.iter().find(|name| !["container", "image", "volume", "build-cache"].contains(&name.as_str()))
+    {
+        return Err(Failure::bad(format!("unknown object type: {unknown}")));
+    }
+    if unwanted("container") {
+        usage.containers.clear();
+    }
+    if unwanted("image") {
+        usage.images.clear();
+        usage.layers_size = 0;
+    }
+    if unwanted("volume") {
+        usage.volumes.clear();
+    }
+    if !unwanted("build-cache") {
+        usage.build_cache = cache_rows(&engine)?;
+        usage.builder_size = Some(usage.build_cache.iter().map(|record| record.size).sum());
+    }
+    ok(usage)
+}
+
+/// Checks credentials with the registry they are for.
+async fn auth(Extension(insecure): Extension<Insecure>, Json(auth): Json<AuthConfig>) -> Answer {
+    let domain = registry(&auth.server_address).to_owned();
+    let credentials = Auth {
+        registry: domain.clone(),
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identity_token,
+        registry_token: auth.registry_token,
+    };
+    let client = Client::new(teu_registry::client::Config {
+        insecure: insecure.0.to_vec(),
+        auth: Some(credentials),
+        ..teu_registry::client::Config::default()
+    });
+    client.login(&domain).await.map_err(|error| match error {
+        teu_registry::client::Error::Unauthorized { .. } => Failure::new(StatusCode::UNAUTHORIZED, error.to_string()),
+        error => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    })?;
+    ok(AuthResponse { status: "Login Succeeded".into(), ..AuthResponse::default() })
+}
+
+/// `https://index.docker.io/v1/`, as clients' files have it, is the registry `docker.io`.
+fn registry(address: &str) -> &str {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    match address.split('/').next().unwrap_or(address) {
+        "" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        host => host,
+    }
+}
+
+async fn plugins() -> Answer {
+    ok(Vec::<()>::new())
+}
+
+async fn no_swarm() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
+         swarm and try again.",
+    )
+}
+
+async fn no_session() -> Failure {
+    Failure::new(StatusCode::NOT_IMPLEMENTED, "BuildKit sessions are not there yet: build with DOCKER_BUILDKIT=0")
+}

@@ -1,0 +1,175 @@
+//! Where everything is below the root, and what all parts of an open store share.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
+
+use crate::lease::Holds;
+use crate::trash::Trash;
+use crate::unsynced::Unsynced;
+use crate::{Error, Result};
+
+/// The image spec's "oci-layout file".
+const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// An index that names no image.
+const EMPTY_INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+/// The directories that are not tables.
+pub(crate) const OWN: [&str; 5] = ["blobs", "uploads", "snapshots", "unsynced", "trash"];
+
+/// What the parts of an open store share.
+pub(crate) struct Layout {
+    root: PathBuf,
+    /// Held as long as the store is open; the kernel lets go of it when the process ends, however it ends.
+    _lock: File,
+    serial: AtomicU64,
+    pub(crate) trash: Trash,
+    pub(crate) unsynced: Unsynced,
+    pub(crate) holds: Holds,
+}
+
+impl Layout {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        if let Some(parent) = root.parent() {
+            fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
+        }
+        make_dir(root, 0o710)?;
+        let root = std::path::absolute(root).map_err(|error| Error::io(root, error))?;
+        close_to_others(&root)?;
+        let lock = lock(&root)?;
+        for name in ["blobs/sha256", "blobs/sha512", "uploads", "unsynced", "trash"] {
+            make_dir(&root.join(name), 0o700)?;
+        }
+        for name in ["layers", "active", "staging"] {
+            make_dir(&root.join("snapshots").join(name), 0o700)?;
+        }
+        // The root of a tree is seen by whoever is in the container: not private.
+        make_dir(&root.join("snapshots/empty/0"), 0o755)?;
+        make_dir(&root.join("snapshots/empty/1"), 0o755)?;
+        write_if_absent(&root.join("blobs/oci-layout"), OCI_LAYOUT)?;
+        write_if_absent(&root.join("blobs/index.json"), EMPTY_INDEX)?;
+        let trash = Trash::open(root.join("trash"))?;
+        let unsynced = Unsynced::open(root.join("unsynced"))?;
+        Ok(Self { root, _lock: lock, serial: AtomicU64::new(0), trash, unsynced, holds: Holds::default() })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.root.join("snapshots/layers")
+    }
+
+    pub(crate) fn active(&self) -> PathBuf {
+        self.root.join("snapshots/active")
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("snapshots/staging")
+    }
+
+    /// One of the two directories that stay empty.
+    pub(crate) fn empty(&self, number: u8) -> PathBuf {
+        self.root.join(format!("snapshots/empty/{number}"))
+    }
+
+    /// A name that nothing else in this process has; for directories that are cleared when a store is opened.
+    pub(crate) fn unique(&self) -> String {
+        self.serial.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+}
+
+/// Makes a directory with all above it, each with `mode` whatever the umask.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_dir(parent, if mode == 0o755 { 0o700 } else { mode })?;
+    }
+    DirBuilder::new().mode(mode).create(path).map_err(|error| Error::io(path, error))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| Error::io(path, error))
+}
+
+/// Nobody but the owner, and the group for passing through, has business in the root.
+fn close_to_others(root: &Path) -> Result<()> {
+    let mode = fs::metadata(root).map_err(|error| Error::io(root, error))?.permissions().mode() & 0o7777;
+    if mode & !0o710 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(root, fs::Permissions::from_mode(mode & 0o710)).map_err(|error| Error::io(root, error))
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| Error::io(&path, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(Error::InUse { what: format!("store {}", root.display()) }),
+        Err(errno) => Err(Error::io(path, errno)),
+    }
+}
+
+fn write_if_absent(path: &Path, text: &str) -> Result<()> {
+    if path.exists() { Ok(()) } else { replace(path, text.as_bytes(), true) }
+}
+
+/// Replaces a file by one with these bytes, in one step.
+pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let temporary = dir.join(temporary_name()?);
+    let written = write_new(&temporary, bytes, durable)
+        .and_then(|()| fs::rename(&temporary, path).map_err(|error| Error::io(path, error)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    if durable { sync_dir(dir) } else { Ok(()) }
+}
+
+/// The beginning of the names of files not finished.
+pub(crate) const TEMPORARY: &str = ".new-";
+
+fn temporary_name() -> Result<String> {
+    Ok(format!("{TEMPORARY}{:016x}", random()?))
+}
+
+/// A number that another process will not come upon.
+pub(crate) fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|errno| Error::io("/dev/urandom", errno))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn write_new(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
+    let mut options = File::options();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.write(true).create_new(true).open(path);
+    file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        if durable { file.sync_all() } else { Ok(()) }
+    })
+    .map_err(|error| Error::io(path, error))
+}
+
+/// Waits until the directory's entries are on the disk.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| Error::io(dir, error))
+}

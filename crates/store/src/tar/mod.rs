@@ -1,0 +1,117 @@
+//! Tar streams in both directions, through [`teu_sys::fs::Root`] only: no archive reaches outside its tree.
+//!
+//! One parser serves every way in (layers, `ADD`, `cp`, `load`): what is hashed, listed and extracted cannot differ.
+//! It reads ustar, GNU long names and PAX. It refuses sparse files and multi-volume archives, rather than extract
+//! something else than was archived. It writes ustar with PAX records where a value does not fit, always the same bytes
+//! for the same tree: names sorted, no user names, no access times.
+
+mod apply;
+mod archive;
+mod header;
+mod pax;
+mod read;
+mod whiteout;
+mod write;
+
+use std::ffi::OsString;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+
+use teu_sys::fs::Root;
+
+use crate::Result;
+
+pub(crate) use apply::{Applied, PendingLink, apply_layer};
+pub(crate) use archive::write_layer;
+pub(crate) use read::Reader;
+pub(crate) use whiteout::{OPAQUE, carried, is_opaque, is_whiteout};
+
+/// The longest path that an entry may have, in bytes: the kernel's own limit.
+pub(crate) const PATH_LIMIT: usize = 4096;
+
+/// Levels of directories that are walked into; each one costs a descriptor.
+pub(crate) const DEPTH_LIMIT: usize = 256;
+
+/// What is wrong with an archive, or with a tree that should become one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A header's checksum is wrong: damaged, or no tar at all.
+    #[error("not a tar header")]
+    Checksum,
+    /// The stream ends in the middle.
+    #[error("archive ends too early")]
+    Truncated,
+    /// A single block of zeros with something after it.
+    #[error("half an end of archive")]
+    HalfEnd,
+    /// A number that cannot be read, or is out of range.
+    #[error("{0} is not a valid number")]
+    Number(&'static str),
+    /// An extended header that is not a list of PAX records.
+    #[error("malformed extended header")]
+    Pax,
+    /// Something larger than is accepted.
+    #[error("{0} is too long")]
+    TooLong(&'static str),
+    /// A name or link name that is empty or has a zero byte.
+    #[error("invalid {0}")]
+    Name(&'static str),
+    /// The entry, or the file that it links to, would be outside the tree.
+    #[error("leads outside the tree")]
+    Outside,
+    /// The entry for the tree itself must be a directory.
+    #[error("the root of the tree must be a directory")]
+    Root,
+    /// A sparse file.
+    #[error("sparse files are not supported")]
+    Sparse,
+    /// An entry of a kind that nothing is known about.
+    #[error("entries of type {:?} are not supported", char::from(*.0))]
+    Type(u8),
+    /// A hard link to a file that is nowhere.
+    #[error("hard link to {0:?}, which is not there")]
+    Link(String),
+    /// A directory and something else have the same name.
+    #[error("a directory and something that is none have the same name")]
+    Kind,
+    /// A file whose name means "removed" in a layer.
+    #[error("names that begin with .wh. cannot be kept in a layer")]
+    Reserved,
+    /// A tree with too many levels.
+    #[error("more than {DEPTH_LIMIT} levels of directories")]
+    Depth,
+}
+
+/// How [`extract`] treats what it finds.
+#[derive(Clone, Debug, Default)]
+pub struct ExtractOptions {
+    /// Everything gets this owner and group instead of the archive's.
+    pub owner: Option<(u32, u32)>,
+    /// Refuse to replace a directory by something else, or the reverse.
+    pub keep_directories: bool,
+}
+
+/// How [`archive`] presents what it finds.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveOptions {
+    /// The name of the top entry. Empty: no top entry, only what is in the directory. By default the last component of
+    /// the path, and empty for the root.
+    pub rename: Option<OsString>,
+}
+
+/// Extracts an uncompressed tar into the directory `at` of `root`, making it if need be; reads to the stream's end.
+///
+/// Entries are resolved in `root`, so links on the way may lead anywhere in it; a name with `..` may not leave `at`.
+/// Whiteout names are ordinary names here. What was extracted before an error stays.
+pub fn extract(root: &Root, at: &Path, tar: impl Read, options: &ExtractOptions) -> Result<()> {
+    let mut reader = Reader::new(tar, false);
+    apply::extract(root, at, &mut reader, options)?;
+    reader.finish().map(drop)
+}
+
+/// Writes `path` of `root`, with all below it, as a tar. A link in the last component is archived as a link.
+pub fn archive(root: &Root, path: &Path, out: &mut dyn Write, options: &ArchiveOptions) -> Result<()> {
+    // Headers are small; the stream may be a file or a socket.
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    archive::archive(root, path, &mut out, options)
+}

@@ -1,0 +1,88 @@
+//! Removal that nobody waits for: a rename now, the deletion in a thread, the rest at the next open.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use teu_sys::fs::Root;
+
+use crate::{Error, Result, layout, names};
+
+enum Job {
+    Delete(String),
+    Answer(Sender<()>),
+}
+
+/// The trash of a store.
+pub(crate) struct Trash {
+    dir: PathBuf,
+    /// Tells this process's names from those that another left.
+    prefix: u64,
+    serial: AtomicU64,
+    worker: Mutex<Option<Sender<Job>>>,
+}
+
+impl Trash {
+    /// Opens the trash and begins to empty it.
+    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
+        let trash = Self { dir, prefix: layout::random()?, serial: AtomicU64::new(0), worker: Mutex::new(None) };
+        for name in names::entries(&trash.dir)? {
+            trash.send(Job::Delete(name))?;
+        }
+        Ok(trash)
+    }
+
+    /// Takes `path` out of the way at once; `false` when there was nothing.
+    pub(crate) fn discard(&self, path: &Path) -> Result<bool> {
+        let name = format!("{:016x}-{}", self.prefix, self.serial.fetch_add(1, Ordering::Relaxed));
+        match fs::rename(path, self.dir.join(&name)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::io(path, error)),
+        }
+        self.send(Job::Delete(name))?;
+        Ok(true)
+    }
+
+    /// Waits until all that was discarded so far is gone.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let (answer, done) = mpsc::channel();
+        self.send(Job::Answer(answer))?;
+        // An error means that the thread has gone: there is nothing left to wait for.
+        let _ = done.recv();
+        Ok(())
+    }
+
+    fn send(&self, job: Job) -> Result<()> {
+        let mut worker = self.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let sender = match &*worker {
+            Some(sender) => sender,
+            None => worker.insert(self.start()?),
+        };
+        // The thread ends only when the sender is dropped.
+        let _ = sender.send(job);
+        Ok(())
+    }
+
+    fn start(&self) -> Result<Sender<Job>> {
+        let root = Root::open(&self.dir).map_err(|error| Error::io(&self.dir, error))?;
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::Builder::new().name("trash".into()).stack_size(1 << 20);
+        thread.spawn(move || work(&root, &receiver)).map_err(|error| Error::io(&self.dir, error))?;
+        Ok(sender)
+    }
+}
+
+fn work(root: &Root, jobs: &Receiver<Job>) {
+    for job in jobs {
+        match job {
+            // What cannot be deleted now (a busy mount) is tried again at the next open.
+            Job::Delete(name) => drop(root.remove_all(&name)),
+            Job::Answer(answer) => drop(answer.send(())),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What the engine and a supervisor say to each other, as data.
+//!
+//! One Unix stream socket, `<task-dir>/socket`. A connection is one of two kinds, decided by its first line:
+//!
+//! ```text
+//! control   engine  {"create":{…}}\n {"signal":{…}}\n …         one Request a line
+//!           answer  {"created":{"pid":7}}\n "done"\n …           one Event a line
+//! attach    engine  {"attach":{…}}\n  stdin bytes …              half-close ends stdin (see CreateRequest::stdin_once)
+//!           answer  "attached"\n      output bytes …             8-byte frames, or raw bytes on a terminal
+//! ```
+//!
+//! On a control connection every request has exactly one answer, in order: `Created`, `Started`, `State`, `Done`,
+//! `Failed` or `Refused`. Between the answers come the events nobody asked for: `Exited` on every control connection,
+//! and `Started` on those that did not ask for the start. After the container's own `Exited` the supervisor closes the
+//! connection and ends.
+//!
+//! A frame is `[stream, 0, 0, 0, length as big-endian u32]` and then that many bytes; stream 1 is stdout, 2 is stderr.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use teu_oci::runtime::{Process, Resources, Spec};
+use teu_runtime::Rootfs;
+
+/// The longest request line a supervisor reads; a longer one ends the connection.
+pub const MAX_LINE: usize = 4 << 20;
+
+/// One line from the engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Make the container and stop before its program is executed. Answer: `Created` or `Failed`.
+    Create(Box<CreateRequest>),
+    /// Execute the container's program. Answer: `Started` or `Failed`.
+    Start,
+    /// Run one more process inside the running container. Answer: `Started` or `Failed`.
+    Exec(Box<ExecRequest>),
+    /// Send a signal. Answer: `Done`, or `Refused` when the target is not running.
+    Signal {
+        /// The exec to signal; none is the container's first process.
+        exec: Option<String>,
+        /// The signal's number.
+        signal: i32,
+        /// To every process of the container instead of only the first.
+        all: bool,
+    },
+    /// Set the size of a terminal. Answer: `Done`.
+    Resize {
+        /// The exec whose terminal it is; none is the container's own.
+        exec: Option<String>,
+        /// Lines.
+        rows: u16,
+        /// Columns.
+        cols: u16,
+    },
+    /// Freeze every process of the container. Answer: `Done`.
+    Pause,
+    /// Thaw them. Answer: `Done`.
+    Resume,
+    /// Change limits of the running container. Answer: `Done`.
+    Update(Box<Resources>),
+    /// Ask what is running. Answer: `State`.
+    State,
+    /// End a process' input as if its client had closed it. Answer: `Done`.
+    CloseStdin {
+        /// The exec whose input it is; none is the container's own.
+        exec: Option<String>,
+    },
+    /// Make this connection an attach stream; only as the first line. Answer: one line `Attached`, then raw bytes.
+    ///
+    /// The target may appear later: the stream is bound when it does.
+    Attach {
+        /// The exec to attach to; none is the container's first process.
+        exec: Option<String>,
+        /// Bytes from the client become input.
+        stdin: bool,
+        /// Send what the process writes to its stdout (or terminal).
+        stdout: bool,
+        /// Send what the process writes to its stderr.
+        stderr: bool,
+    },
+    /// Give up a container that was never started (or a supervisor that was never given one): clean up and end.
+    /// Answer: `Done`, or `Refused` when the container is running.
+    Discard,
+}
+
+/// What `Request::Create` carries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateRequest {
+    /// The container's id.
+    pub id: String,
+    /// The runtime specification.
+    pub spec: Spec,
+    /// Where the root file system comes from.
+    pub rootfs: Rootfs,
+    /// Where output is kept.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Keep stdin open for attached clients; otherwise input is at its end from the start.
+    #[serde(default)]
+    pub stdin: bool,
+    /// The end of the first attached client's input is the end of the container's input.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// The terminal's first size.
+    #[serde(default)]
+    pub size: Option<WindowSize>,
+}
+
+/// What `Request::Exec` carries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// The exec's id.
+    pub exec: String,
+    /// The process to run.
+    pub process: Process,
+    /// Keep stdin open for the attached client.
+    #[serde(default)]
+    pub stdin: bool,
+    /// The terminal's first size.
+    #[serde(default)]
+    pub size: Option<WindowSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// Where a container's output is kept, as json-file lines: `path`, and when that is full `path.1`, `path.2`, …
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The newest file; none keeps nothing.
+    pub path: Option<PathBuf>,
+    /// Bytes after which the file is rotated; 0 is never.
+    pub max_size: u64,
+    /// How many files are kept, the newest included.
+    pub max_files: u32,
+}
+
+impl Default for LogConfig {
+    /// Nothing kept; the sizes are the ones a container gets when its user names none.
+    fn default() -> LogConfig {
+        LogConfig { path: None, max_size: 32 << 20, max_files: 3 }
+    }
+}
+
+/// One line from the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The container exists and waits for `Start`.
+    Created {
+        /// Its first process, as the host counts.
+        pid: i32,
+    },
+    /// A process executes its program.
+    Started {
+        /// The exec, or none for the container's first process.
+        exec: Option<String>,
+        /// The process, as the host counts.
+        pid: i32,
+    },
+    /// A container or exec could not be made.
+    Failed {
+        /// The exec, or none for the container.
+        exec: Option<String>,
+        /// What stood in the way.
+        error: teu_runtime::Error,
+    },
+    /// A process has ended and all of its output has been delivered.
+    Exited {
+        /// The exec, or none for the container's first process.
+        exec: Option<String>,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The answer to `Request::State`.
+    State(Box<State>),
+    /// The connection is an attach stream from the next byte on.
+    Attached,
+    /// The request was carried out.
+    Done,
+    /// The request was not carried out.
+    Refused {
+        /// Why, as a sentence.
+        message: String,
+    },
+}
+
+/// What a supervisor knows about its container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The container's id; none before `Create`.
+    pub id: Option<String>,
+    /// Its first process; none before `Created` and after its exit.
+    pub pid: Option<i32>,
+    /// Started and not yet exited.
+    pub running: bool,
+    /// Frozen.
+    pub paused: bool,
+    /// When it was started, RFC 3339.
+    pub started_at: Option<String>,
+    /// How it ended, when it has.
+    pub exit: Option<ExitStatus>,
+    /// The execs that are running.
+    pub execs: Vec<ExecState>,
+}
+
+/// One running exec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecState {
+    /// The exec's id.
+    pub exec: String,
+    /// Its process, as the host counts.
+    pub pid: i32,
+}
+
+/// How a process ended; `exit.json` is this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// What it returned, or 128 and the signal that ended it.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The kernel killed it, or another process of the container, for want of memory.
+    pub oom_killed: bool,
+    /// When, RFC 3339 with nanoseconds.
+    pub finished_at: String,
+}

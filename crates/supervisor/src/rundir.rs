@@ -1,0 +1,44 @@
+//! The task directory, by descriptor: the engine may rename it at any time (a warm supervisor's is, when it gets its
+//! container).
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+/// The open task directory.
+#[derive(Debug)]
+pub(crate) struct RunDir(OwnedFd);
+
+impl RunDir {
+    pub(crate) fn open(path: &Path) -> io::Result<RunDir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(RunDir(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// Replaces the file `name` at once and whole; `lasting` waits until it would survive a power cut.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8], lasting: bool) -> io::Result<()> {
+        let temporary = format!(".{name}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut file = std::fs::File::from(rustix::fs::openat(&self.0, &temporary, flags, Mode::from_raw_mode(0o600))?);
+        file.write_all(bytes)?;
+        if lasting {
+            file.sync_data()?;
+        }
+        Ok(rustix::fs::renameat(&self.0, &temporary, &self.0, name)?)
+    }
+
+    /// Removes the file `name`; one that is not there is no error.
+    pub(crate) fn remove(&self, name: &str) {
+        let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
+    }
+
+    /// Removes the directory itself if it is empty, wherever it is by now.
+    pub(crate) fn remove_itself(&self) {
+        use std::os::fd::AsRawFd;
+        if let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_fd().as_raw_fd())) {
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}

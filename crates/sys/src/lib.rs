@@ -1,0 +1,16 @@
+//! Linux made safe: the one crate that may write `unsafe`.
+//!
+//! Each module wraps one corner of the kernel's interface and keeps its invariant inside; nothing here knows what a
+//! container is. Deliberately absent: policy, paths of ours, logging.
+
+pub mod bpf;
+pub mod credentials;
+pub mod fs;
+pub mod mount;
+pub mod namespace;
+pub mod poll;
+pub mod process;
+pub mod pty;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;

@@ -1,0 +1,248 @@
+//! Mounts by the new mount API: every mount is first a descriptor, then lands on a descriptor.
+//!
+//! Invariant: nothing here follows a path inside a container's tree. A mount that was made but not attached is seen by
+//! nobody and vanishes with its descriptor.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use serde::{Deserialize, Serialize};
+
+/// Attributes of a mount, `MOUNT_ATTR_*` of mount_setattr(2).
+pub mod attribute {
+    /// Nothing can be written.
+    pub const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+    /// Set-user-id bits and file capabilities are ignored.
+    pub const NO_SETUID: u64 = libc::MOUNT_ATTR_NOSUID;
+    /// Device nodes are dead.
+    pub const NO_DEVICES: u64 = libc::MOUNT_ATTR_NODEV;
+    /// Nothing can be executed.
+    pub const NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+    /// The field of the three access time modes.
+    pub const ACCESS_TIME: u64 = libc::MOUNT_ATTR__ATIME;
+    /// Access times are never updated.
+    pub const NO_ACCESS_TIME: u64 = libc::MOUNT_ATTR_NOATIME;
+    /// Access times are always updated.
+    pub const STRICT_ACCESS_TIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
+    /// Access times of directories are never updated.
+    pub const NO_DIRECTORY_ACCESS_TIME: u64 = libc::MOUNT_ATTR_NODIRATIME;
+    /// Symbolic links are not followed.
+    pub const NO_SYMLINK_FOLLOW: u64 = libc::MOUNT_ATTR_NOSYMFOLLOW;
+}
+
+/// How mount events travel between a mount and its copies, mount_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Both ways.
+    Shared,
+    /// From the original only.
+    Slave,
+    /// Not at all.
+    Private,
+    /// Not at all, and no bind mount can be made of it.
+    Unbindable,
+}
+
+impl Propagation {
+    fn flag(self) -> u64 {
+        match self {
+            Propagation::Shared => libc::MS_SHARED,
+            Propagation::Slave => libc::MS_SLAVE,
+            Propagation::Private => libc::MS_PRIVATE,
+            Propagation::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
+}
+
+/// What [`set_attributes`] changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Change {
+    /// Attributes to add.
+    pub set: u64,
+    /// Attributes to take away; done first.
+    pub clear: u64,
+    /// The new propagation.
+    pub propagation: Option<Propagation>,
+}
+
+/// An overlay as data: mounted where it is needed, and nowhere else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Read-only layers, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Where changes go; without it the view is read-only.
+    pub upper: Option<PathBuf>,
+    /// The kernel's workplace, on the same file system as `upper`.
+    pub work: Option<PathBuf>,
+    /// Whether the upper is never synced, for trees that do not outlive a crash.
+    pub volatile: bool,
+}
+
+impl Overlay {
+    /// Mounts it, attached to no tree. Lowers that are one directory without an upper are a read-only bind.
+    ///
+    /// # Errors
+    /// As fsconfig(2); `EINVAL` when there is no lower.
+    pub fn mount_detached(&self) -> io::Result<OwnedFd> {
+        if let ([only], None) = (self.lowers.as_slice(), &self.upper) {
+            let tree = clone_tree(CWD, only, false)?;
+            set_attributes(&tree, false, Change { set: attribute::READ_ONLY, ..Change::default() })?;
+            return Ok(tree);
+        }
+        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_set_string(context.as_fd(), "source", "overlay")?;
+        for lower in &self.lowers {
+            rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower)?;
+        }
+        if let (Some(upper), Some(work)) = (&self.upper, &self.work) {
+            rustix::mount::fsconfig_set_string(context.as_fd(), "upperdir", upper)?;
+            rustix::mount::fsconfig_set_string(context.as_fd(), "workdir", work)?;
+            if self.volatile {
+                rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile")?;
+            }
+        }
+        // The upper must be a diff that can be read without overlayfs, wherever it is taken.
+        for option in ["redirect_dir", "metacopy", "index", "xino"] {
+            rustix::mount::fsconfig_set_string(context.as_fd(), option, "off")?;
+        }
+        finish(&context, 0)
+    }
+}
+
+/// Makes a mount of the file system `kind`, attached to no tree.
+///
+/// An option without a value is a flag. `attributes` are those of [`attribute`].
+///
+/// # Errors
+/// As fsopen(2), fsconfig(2) and fsmount(2); `EINVAL` for an option that the file system does not know.
+pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
+            None => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
+        }
+    }
+    finish(&context, attributes)
+}
+
+fn finish(context: &OwnedFd, attributes: u64) -> io::Result<OwnedFd> {
+    rustix::mount::fsconfig_create(context.as_fd())?;
+    let attributes = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(0));
+    Ok(rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// Makes a copy of the tree at `path` (of the mounts below it too when `recursive`), attached to no tree.
+///
+/// # Errors
+/// As open_tree(2).
+pub fn clone_tree(directory: impl AsFd, path: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if path.as_os_str().is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(rustix::mount::open_tree(directory.as_fd(), path, flags)?)
+}
+
+/// Makes a copy of the mount that `place` is in, rooted at `place`, attached to no tree.
+///
+/// # Errors
+/// As open_tree(2).
+pub fn clone_at(place: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
+    clone_tree(place, Path::new(""), recursive)
+}
+
+/// Attaches a mount on the file or directory `target`.
+///
+/// # Errors
+/// As move_mount(2); `ENOTDIR` when one is a directory and the other is not.
+pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(mount.as_fd(), "", target.as_fd(), "", flags)?)
+}
+
+/// Changes the attributes of a mount, and of those below it when `recursive`.
+///
+/// # Errors
+/// As mount_setattr(2).
+pub fn set_attributes(mount: impl AsFd, recursive: bool, change: Change) -> io::Result<()> {
+    set_attributes_of(mount.as_fd(), c"", recursive, change)
+}
+
+/// Sets how events travel for every mount of the caller's namespace.
+///
+/// # Errors
+/// As mount_setattr(2).
+pub fn set_propagation_of_all(propagation: Propagation) -> io::Result<()> {
+    let change = Change { propagation: Some(propagation), ..Change::default() };
+    set_attributes_of(CWD, c"/", true, change)?;
+    if propagation == Propagation::Shared {
+        // A new root attached to a shared mount would show up outside; pivot_root refuses it as well.
+        set_attributes_of(CWD, c"/", false, Change { propagation: Some(Propagation::Private), ..Change::default() })?;
+    }
+    Ok(())
+}
+
+fn set_attributes_of(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, change: Change) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: change.propagation.map_or(0, Propagation::flag),
+        userns_fd: 0,
+    };
+    let mut flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: `path` ends with a null byte and the kernel reads as many bytes of `attributes` as it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Attaches `mount` over the root directory of the caller's namespace, where it waits for [`pivot_into`].
+///
+/// # Errors
+/// As move_mount(2).
+pub fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
+    Ok(rustix::mount::move_mount(mount.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Makes the attached mount `root` the root directory, and lets go of the whole old tree.
+///
+/// # Errors
+/// As pivot_root(2) and umount2(2).
+pub fn pivot_into(root: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(&root)?;
+    // The old root lands on top of the new one, at the same place, and is then taken off.
+    rustix::process::pivot_root(".", ".")?;
+    let own = mount_id(&root, "")?;
+    loop {
+        rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+        // What had been mounted over the old root is unstacked before it. `..` of a root is what is on top there.
+        if mount_id(&root, "..")? == own {
+            return Ok(rustix::process::chdir("/")?);
+        }
+    }
+}
+
+fn mount_id(directory: impl AsFd, path: &str) -> io::Result<u64> {
+    let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    Ok(rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+}

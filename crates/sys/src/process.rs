@@ -1,0 +1,239 @@
+//! Processes: making one in new namespaces, replacing its program, waiting for it and signalling it without pid races.
+//!
+//! Invariant: [`spawn`] is for single-threaded callers. The child is a copy of the whole process with one thread, so it
+//! may allocate and use the standard library; it ends by `execve` or by the code its closure returns, and never runs
+//! the parent's destructors.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+
+/// The child becomes a child of the caller's own parent (`CLONE_PARENT`).
+pub const PARENT: u64 = libc::CLONE_PARENT as u64;
+
+/// The child is born in a cgroup v2 directory (`CLONE_INTO_CGROUP`; the C library crate has it too narrow).
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// What a child ends with when its closure panics.
+pub const PANICKED: i32 = 101;
+
+/// A process that was made by [`spawn`].
+#[derive(Debug)]
+pub struct Child {
+    /// Its id in the caller's pid namespace.
+    pub pid: i32,
+    /// The descriptor that stands for it, close-on-exec.
+    pub pidfd: OwnedFd,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit status, or 128 + the signal.
+    pub code: i32,
+    /// The signal that killed it.
+    pub signal: Option<i32>,
+}
+
+/// Makes a process that runs `child` and ends with the code it returns.
+///
+/// `flags` are the `CLONE_NEW*` bits of [`crate::namespace`] and [`PARENT`]; `cgroup` is a directory of the cgroup v2
+/// tree in which the child is born. Descriptors are inherited as by fork(2).
+///
+/// # Errors
+/// As clone3(2).
+pub fn spawn(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> io::Result<Child> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all zeroes is a valid `clone_args`.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    // A sibling ends with its parent's signal; naming another one is refused.
+    args.exit_signal = if flags & PARENT == 0 { libc::SIGCHLD as u64 } else { 0 };
+    if let Some(directory) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = directory.as_raw_fd() as u64;
+    }
+    // SAFETY: no stack is given and memory is not shared, so this is fork(2) with more flags; `args` outlives the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = std::panic::catch_unwind(AssertUnwindSafe(child)).unwrap_or(PANICKED);
+            end(code)
+        }
+        pid => {
+            // SAFETY: the kernel put a new descriptor there, and nobody else knows it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child { pid: i32::try_from(pid).unwrap_or(i32::MAX), pidfd })
+        }
+    }
+}
+
+/// Ends the process at once: no destructor, no buffer flushed.
+pub fn end(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Replaces the program. Returns only the reason why it could not.
+pub fn execute(program: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let argv = pointers(args);
+    let envp = pointers(env);
+    // SAFETY: both arrays end with a null pointer and their strings outlive the call.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// Makes every descriptor from `first` on close when the program is replaced.
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: the flag changes no descriptor's meaning before the next execve.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+}
+
+/// Closes every descriptor from `first` on.
+///
+/// For a child that will never again use, or drop, an owner of one of them: it ends by `execve` or [`end`].
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: as the contract says, owners of these descriptors are never used or dropped in this process again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
+}
+
+/// Puts a copy of `source` at the number `target`, close-on-exec or not, replacing what was there.
+///
+/// # Errors
+/// As dup3(2).
+pub fn place_descriptor(source: BorrowedFd<'_>, target: i32, close_on_exec: bool) -> io::Result<()> {
+    if source.as_raw_fd() == target {
+        let flags = if close_on_exec { rustix::io::FdFlags::CLOEXEC } else { rustix::io::FdFlags::empty() };
+        return Ok(rustix::io::fcntl_setfd(source, flags)?);
+    }
+    let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: replacing `target` is what the caller asks for; it owns the table of a process it has just made.
+    check(unsafe { libc::dup3(source.as_raw_fd(), target, flags) }.into())
+}
+
+/// The descriptor `number` of this process, which stays open until the program is replaced.
+///
+/// # Errors
+/// `EBADF` when nothing is open there.
+pub fn inherited(number: i32) -> io::Result<BorrowedFd<'static>> {
+    // SAFETY: fcntl on any number is harmless.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    // SAFETY: it is open, as the kernel just said, and by contract stays so.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Sends a signal to the process behind `pidfd`.
+///
+/// # Errors
+/// As pidfd_send_signal(2); `ESRCH` when it is gone.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    let none: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: no siginfo is passed, and the descriptor is borrowed for the call.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) })
+}
+
+/// Waits until the child behind `pidfd` has ended, and reaps it.
+///
+/// # Errors
+/// As waitid(2); `ECHILD` when it is not the caller's child or was reaped.
+pub fn wait(pidfd: impl AsFd) -> io::Result<Exit> {
+    loop {
+        match wait_with(pidfd.as_fd(), libc::WEXITED) {
+            Ok(Some(exit)) => return Ok(exit),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reaps the child behind `pidfd` if it has ended.
+///
+/// # Errors
+/// As waitid(2); `ECHILD` when it is not the caller's child or was reaped.
+pub fn try_wait(pidfd: impl AsFd) -> io::Result<Option<Exit>> {
+    wait_with(pidfd.as_fd(), libc::WEXITED | libc::WNOHANG)
+}
+
+fn wait_with(pidfd: BorrowedFd<'_>, options: i32) -> io::Result<Option<Exit>> {
+    // SAFETY: all zeroes is a valid `siginfo_t`.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pidfd.as_raw_fd() as libc::id_t;
+    // `__WALL`: a sibling made for us by another process may end with another signal than SIGCHLD.
+    // SAFETY: the kernel writes one `siginfo_t`.
+    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options | libc::__WALL) }.into())?;
+    // SAFETY: for waitid the kernel fills these fields, and leaves the pid 0 when nothing ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    Ok(Some(match info.si_code {
+        libc::CLD_EXITED => Exit { code: status, signal: None },
+        _ => Exit { code: 128 + status, signal: Some(status) },
+    }))
+}
+
+/// Limits one resource of the calling process. `resource` is an `RLIMIT_*` number.
+///
+/// Without the privilege to raise the hard limit, both values stop at the present hard limit.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let wanted = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the kernel reads one `rlimit`.
+    match check(unsafe { libc::setrlimit(resource, &raw const wanted) }.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+        other => return other,
+    }
+    let mut present = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one `rlimit`.
+    check(unsafe { libc::getrlimit(resource, &raw mut present) }.into())?;
+    let hard = hard.min(present.rlim_max);
+    let clamped = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+    // SAFETY: as above.
+    check(unsafe { libc::setrlimit(resource, &raw const clamped) }.into())
+}
+
+/// The number of an `RLIMIT_*` name.
+pub fn limit_by_name(name: &str) -> Option<u32> {
+    Some(match name {
+        "RLIMIT_AS" => libc::RLIMIT_AS,
+        "RLIMIT_CORE" => libc::RLIMIT_CORE,
+        "RLIMIT_CPU" => libc::RLIMIT_CPU,
+        "RLIMIT_DATA" => libc::RLIMIT_DATA,
+        "RLIMIT_FSIZE" => libc::RLIMIT_FSIZE,
+        "RLIMIT_LOCKS" => libc::RLIMIT_LOCKS,
+        "RLIMIT_MEMLOCK" => libc::RLIMIT_MEMLOCK,
+        "RLIMIT_MSGQUEUE" => libc::RLIMIT_MSGQUEUE,
+        "RLIMIT_NICE" => libc::RLIMIT_NICE,
+        "RLIMIT_NOFILE" => libc::RLIMIT_NOFILE,
+        "RLIMIT_NPROC" => libc::RLIMIT_NPROC,
+        "RLIMIT_RSS" => libc::RLIMIT_RSS,
+        "RLIMIT_RTPRIO" => libc::RLIMIT_RTPRIO,
+        "RLIMIT_RTTIME" => libc::RLIMIT_RTTIME,
+        "RLIMIT_SIGPENDING" => libc::RLIMIT_SIGPENDING,
+        "RLIMIT_STACK" => libc::RLIMIT_STACK,
+        _ => return None,
+    })
+}
+
+fn check(result: i64) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
