@@ -17,7 +17,7 @@ pub(crate) fn tree(from: &Root, path: &Path, to: &Path) -> Result<()> {
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || archive(from, path, &mut write, &options));
         let extracted = extract(&target, Path::new("/"), read, &ExtractOptions::default());
-        let archived = writer.join().unwrap_or_else(|_| Ok(()));
+        let archived = writer.join().unwrap_or(Ok(()));
         extracted.map_err(Error::from).and_then(|()| Ok(archived?))
     })
 }

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use teu_sys::mount::{Change, attribute};
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -64,4 +66,16 @@ pub(crate) fn quick_cgroups() -> Option<OwnedFd> {
     rustix::mount::fsconfig_set_flag(&context, "favordynmods").ok()?;
     rustix::mount::fsconfig_create(&context).ok()?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()
+}
+
+/// The program that supervisors are started from, on a read-only mount that is attached nowhere.
+///
+/// A container can get hold of the program that entered it, through `/proc/<pid>/exe` (CVE-2019-5736); on such a mount
+/// not even root can open it for writing.
+pub(crate) fn sealed_program(program: &Path) -> Option<OwnedFd> {
+    let path = fs::canonicalize(program).ok()?;
+    let clone = teu_sys::mount::clone_tree(rustix::fs::CWD, &path, false).ok()?;
+    let read_only = Change { set: attribute::READ_ONLY, ..Change::default() };
+    teu_sys::mount::set_attributes(&clone, false, read_only).ok()?;
+    Some(clone)
 }

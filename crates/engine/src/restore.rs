@@ -171,8 +171,15 @@ async fn drop_orphans(containers: &Containers, context: &Context, tasks: &Path) 
         end_strays(&name);
         let _ = fs::remove_dir_all(entry.path());
     }
-    let active = context.store.snapshots().active().unwrap_or_default();
-    for key in active.iter().filter(|key| containers.find(key).map_or(true, |found| found.id() != key.as_str())) {
+    let stray = |name: &str| containers.find(name).map_or(true, |found| found.id() != name);
+    for key in context.store.snapshots().active().unwrap_or_default().iter().filter(|key| stray(key)) {
         let _ = context.store.snapshots().remove(key);
+    }
+    for dir in ["etc", "logs"].map(|name| context.config.root.join(name)) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if stray(&entry.file_name().to_string_lossy()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }

@@ -202,6 +202,8 @@ pub(crate) struct Pool {
 
 struct PoolInner {
     program: PathBuf,
+    /// Keeps `program` valid.
+    _sealed: Option<OwnedFd>,
     dir: PathBuf,
     count: AtomicU64,
     ready: Mutex<Vec<Fresh>>,
@@ -212,8 +214,11 @@ impl Pool {
     /// A pool whose tasks live in `dir`; `program` is started as `program supervise <task-dir> --warm`. It stays empty
     /// until the first [`Pool::refill`].
     pub(crate) fn new(program: PathBuf, dir: PathBuf) -> Self {
+        let sealed = crate::host::sealed_program(&program);
+        let program = sealed.as_ref().map_or(program, |fd| format!("/proc/self/fd/{}", fd.as_raw_fd()).into());
         let inner = Arc::new(PoolInner {
             program,
+            _sealed: sealed,
             dir,
             count: AtomicU64::new(0),
             ready: Mutex::default(),
@@ -298,6 +303,9 @@ impl Pool {
             .map_err(wrong)?;
         // Collects the process when it ends while this daemon lives; afterwards init does.
         tokio::spawn(async move { child.wait().await });
-        Task::connect(&dir).await.map_err(wrong)
+        let fresh = Task::connect(&dir).await.map_err(wrong)?;
+        // An answer means that it has opened its folder, which may be renamed from then on.
+        fresh.task.request(&Request::State).await?;
+        Ok(fresh)
     }
 }

@@ -18,7 +18,11 @@ async fn a_built_image_comes_back_the_same() {
     let name = format!("{address}/team/app:v1");
     let manifest = here.build(&[("lower", b"one"), ("upper", b"two")]);
     let heard = Arc::new(Heard::default());
-    let pushed = here.push(&new_client(), &name, &manifest, &heard).await.unwrap();
+    let (pushing, said, to) = (Arc::new(here), heard.clone(), name.clone());
+    let of = manifest.clone();
+    // On a task of its own, as the engine does it.
+    let task = tokio::spawn(async move { pushing.push(&new_client(), &to, &of, &said).await });
+    let pushed = task.await.unwrap().unwrap();
     assert_ne!(pushed.digest, manifest.digest, "the pushed manifest lists compressed layers");
     assert_eq!((heard.count("Preparing"), heard.count("Pushed")), (2, 2));
     let last = format!("v1: digest: {} size: {}", pushed.digest, pushed.size);

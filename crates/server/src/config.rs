@@ -111,7 +111,7 @@ pub(crate) enum Error {
     #[error("configuration file {}: unknown key \"{key}\"; the keys are {}", path.display(), KEYS.join(", "))]
     UnknownKey { path: PathBuf, key: String },
     #[error("configuration file {}: key \"{key}\" holds {value}: {source}", path.display())]
-    Value { path: PathBuf, key: String, value: Value, source: serde_json::Error },
+    Value { path: PathBuf, key: String, value: Box<Value>, source: serde_json::Error },
     #[error(
         "listen on \"{0}\": a TCP socket without mutual TLS would give the machine to whoever reaches it, and mutual \
          TLS is not there yet: use a unix:// socket"
@@ -128,11 +128,12 @@ pub(crate) enum Error {
 }
 
 /// Reads the configuration file and settles everything.
-pub(crate) fn load(args: &DaemonArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
+pub(crate) fn load(args: DaemonArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
+    let named = args.config_file.is_some();
     let path = args.config_file.as_deref().unwrap_or(Path::new(CONFIG_FILE));
     let file = match std::fs::read_to_string(path) {
         Ok(text) => parse(path, &text)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config_file.is_none() => File::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => File::default(),
         Err(source) => return Err(Error::Io { path: path.into(), source }),
     };
     settle(args, environment, file)
@@ -151,40 +152,40 @@ fn parse(path: &Path, text: &str) -> Result<File, Error> {
         // One key at a time, so that the sentence can say which one is wrong.
         let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
         File::deserialize(alone).map_err(|source| {
-            let (key, value) = (key.clone(), value.clone());
+            let (key, value) = (key.clone(), Box::new(value.clone()));
             Error::Value { path: at(), key, value, source }
         })?;
     }
     File::deserialize(Value::Object(keys)).map_err(|source| Error::Syntax { path: at(), source })
 }
 
-fn settle(args: &DaemonArgs, environment: impl Fn(&str) -> Option<String>, file: File) -> Result<Config, Error> {
+fn settle(args: DaemonArgs, environment: impl Fn(&str) -> Option<String>, file: File) -> Result<Config, Error> {
     let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
-    let root = |what, flag: &Option<PathBuf>, name, key: Option<PathBuf>, default: &str| {
-        let path = flag.clone().or_else(|| variable(name).map(PathBuf::from)).or(key);
+    let root = |what, flag: Option<PathBuf>, name, key: Option<PathBuf>, default: &str| {
+        let path = flag.or_else(|| variable(name).map(PathBuf::from)).or(key);
         let path = path.unwrap_or_else(|| default.into());
         if path.is_absolute() { Ok(path) } else { Err(Error::Relative { what, path }) }
     };
     let environment_hosts = variable("TEU_HOST").into_iter().collect();
-    let hosts = first([args.hosts.clone(), environment_hosts, file.hosts, vec![HOST.into()]]);
-    let level = args.log_level.clone().or(file.log_level);
+    let hosts = first([args.hosts, environment_hosts, file.hosts, vec![HOST.into()]]);
+    let level = args.log_level.or(file.log_level);
     let debug = args.debug || file.debug || level.as_deref() == Some("debug");
-    let group = args.group.clone().or(file.group);
-    let dns = first([args.dns.clone(), file.dns]);
+    let group = args.group.or(file.group);
+    let dns = first([args.dns, file.dns]);
     if let Some(wrong) = dns.iter().find(|address| address.parse::<std::net::IpAddr>().is_err()) {
         return Err(Error::Dns(wrong.clone()));
     }
     Ok(Config {
         hosts: hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
-        data_root: root("data root", &args.data_root, "TEU_DATA_ROOT", file.data_root, DATA_ROOT)?,
-        exec_root: root("exec root", &args.exec_root, "TEU_EXEC_ROOT", file.exec_root, EXEC_ROOT)?,
+        data_root: root("data root", args.data_root, "TEU_DATA_ROOT", file.data_root, DATA_ROOT)?,
+        exec_root: root("exec root", args.exec_root, "TEU_EXEC_ROOT", file.exec_root, EXEC_ROOT)?,
         debug,
         log_level: if debug { tracing::Level::DEBUG } else { log_level(level.as_deref().unwrap_or("info"))? },
         group: group.map_or(Group::Default(GROUP), Group::Named),
-        bridge: args.bridge.clone().or(file.bridge),
-        insecure_registries: first([args.insecure_registries.clone(), file.insecure_registries]),
+        bridge: args.bridge.or(file.bridge),
+        insecure_registries: first([args.insecure_registries, file.insecure_registries]),
         dns,
-        labels: first([args.labels.clone(), file.labels]),
+        labels: first([args.labels, file.labels]),
     })
 }
 
@@ -219,19 +220,19 @@ fn log_level(text: &str) -> Result<tracing::Level, Error> {
 mod tests {
     use super::*;
 
-    fn settled(args: &DaemonArgs, environment: &[(&str, &str)], file: &str) -> Result<Config, Error> {
+    fn settled(args: DaemonArgs, environment: &[(&str, &str)], file: &str) -> Result<Config, Error> {
         let file = parse(Path::new("/daemon.json"), file)?;
         let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
         settle(args, get, file)
     }
 
     fn sentence(file: &str) -> String {
-        settled(&DaemonArgs::default(), &[], file).expect_err("refused").to_string()
+        settled(DaemonArgs::default(), &[], file).expect_err("refused").to_string()
     }
 
     #[test]
     fn nothing_given_is_the_defaults() {
-        let config = settled(&DaemonArgs::default(), &[], "").expect("settled");
+        let config = settled(DaemonArgs::default(), &[], "").expect("settled");
         assert_eq!(config.data_root, Path::new("/var/lib/teu"));
         assert_eq!(config.exec_root, Path::new("/run/teu"));
         assert_eq!(config.hosts, [Host::Unix("/run/teu.sock".into())]);
@@ -244,7 +245,7 @@ mod tests {
         let file = r#"{"data-root":"/file","exec-root":"/file","hosts":["unix:///file"]}"#;
         let environment = [("TEU_DATA_ROOT", "/env"), ("TEU_HOST", "unix:///env"), ("TEU_EXEC_ROOT", "")];
         let args = DaemonArgs { data_root: Some("/flag".into()), ..DaemonArgs::default() };
-        let config = settled(&args, &environment, file).expect("settled");
+        let config = settled(args, &environment, file).expect("settled");
         assert_eq!(config.data_root, Path::new("/flag"));
         assert_eq!(config.hosts, [Host::Unix("/env".into())]);
         assert_eq!(config.exec_root, Path::new("/file"));
@@ -269,12 +270,12 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error_only_when_it_was_named() {
         let args = DaemonArgs { config_file: Some("/nowhere/daemon.json".into()), ..DaemonArgs::default() };
-        assert!(load(&args, |_| None).expect_err("refused").to_string().contains("/nowhere/daemon.json"));
+        assert!(load(args, |_| None).expect_err("refused").to_string().contains("/nowhere/daemon.json"));
     }
 
     #[test]
     fn debug_is_a_log_level_too() {
-        let config = settled(&DaemonArgs::default(), &[], r#"{"log-level":"debug"}"#).expect("settled");
+        let config = settled(DaemonArgs::default(), &[], r#"{"log-level":"debug"}"#).expect("settled");
         assert!(config.debug && config.log_level == tracing::Level::DEBUG);
     }
 }

@@ -42,9 +42,7 @@ async fn said(request: &str) -> String {
     let (_never, ending) = watch::channel(false);
     let serving = tokio::spawn(converse(server, router(), InFlight::default(), ending));
     client.write_all(request.as_bytes()).await.expect("written");
-    if request.starts_with("POST") {
-        client.shutdown().await.expect("shut down");
-    }
+    client.shutdown().await.expect("shut down");
     let mut text = String::new();
     client.read_to_string(&mut text).await.expect("read");
     drop(client);
@@ -140,4 +138,23 @@ async fn an_end_waits_for_answers_but_not_for_streams() {
     in_flight.none().await;
     assert!(!serving.is_finished());
     serving.abort();
+}
+
+#[tokio::test]
+async fn what_is_only_for_a_client_ends_when_it_is_gone() {
+    let (mut client, server) = UnixStream::pair().expect("pair");
+    let (_never, ending) = watch::channel(false);
+    let (held, mut dropped) = tokio::sync::mpsc::channel::<()>(1);
+    let endless = move || async move {
+        let silence = futures_util::stream::pending::<std::io::Result<bytes::Bytes>>();
+        axum::body::Body::from_stream(futures_util::StreamExt::inspect(silence, move |_| drop(held.clone())))
+    };
+    let router = Router::new().route("/events", get(endless));
+    let serving = tokio::spawn(converse(server, router, InFlight::default(), ending));
+    client.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+    let mut head = [0; 15];
+    client.read_exact(&mut head).await.expect("read");
+    drop(client);
+    serving.await.expect("joined");
+    assert!(dropped.recv().await.is_none());
 }

@@ -36,7 +36,7 @@ enum Error {
 /// Runs the daemon in the foreground until SIGTERM or SIGINT.
 #[must_use]
 pub fn daemon(args: DaemonArgs) -> ExitCode {
-    match run(&args) {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             notify("STOPPING=1");
@@ -46,7 +46,7 @@ pub fn daemon(args: DaemonArgs) -> ExitCode {
     }
 }
 
-fn run(args: &DaemonArgs) -> Result<(), Error> {
+fn run(args: DaemonArgs) -> Result<(), Error> {
     let config = config::load(args, |name| std::env::var(name).ok())?;
     log(config.log_level);
     if !rustix::process::geteuid().is_root() {

@@ -9,7 +9,6 @@
 //! socket whose other end is closed hangs up, one that is only half-closed does not.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -24,7 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM, StreamKind};
 use teu_engine::Attachment;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
@@ -33,7 +32,7 @@ use crate::body;
 use crate::compat::{self, Version};
 use crate::failure::Failure;
 use crate::json_lines::Job;
-use crate::sniff::{self, Sniffed};
+use crate::sniff::{self, Sniffed, hung_up, second_handle};
 
 const BUFFER: usize = 32 << 10;
 /// How long a client that does not close may go on sending after the end; only so that it sees a clean end.
@@ -185,20 +184,6 @@ where
     // Closing with bytes unread would make the client see a reset instead of the end.
     let mut nowhere = tokio::io::sink();
     let _ = tokio::time::timeout(FAREWELL, tokio::io::copy(&mut from_client, &mut nowhere)).await;
-    Ok(())
-}
-
-/// A second registration of the socket: the edges it consumes are not those that the writer waits for.
-fn second_handle(socket: &UnixStream) -> io::Result<UnixStream> {
-    UnixStream::from_std(socket.as_fd().try_clone_to_owned()?.into())
-}
-
-/// Waits until the other end of the socket is closed in both directions; give it a [`second_handle`].
-async fn hung_up(socket: UnixStream) -> io::Result<()> {
-    while !socket.ready(Interest::WRITABLE).await?.is_write_closed() {
-        // Nothing is written: this only says that the next edge is to be waited for.
-        let _ = socket.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-    }
     Ok(())
 }
 

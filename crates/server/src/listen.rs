@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 use crate::compat;
 use crate::config::{Group, Host};
-use crate::sniff::Sniffed;
+use crate::sniff::{Sniffed, hung_up};
 
 const MODE: u32 = 0o660;
 /// The first descriptor systemd hands over.
@@ -254,9 +254,10 @@ pub(crate) async fn converse(
         () = ended(&mut ending) => return,
     };
     let Ok(Some(sniffed)) = sniffed else { return };
+    let Ok(handle) = sniffed.second_handle() else { return };
     let mut http = http1::Builder::new();
-    // A client that closes its half before a raw stream has begun means stdin's end, not that it leaves.
-    http.half_close(sniffed.is_hijack()).timer(TokioTimer::new());
+    // A client that closes only its half still wants the answer; one that closes both is seen by `hung_up`.
+    http.half_close(true).timer(TokioTimer::new());
     let service = service_fn(move |request| {
         let (router, flight) = (router.clone(), in_flight.one());
         async move {
@@ -268,11 +269,14 @@ pub(crate) async fn converse(
     let connection = http.serve_connection(TokioIo::new(sniffed), service).with_upgrades();
     tokio::pin!(connection);
     let served = tokio::select! {
+        biased;
         served = &mut connection => served,
         () = ended(&mut ending) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        // What was only for this client is dropped here.
+        _ = hung_up(handle) => return,
     };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended early");

@@ -14,11 +14,12 @@
 //! Everything else passes through untouched.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
 use crate::compat;
@@ -39,7 +40,6 @@ pub(crate) struct Sniffed {
     head: Bytes,
     /// How much of the answer's first line has been written, while it may have to be changed.
     rewriting: Option<usize>,
-    hijack: bool,
 }
 
 impl Sniffed {
@@ -64,18 +64,32 @@ impl Sniffed {
             head.extend_from_slice(format!("Upgrade: {RAW}\r\n").as_bytes());
             head.unsplit(rest);
         }
-        Ok(Some(Self { stream, head: head.freeze(), rewriting: raw.then_some(0), hijack }))
+        Ok(Some(Self { stream, head: head.freeze(), rewriting: raw.then_some(0) }))
     }
 
-    /// Whether it begins with a request for a raw stream.
-    pub(crate) fn is_hijack(&self) -> bool {
-        self.hijack
+    /// For [`hung_up`].
+    pub(crate) fn second_handle(&self) -> io::Result<UnixStream> {
+        second_handle(&self.stream)
     }
 
     /// The connection itself, with what has been read of it but not been used.
     pub(crate) fn into_parts(self) -> (UnixStream, Bytes) {
         (self.stream, self.head)
     }
+}
+
+/// A second registration of a socket: the edges it consumes are not those that the writer waits for.
+pub(crate) fn second_handle(socket: &UnixStream) -> io::Result<UnixStream> {
+    UnixStream::from_std(socket.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Waits until the other end of the socket is closed in both directions; give it a [`second_handle`].
+pub(crate) async fn hung_up(socket: UnixStream) -> io::Result<()> {
+    while !socket.ready(Interest::WRITABLE).await?.is_write_closed() {
+        // Nothing is written: this only says that the next edge is to be waited for.
+        let _ = socket.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+    Ok(())
 }
 
 fn ended(head: &[u8]) -> bool {
@@ -188,7 +202,6 @@ mod tests {
     async fn an_upgrade_is_put_in_where_the_client_announces_none() {
         let (sniffed, _client) =
             sniffed("POST /v1.41/containers/a/attach?stdout=1 HTTP/1.1\r\nHost: x\r\n\r\nin").await;
-        assert!(sniffed.is_hijack());
         let head = sniffed.into_parts().1;
         let expected = "POST /v1.41/containers/a/attach?stdout=1 HTTP/1.1\r\nUpgrade: teu-raw\r\nHost: x\r\n\r\nin";
         assert_eq!(head, expected.as_bytes());
@@ -237,6 +250,6 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let sniffed = reading.await.expect("joined").expect("read").expect("a request");
-        assert!(sniffed.is_hijack() && sniffed.into_parts().1.ends_with(b"\r\n\r\n"));
+        assert!(sniffed.into_parts().1.ends_with(b"\r\n\r\n"));
     }
 }

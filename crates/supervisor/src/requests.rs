@@ -58,7 +58,7 @@ impl Supervisor {
 
     fn created(&mut self, container: Container, pid: i32) -> Event {
         self.stage = Stage::Here(Box::new(container));
-        match self.dir.write("pid", pid.to_string().as_bytes(), false) {
+        match self.dir.write("pid", pid.to_string().as_bytes()) {
             Ok(()) => Event::Created { pid },
             Err(source) => {
                 let id = String::new();

@@ -419,7 +419,7 @@ impl Supervisor {
         container.remove_cgroup();
         if let Ok(json) = serde_json::to_vec(&status) {
             // A full disk cannot be helped here; who asks on the socket still learns how it ended.
-            let _ = self.dir.write("exit.json", &json, true);
+            let _ = self.dir.write("exit.json", &json);
         }
         let state = State { exit: Some(status.clone()), ..state(container) };
         self.stage = Stage::Over(state);

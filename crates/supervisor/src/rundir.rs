@@ -17,15 +17,13 @@ impl RunDir {
         Ok(RunDir(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
-    /// Replaces the file `name` at once and whole; `lasting` waits until it would survive a power cut.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8], lasting: bool) -> io::Result<()> {
+    /// Replaces the file `name` at once and whole. Nobody waits for the disk: what the folder tells of is processes,
+    /// and those do not survive a power cut either.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = format!(".{name}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut file = std::fs::File::from(rustix::fs::openat(&self.0, &temporary, flags, Mode::from_raw_mode(0o600))?);
         file.write_all(bytes)?;
-        if lasting {
-            file.sync_data()?;
-        }
         Ok(rustix::fs::renameat(&self.0, &temporary, &self.0, name)?)
     }
 

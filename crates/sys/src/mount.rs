@@ -9,8 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
+};
 use serde::{Deserialize, Serialize};
 
 /// Attributes of a mount, `MOUNT_ATTR_*` of mount_setattr(2).
@@ -110,7 +113,41 @@ impl Overlay {
         for option in ["redirect_dir", "metacopy", "index", "xino"] {
             rustix::mount::fsconfig_set_string(context.as_fd(), option, "off")?;
         }
-        finish(&context, 0)
+        match finish(&context, 0) {
+            // A kernel that does not know `lowerdir+` says so only now.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.mount_by_options(),
+            mounted => mounted,
+        }
+    }
+
+    /// The same for kernels before 6.5, which take lowers only as one option of mount(2), at most a page long: the
+    /// layers are named by descriptor, which is short whatever their paths are. A thread of its own mounts, in a mount
+    /// namespace of its own that ends with it; what stays is a detached copy.
+    fn mount_by_options(&self) -> io::Result<OwnedFd> {
+        let open =
+            |path: &PathBuf| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let lowers = self.lowers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let own = self.upper.iter().chain(&self.work).map(open).collect::<Result<Vec<_>, _>>()?;
+        let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let mut options = format!("lowerdir={}", lowers.iter().map(name).collect::<Vec<_>>().join(":"));
+        if let [upper, work] = own.as_slice() {
+            options += &format!(",upperdir={},workdir={}", name(upper), name(work));
+            options += if self.volatile { ",volatile" } else { "" };
+        }
+        options += ",redirect_dir=off,metacopy=off,index=off,xino=off";
+        let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
+        let place = self.lowers.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mount = || -> io::Result<OwnedFd> {
+            crate::namespace::unshare(crate::namespace::MOUNT)?;
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", private)?;
+            rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), Some(options.as_c_str()))?;
+            clone_tree(CWD, place, false)
+        };
+        std::thread::scope(|scope| {
+            let broken = || io::Error::other("the mounting thread ended early");
+            std::thread::Builder::new().spawn_scoped(scope, mount)?.join().unwrap_or_else(|_| Err(broken()))
+        })
     }
 }
 

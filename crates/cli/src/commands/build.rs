@@ -101,8 +101,10 @@ impl Verb for Build {
             None => call,
         };
         let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
-        let results = progress::show(call.lines::<JsonMessage>().await?, place).await?;
-        let id = results.iter().rev().find_map(|aux| aux.get("ID").and_then(Value::as_str));
+        let shown = progress::show(call.lines::<JsonMessage>().await?, place).await?;
+        let told = shown.results.iter().rev().find_map(|aux| aux.get("ID").and_then(Value::as_str));
+        // A quiet build says nothing but the id, as text.
+        let id = told.or_else(|| shown.unseen.lines().rev().find(|line| line.starts_with("sha256:")));
         self.finish(id)
     }
 }

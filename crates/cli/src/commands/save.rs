@@ -2,7 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::Session;
 use crate::failure::{Failure, Naming};
@@ -39,10 +43,10 @@ impl Verb for Save {
 
 /// Where an archive goes: a file that appears when it is complete, or standard output unless that is a terminal.
 pub(crate) enum Target {
-    /// A file, under another name until it is complete.
-    File { file: Option<File>, draft: PathBuf, path: PathBuf },
-    /// Standard output.
-    Stdout(io::Stdout),
+    /// A file without a name until it is complete, so that nothing is left behind however this program ends.
+    File { file: File, path: PathBuf },
+    /// Standard output, or a device.
+    Direct(Box<dyn Write>),
 }
 
 impl Target {
@@ -53,55 +57,79 @@ impl Target {
                 return Err(Failure::new("cowardly refusing to save to a terminal")
                     .hint("use the -o option or redirect the output"));
             }
-            return Ok(Self::Stdout(io::stdout()));
+            return Ok(Self::Direct(Box::new(io::stdout())));
         };
         let path = PathBuf::from(path);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // A device, as /dev/null, is written in place.
-        let in_place = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
-        let draft =
-            if in_place { path.clone() } else { path.with_file_name(format!(".{name}.{}", std::process::id())) };
-        let file = File::create(&draft).or_fail(format!("write {}", path.display()))?;
-        Ok(Self::File { file: Some(file), draft, path })
+        let what = format!("write {}", path.display());
+        // A device, as /dev/null, cannot be replaced by a file.
+        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            let file = File::options().write(true).open(&path).or_fail(&what)?;
+            return Ok(Self::Direct(Box::new(file)));
+        }
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(folder(&path), flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => Ok(Self::File { file: File::from(file), path }),
+            // The file system has no nameless files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(Self::Direct(Box::new(File::create(&path).or_fail(&what)?))),
+            Err(error) => Err(Failure::io(&what, &error.into())),
+        }
     }
 
     /// The archive is complete.
-    pub(crate) fn commit(mut self) -> Result<(), Failure> {
-        if let Self::File { file, draft, path } = &mut self {
-            *file = None;
-            if draft != path {
-                fs::rename(&*draft, &*path).or_fail(format!("write {}", path.display()))?;
-            }
-        }
-        Ok(())
+    pub(crate) fn commit(self) -> Result<(), Failure> {
+        let Self::File { file, path } = self else { return Ok(()) };
+        let what = format!("write {}", path.display());
+        // A link cannot replace a file, a rename can.
+        let draft = folder(&path).join(format!(".teu-{}", std::process::id()));
+        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, own, CWD, &draft, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from).or_fail(&what)?;
+        fs::rename(&draft, &path).or_fail(&what)
+    }
+}
+
+/// The folder of a file.
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File { file: Some(file), .. } => file.write(bytes),
-            Self::File { file: None, .. } => Err(io::ErrorKind::WriteZero.into()),
-            Self::Stdout(out) => out.write(bytes),
+            Self::File { file, .. } => file.write(bytes),
+            Self::Direct(out) => out.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File { file: Some(file), .. } => file.flush(),
-            Self::File { file: None, .. } => Ok(()),
-            Self::Stdout(out) => out.flush(),
+            Self::File { file, .. } => file.flush(),
+            Self::Direct(out) => out.flush(),
         }
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        // Still open: it was not completed.
-        if let Self::File { file: Some(_), draft, path } = self
-            && draft != path
-        {
-            let _ = fs::remove_file(draft);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_appears_when_it_is_complete_and_replaces_the_one_before() {
+        let root = std::env::temp_dir().join(format!("teu-save-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let path = root.join("out.tar");
+        fs::write(&path, "before").unwrap();
+        let mut dropped = Target::open(path.to_str()).ok().unwrap();
+        dropped.write_all(b"half").unwrap();
+        drop(dropped);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        let mut target = Target::open(path.to_str()).ok().unwrap();
+        target.write_all(b"whole").unwrap();
+        target.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 1, "nothing else is left");
+        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -20,32 +20,42 @@ pub(crate) enum Place {
     Nowhere,
 }
 
-/// Shows messages until the stream ends; gives every `aux`. An error in the stream is the failure.
-pub(crate) async fn show(mut lines: JsonLines<JsonMessage>, place: Place) -> Result<Vec<serde_json::Value>, Failure> {
-    let mut display = Display::new(place);
-    let mut results = Vec::new();
-    while let Some(message) = lines.next().await? {
-        if let Some(failure) = failure(&message) {
-            display.finish()?;
-            return Err(failure);
-        }
-        if let Some(aux) = &message.aux {
-            results.push(aux.clone());
-        }
-        display.show(&message).or_fail("write progress")?;
-    }
-    display.finish()?;
-    Ok(results)
+/// What is left of a stream once it was shown.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// Results for programs, in order.
+    pub(crate) results: Vec<serde_json::Value>,
+    /// Text that was shown nowhere.
+    pub(crate) unseen: String,
 }
 
-/// The error that ends a stream; a build step's exit code stays the message's, ours is 1.
+/// Shows messages until the stream ends. An error in the stream is the failure; what was not seen then is shown.
+pub(crate) async fn show(mut lines: JsonLines<JsonMessage>, place: Place) -> Result<Shown, Failure> {
+    let mut display = Display::new(place);
+    let mut shown = Shown::default();
+    while let Some(message) = lines.next().await? {
+        if let Some(failure) = failure(&message) {
+            eprint!("{}", shown.unseen);
+            return Err(failure);
+        }
+        shown.results.extend(message.aux.clone());
+        match &message.stream {
+            Some(text) if place == Place::Nowhere => shown.unseen.push_str(text),
+            _ => display.show(&message).or_fail("write progress")?,
+        }
+    }
+    Ok(shown)
+}
+
+/// The error that ends a stream; a build step's exit code is ours too.
 fn failure(message: &JsonMessage) -> Option<Failure> {
     let text = match (&message.error_detail, &message.error) {
         (Some(detail), _) if !detail.message.is_empty() => detail.message.clone(),
         (_, Some(error)) => error.clone(),
         _ => return None,
     };
-    Some(Failure::new(text))
+    let code = message.error_detail.as_ref().and_then(|detail| detail.code).and_then(|code| u8::try_from(code).ok());
+    Some(Failure::new(text).code(code.filter(|code| *code != 0).unwrap_or(1)))
 }
 
 /// Lines that change in place.
@@ -112,11 +122,6 @@ impl Display {
         };
         self.write(&format!("\x1b[{up}A\r\x1b[2K{text}\r\x1b[{up}B"))
     }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.lines.clear();
-        self.write("").or_fail("write progress")
-    }
 }
 
 /// `[=====>     ]  1.2MB/3MB`, or only the count when the total is unknown.
@@ -149,7 +154,9 @@ mod tests {
     #[test]
     fn an_error_in_the_stream_is_the_failure() {
         let message = JsonMessage::failure(Some(2), "RUN false: exit code 2");
-        assert_eq!(failure(&message).unwrap().message, "RUN false: exit code 2");
+        let failed = failure(&message).unwrap();
+        assert_eq!((failed.message.as_str(), failed.code), ("RUN false: exit code 2", 2));
+        assert_eq!(failure(&JsonMessage::failure(None, "no")).unwrap().code, 1);
         assert_eq!(failure(&JsonMessage::output("fine")), None);
     }
 }

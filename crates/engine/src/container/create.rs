@@ -157,7 +157,7 @@ impl Containers {
                 "rw" | "z" | "Z" | "delegated" | "cached" | "consistent" => {}
                 "nocopy" if !bind => no_copy = true,
                 "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" if bind => {
-                    propagation = option.into()
+                    propagation = option.into();
                 }
                 _ => return Err(Error::bad(format!("invalid mode: {options}"))),
             }

@@ -150,17 +150,17 @@ impl Images {
         {
             return Ok(id);
         }
-        if let Ok(reference) = wanted.parse::<Reference>() {
-            if let Some(id) = self.named(&reference)? {
-                return Ok(id);
-            }
+        if let Ok(reference) = wanted.parse::<Reference>()
+            && let Some(id) = self.named(&reference)?
+        {
+            return Ok(id);
         }
         let prefix = wanted.strip_prefix("sha256:").unwrap_or(wanted);
         if !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
             let keys = self.inner.records.keys()?;
             let mut matches = keys.iter().filter(|key| key.starts_with(prefix));
             match (matches.next(), matches.next()) {
-                (Some(key), None) => return Ok(format!("sha256:{key}").parse().map_err(|_| none(wanted))?),
+                (Some(key), None) => return format!("sha256:{key}").parse().map_err(|_| none(wanted)),
                 (Some(_), Some(_)) => return Err(Error::bad(format!("ambiguous image reference: {wanted}"))),
                 (None, _) => {}
             }

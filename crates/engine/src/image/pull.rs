@@ -11,14 +11,40 @@ use tokio::sync::mpsc;
 use super::{Image, ImageRecord, Images};
 use crate::error::{Error, Kind, Result};
 
-/// Passes progress on as Docker's messages. A full channel drops counts, never words.
-pub(super) struct Messages(pub(super) mpsc::Sender<JsonMessage>);
+/// Passes progress on as Docker's messages. A slow listener misses counts, never words, and holds nobody up.
+pub(super) struct Messages(mpsc::UnboundedSender<JsonMessage>);
+
+/// Counts beyond this many unread messages are left out.
+const UNREAD: usize = 64;
+
+impl Messages {
+    pub(super) fn to(out: &mpsc::Sender<JsonMessage>) -> Arc<Self> {
+        let (send, mut queue) = mpsc::unbounded_channel();
+        let out = out.clone();
+        tokio::spawn(async move {
+            while let Some(message) = queue.recv().await {
+                let counted = |message: &JsonMessage| {
+                    message.progress_detail.as_ref().is_some_and(|detail| detail.total.is_some())
+                };
+                if !(counted(&message) && queue.len() > UNREAD) && out.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Arc::new(Self(send))
+    }
+
+    /// A message in its place among the others.
+    pub(super) fn say(&self, message: JsonMessage) {
+        let _ = self.0.send(message);
+    }
+}
 
 impl Progress for Messages {
     fn update(&self, id: &str, status: &str, current: u64, total: u64) {
         let message =
             if id.is_empty() { JsonMessage::status(status) } else { JsonMessage::progress(id, status, current, total) };
-        let _ = self.0.try_send(message);
+        self.say(message);
     }
 }
 
@@ -51,15 +77,10 @@ impl Images {
             Some(platform) => platform.parse().map_err(Error::bad)?,
             None => Platform::host(),
         };
-        let what =
-            reference.tag().map_or_else(|| reference.digest().map(ToString::to_string), |tag| Some(tag.to_string()));
-        let started = format!("Pulling from {}", familiar_path(&reference));
-        let first = JsonMessage { id: what, ..JsonMessage::status(started) };
-        let _ = out.send(first).await;
         let store = &self.inner.store;
         let lease = store.lease("pull");
-        let progress = Arc::new(Messages(out.clone()));
-        let pulled = self.client(&reference, auth).pull(&reference, &platform, store, &lease, progress).await;
+        let progress = Messages::to(&out);
+        let pulled = self.client(&reference, auth).pull(&reference, &platform, store, &lease, progress.clone()).await;
         let pulled = pulled.map_err(|error| translate(error, &reference))?;
         let repo_digest = format!("{}@{}", reference.familiar_repository(), pulled.target.digest);
         let before = self.resolve(&reference.to_string()).ok().map(|image| image.id);
@@ -74,10 +95,10 @@ impl Images {
             tagged: String::new(),
         };
         let id = record.config.clone();
-        self.record(record, &[reference.clone()])?;
-        let _ = out.send(JsonMessage::status(format!("Digest: {}", pulled.target.digest))).await;
+        self.record(record, std::slice::from_ref(&reference))?;
+        progress.say(JsonMessage::status(format!("Digest: {}", pulled.target.digest)));
         let news = if before.as_ref() == Some(&id) { "Image is up to date for" } else { "Downloaded newer image for" };
-        let _ = out.send(JsonMessage::status(format!("Status: {news} {}", reference.familiar()))).await;
+        progress.say(JsonMessage::status(format!("Status: {news} {}", reference.familiar())));
         self.emit("pull", &id, &reference.familiar());
         self.by_id(&id)
     }
@@ -90,10 +111,6 @@ fn reference(repo: &str, tag: Option<&str>) -> Result<Reference> {
         Some(tag) => Ok(repo.parse::<Reference>()?.with_tag(tag)?),
         None => Ok(repo.parse()?),
     }
-}
-
-fn familiar_path(reference: &Reference) -> String {
-    if reference.domain() == "docker.io" { reference.path().into() } else { reference.path().to_string() }
 }
 
 /// The registry's trouble as an error of the engine.

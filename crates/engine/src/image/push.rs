@@ -37,16 +37,16 @@ impl Images {
         let store = &self.inner.store;
         let lease = store.lease("push");
         let layers = Arc::new(StoreLayers::new(store));
-        let progress = Arc::new(Messages(out.clone()));
+        let progress = Messages::to(&out);
         let client = self.client(&reference, auth);
-        let pushed = client.push(&reference, &image.record.manifest, store, &lease, layers, progress).await;
+        let pushed = client.push(&reference, &image.record.manifest, store, &lease, layers, progress.clone()).await;
         let pushed = pushed.map_err(|error| translate(error, &reference))?;
         let (digest, size) = (pushed.digest.clone(), pushed.size);
         self.know(&image.record, &reference, digest.as_str())?;
         let tag = reference.tag().unwrap_or_default();
         let _ = out.send(JsonMessage::status(format!("{tag}: digest: {digest} size: {size}"))).await;
         let aux = serde_json::json!({"Tag": tag, "Digest": digest, "Size": size});
-        let _ = out.send(JsonMessage::aux(aux)).await;
+        progress.say(JsonMessage::aux(aux));
         self.emit("push", &image.id, &familiar);
         Ok(())
     }

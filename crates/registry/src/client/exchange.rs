@@ -432,6 +432,25 @@ mod tests {
         assert_eq!(Complaint::read(br#"{"details":"bad"}"#, StatusCode::UNAUTHORIZED).1, "bad");
     }
 
+    #[tokio::test]
+    async fn other_hosts_are_spoken_to_in_https_without_asking() {
+        let exchange = Exchange::new(Config::default());
+        for domain in ["192.0.2.1:5000", "registry.test", "docker.io"] {
+            assert!(exchange.registry(domain).await.unwrap().secure, "{domain}");
+        }
+        assert_eq!(exchange.registry("docker.io").await.unwrap().host, DOCKER_HUB.1);
+    }
+
+    #[test]
+    fn a_wrong_certificate_never_means_that_https_does_not_answer() {
+        let tls = |error: rustls::Error| {
+            does_not_answer(&Error::Tls { host: "x".into(), source: std::io::Error::other(error) })
+        };
+        assert!(!tls(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)));
+        assert!(!tls(rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure)));
+        assert!(tls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)));
+    }
+
     #[test]
     fn only_listed_and_loopback_hosts_may_be_plain() {
         let exchange =

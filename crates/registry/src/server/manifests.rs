@@ -19,6 +19,7 @@ use teu_oci::{Descriptor, Digest, media_type};
 use super::error::{Code, Error};
 use super::path::{ManifestName, is_tag};
 use super::repositories::ManifestRecord;
+use super::uploads::new_id;
 use super::{Answer, DIGEST_HEADER, Parameters, Registry, respond};
 
 /// The specification lets a registry refuse anything larger.
@@ -177,16 +178,11 @@ impl Registry {
     ) -> Result<Digest, Error> {
         let lease = self.store.lease("take in a manifest");
         let refers = self.check_references(&name, document, &lease)?;
-        let key = format!("registry-manifest/{}", Digest::sha256(format!("{name} {expected:?} {tags:?}").as_bytes()));
-        let mut writer = match self.store.blobs().writer(&key) {
-            Err(teu_store::Error::InUse { .. }) => {
-                let busy = Error::new(Code::ManifestInvalid, "another request is writing it");
-                return Err(busy.with_status(StatusCode::CONFLICT));
-            }
-            other => other?,
-        };
-        writer.restart()?;
-        writer.write_all(bytes).map_err(|error| Error::Internal(format!("write a manifest: {error}")))?;
+        let mut writer = self.store.blobs().writer(&format!("registry-manifest/{}", new_id()?))?;
+        if let Err(error) = writer.write_all(bytes) {
+            writer.abort()?;
+            return Err(self.why_not_written(&error));
+        }
         expected.iter().for_each(|digest| lease.hold(digest));
         lease.hold(&Digest::sha256(bytes));
         let digest = match writer.commit_deferred(expected) {

@@ -7,7 +7,7 @@
 //! | `blobs/<digest>` | `blobs` |
 //! | `blobs/uploads/` | `uploads` |
 //!
-//! Every path goes through [`path`], which knows the forms of names, before anything else sees it. What blocks (files,
+//! Every path goes through `path`, which knows the forms of names, before anything else sees it. What blocks (files,
 //! hashes) runs on threads that may. No TLS here: the listener is the caller's choice.
 
 mod auth;

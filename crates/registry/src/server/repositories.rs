@@ -5,7 +5,7 @@
 //! registry-manifests  <name>@<digest>   media type, size, what it refers to, what it is about
 //! registry-blobs      <name>@<digest>   a link: the blob itself is the store's, shared with everyone
 //! ```
-//! The records are the truth; a copy in memory answers questions. One lock orders changes, so that both agree. A blob
+//! The records are the truth; a copy in memory answers questions. Changes come one after the other, so that both agree. A blob
 //! without a link does not exist for a repository, whoever else in the store has it. Deleting unlinks; the store's
 //! collection frees the space.
 
@@ -72,6 +72,17 @@ impl Repository {
     fn is_empty(&self) -> bool {
         self.tags.is_empty() && self.manifests.is_empty() && self.blobs.is_empty()
     }
+
+    /// The tags of a manifest, and the blobs that only it needs; `None` if there is no such manifest.
+    fn needs_only(&self, digest: &Digest) -> Option<(Vec<String>, BTreeSet<Digest>)> {
+        let mut orphans: BTreeSet<Digest> = self.manifests.get(digest)?.refers.iter().cloned().collect();
+        orphans.retain(|blob| self.blobs.contains(blob));
+        for other in self.manifests.values().filter(|other| other.descriptor.digest != *digest) {
+            orphans.retain(|blob| !other.refers.contains(blob));
+        }
+        let tags = self.tags.iter().filter(|(_, tagged)| *tagged == digest).map(|(tag, _)| tag.clone());
+        Some((tags.collect(), orphans))
+    }
 }
 
 /// All repositories.
@@ -80,6 +91,8 @@ pub(super) struct Repositories {
     manifests: Table<ManifestRecord>,
     links: Table<LinkRecord>,
     known: Mutex<BTreeMap<String, Repository>>,
+    /// One change at a time. Taken before `known`, which nobody holds while waiting for the disk.
+    changing: Mutex<()>,
 }
 
 /// A part of a sorted list, and whether more follows.
@@ -120,11 +133,15 @@ impl Repositories {
         for record in records::<TagRecord>(&tags)? {
             known.entry(record.repository).or_default().tags.insert(record.tag, record.manifest);
         }
-        Ok(Self { tags, manifests, links, known: Mutex::new(known) })
+        Ok(Self { tags, manifests, links, known: Mutex::new(known), changing: Mutex::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, Repository>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether anything is known under that name.
@@ -174,89 +191,90 @@ impl Repositories {
 
     /// Lets a repository have a blob. Durable from the next sync of the store on, like the blob itself.
     pub(super) fn link(&self, name: &str, blob: &Digest) -> Result<(), Error> {
-        let mut known = self.known();
-        if known.get(name).is_some_and(|repository| repository.blobs.contains(blob)) {
+        let _order = self.change();
+        if self.has_blob(name, blob) {
             return Ok(());
         }
         let record = LinkRecord { repository: name.into(), blob: blob.clone() };
         self.links.put_quick(&at(name, blob), &record)?;
-        known.entry(name.into()).or_default().blobs.insert(blob.clone());
+        self.known().entry(name.into()).or_default().blobs.insert(blob.clone());
         Ok(())
     }
 
     /// Takes a blob from a repository; `false` if it had none.
     pub(super) fn unlink(&self, name: &str, blob: &Digest) -> Result<bool, Error> {
-        let mut known = self.known();
-        let Some(repository) = known.get_mut(name).filter(|repository| repository.blobs.contains(blob)) else {
+        let _order = self.change();
+        if !self.has_blob(name, blob) {
             return Ok(false);
-        };
+        }
+        self.forget(name, |repository| repository.blobs.retain(|kept| kept != blob));
         self.links.remove(&at(name, blob))?;
-        repository.blobs.remove(blob);
-        drop_if_empty(&mut known, name);
         Ok(true)
     }
 
     /// Takes a manifest in, under these tags.
     pub(super) fn put(&self, record: &ManifestRecord, tags: &[String]) -> Result<(), Error> {
+        let _order = self.change();
         let name = record.repository.as_str();
         let digest = &record.descriptor.digest;
-        let mut known = self.known();
         self.manifests.put(&at(name, digest), record)?;
-        let repository = known.entry(name.into()).or_default();
-        repository.manifests.insert(digest.clone(), record.clone());
         for tag in tags {
             let tagged = TagRecord { repository: name.into(), tag: tag.clone(), manifest: digest.clone() };
             self.tags.put(&format!("{name}:{tag}"), &tagged)?;
-            repository.tags.insert(tag.clone(), digest.clone());
         }
+        let mut known = self.known();
+        let repository = known.entry(name.into()).or_default();
+        repository.manifests.insert(digest.clone(), record.clone());
+        repository.tags.extend(tags.iter().map(|tag| (tag.clone(), digest.clone())));
         Ok(())
     }
 
     /// Removes a tag; `false` if there was none.
     pub(super) fn untag(&self, name: &str, tag: &str) -> Result<bool, Error> {
-        let mut known = self.known();
-        let Some(repository) = known.get_mut(name).filter(|repository| repository.tags.contains_key(tag)) else {
-            return Ok(false);
-        };
-        self.tags.remove(&format!("{name}:{tag}"))?;
-        repository.tags.remove(tag);
-        Ok(true)
+        let _order = self.change();
+        let tagged = self.known().get(name).is_some_and(|repository| repository.tags.contains_key(tag));
+        if tagged {
+            self.forget(name, |repository| drop(repository.tags.remove(tag)));
+            self.tags.remove(&format!("{name}:{tag}"))?;
+        }
+        Ok(tagged)
     }
 
     /// Removes a manifest, its tags, and the links of blobs that no other manifest here has; `false` if there was none.
     pub(super) fn remove(&self, name: &str, digest: &Digest) -> Result<bool, Error> {
-        let mut known = self.known();
-        let Some(repository) = known.get_mut(name).filter(|repository| repository.manifests.contains_key(digest))
-        else {
+        let _order = self.change();
+        let Some((tags, orphans)) = self.known().get(name).and_then(|repository| repository.needs_only(digest)) else {
             return Ok(false);
         };
-        let tags: Vec<String> =
-            repository.tags.iter().filter(|(_, tagged)| *tagged == digest).map(|(tag, _)| tag.clone()).collect();
+        self.forget(name, |repository| {
+            repository.manifests.remove(digest);
+            repository.tags.retain(|_, tagged| tagged != digest);
+            repository.blobs.retain(|blob| !orphans.contains(blob));
+        });
         for tag in tags {
             self.tags.remove(&format!("{name}:{tag}"))?;
-            repository.tags.remove(&tag);
         }
         self.manifests.remove(&at(name, digest))?;
-        let removed = repository.manifests.remove(digest);
-        let needed: BTreeSet<&Digest> = repository.manifests.values().flat_map(|record| &record.refers).collect();
-        let orphans = removed.iter().flat_map(|record| &record.refers).filter(|blob| !needed.contains(blob));
-        for blob in orphans.filter(|blob| repository.blobs.contains(blob)).collect::<BTreeSet<_>>() {
-            self.links.remove(&at(name, blob))?;
-            repository.blobs.remove(blob);
+        for blob in orphans {
+            self.links.remove(&at(name, &blob))?;
         }
-        drop_if_empty(&mut known, name);
         Ok(true)
+    }
+
+    /// Takes something out of memory, and the repository with its last part.
+    fn forget(&self, name: &str, what: impl FnOnce(&mut Repository)) {
+        let mut known = self.known();
+        if let Some(repository) = known.get_mut(name) {
+            what(repository);
+            if repository.is_empty() {
+                known.remove(name);
+            }
+        }
     }
 }
 
 fn at(name: &str, digest: &Digest) -> String {
     format!("{name}@{digest}")
-}
-
-fn drop_if_empty(known: &mut BTreeMap<String, Repository>, name: &str) {
-    if known.get(name).is_some_and(Repository::is_empty) {
-        known.remove(name);
-    }
 }
 
 /// All records of a table that can be read. One torn by a power failure must not keep a registry from starting.

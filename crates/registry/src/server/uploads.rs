@@ -167,7 +167,7 @@ impl Registry {
         }
     }
 
-    fn why_not_written(&self, error: &io::Error) -> Error {
+    pub(super) fn why_not_written(&self, error: &io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Error::Store(teu_store::Error::NoSpace { path: self.store.root().to_path_buf() })
@@ -181,7 +181,7 @@ fn key(name: &str, id: &str) -> String {
     format!("registry/{name}/{id}")
 }
 
-fn new_id() -> Result<String, Error> {
+pub(super) fn new_id() -> Result<String, Error> {
     let mut bytes = [0; UPLOAD_ID / 2];
     getrandom::fill(&mut bytes).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

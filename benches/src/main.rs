@@ -1,0 +1,167 @@
+//! teu side by side with its peers and with the kernel's floor, interleaved in one run.
+//!
+//! ```text
+//! teu-bench [--teu PROGRAM] [--out FOLDER]          BENCH_RUNS=30: how often the short kinds of work are done
+//! ```
+//!
+//! It starts teu's daemon and Docker's on private roots, gives both the same images, lets all contenders take turns at
+//! each kind of work, and writes `results.md` and `results.json`. It measures and never judges: a mark that is missed
+//! is printed, a peer that is not installed is named, and neither makes it fail. Root; run from the repository.
+
+mod engine;
+mod failure;
+mod floor;
+mod ground;
+mod memory;
+mod process;
+mod registry;
+mod report;
+mod runc;
+mod works;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use engine::Engine;
+use failure::{Failure, While};
+use floor::Floor;
+use ground::Ground;
+use registry::Registry;
+use report::{Contender, Report};
+use runc::Runc;
+
+/// What the command line says.
+struct Arguments {
+    teu: PathBuf,
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match arguments().and_then(|arguments| bench(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("teu-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<Arguments, Failure> {
+    let mut arguments = Arguments { teu: "target/release/teu".into(), out: "target/bench".into() };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let place = match word.as_str() {
+            "--teu" => &mut arguments.teu,
+            "--out" => &mut arguments.out,
+            _ => {
+                return Err(Failure(format!(
+                    "unknown argument {word}; usage: teu-bench [--teu PROGRAM] [--out FOLDER]"
+                )));
+            }
+        };
+        *place = words.next().ok_or_else(|| Failure(format!("{word} needs a value")))?.into();
+    }
+    Ok(arguments)
+}
+
+fn runs() -> Result<usize, Failure> {
+    match std::env::var("BENCH_RUNS") {
+        Ok(text) => {
+            text.parse().ok().filter(|runs| *runs > 0).ok_or_else(|| Failure(format!("BENCH_RUNS={text}: not a count")))
+        }
+        Err(_) => Ok(30),
+    }
+}
+
+fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure("making containers takes root: run it as root".into()));
+    }
+    let runs = runs()?;
+    let teu = fs::canonicalize(&arguments.teu).while_doing(format!("{}: make build", arguments.teu.display()))?;
+    let ground = Ground::new()?;
+    let mut report = Report::default();
+    report.facts = machine();
+    let mut engines = vec![Engine::teu(&teu, &ground.path("teu"))?];
+    engines.extend(there(&mut report, Engine::docker(&ground.path("docker"))));
+    let runc = there(&mut report, Runc::new(&ground.rootfs(), &ground.path("runc")));
+    let mut registries = vec![Registry::Teu(teu)];
+    let debian = process::find("docker-registry").map(Registry::Docker);
+    registries.extend(there(
+        &mut report,
+        debian.ok_or_else(|| Failure("docker-registry is not installed: apt-get install docker-registry".into())),
+    ));
+    report.facts.extend(engines.iter().map(|engine| (engine.contender.name().into(), engine.version.clone())));
+    report.facts.extend(runc.iter().map(|runc| ("runc".into(), runc.version.clone())));
+    for registry in &registries {
+        report.facts.push((registry.name().into(), registry.version()?));
+    }
+
+    for engine in &engines {
+        works::prepare(engine, &ground, &mut report)?;
+    }
+    let floor = Floor::new(&ground.rootfs(), "/true", ground.path("floor"))?;
+    let few = runs.div_ceil(10);
+    say("run");
+    works::run(&engines, runc, floor, runs, &mut report)?;
+    say("exec");
+    works::exec(&engines, runs, &mut report)?;
+    say("build");
+    works::build(&engines, &ground, few, &mut report)?;
+    say("push and pull");
+    works::transfer(&engines, &registries, &ground, few, &mut report)?;
+    set_marks(&mut report);
+    write(&report, &arguments.out)
+}
+
+/// The contender, or a note that it is not there.
+fn there<T>(report: &mut Report, contender: Result<T, Failure>) -> Option<T> {
+    contender
+        .inspect_err(|why| {
+            eprintln!("teu-bench: NOT MEASURED: {why}");
+            report.missing.push(why.to_string());
+        })
+        .ok()
+}
+
+/// What the machine is, as far as it matters for the numbers.
+fn machine() -> Vec<(String, String)> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo");
+    let model =
+        processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let pure = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false);
+    vec![
+        ("kernel".into(), read("/proc/sys/kernel/osrelease").trim().into()),
+        ("processors".into(), format!("{processors} × {}", model.unwrap_or("unknown"))),
+        ("cgroups".into(), if pure { "v2" } else { "v1 hybrid" }.into()),
+    ]
+}
+
+/// The first marks; what they are held against was measured in the same run.
+fn set_marks(report: &mut Report) {
+    report.mark_at_most(works::RUN_WITHOUT_NETWORK, 4.0, Contender::Floor);
+    report.mark_faster(works::RUN_WITHOUT_NETWORK, 1.0, Contender::Runc);
+    report.mark_faster(works::RUN, 15.0, Contender::Docker);
+    report.mark_faster(works::EXEC, 10.0, Contender::Docker);
+    report.mark_below(works::DAEMON, 15.0 * 1024.0);
+    report.mark_below(works::SUPERVISOR, 2.0 * 1024.0);
+}
+
+fn write(report: &Report, out: &std::path::Path) -> Result<(), Failure> {
+    fs::create_dir_all(out).while_doing(format!("make {}", out.display()))?;
+    let page = report.markdown();
+    let json = serde_json::to_string_pretty(&report.json()).while_doing("write the report as JSON")?;
+    for (name, text) in [("results.md", &page), ("results.json", &json)] {
+        let path = out.join(name);
+        fs::write(&path, format!("{}\n", text.trim_end())).while_doing(path.display())?;
+    }
+    print!("{page}");
+    Ok(())
+}
+
+fn say(work: &str) {
+    eprintln!("teu-bench: {work}");
+}

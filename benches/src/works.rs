@@ -1,0 +1,144 @@
+//! The kinds of work. Contenders take turns within each, so that a machine that slows down slows all of them.
+
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::floor::Floor;
+use crate::ground::Ground;
+use crate::process::timed;
+use crate::registry::Registry;
+use crate::report::{Contender, Report};
+use crate::runc::Runc;
+
+pub(crate) const RUN_WITHOUT_NETWORK: &str = "run --rm of a static true, no network";
+pub(crate) const RUN: &str = "run --rm of a static true, bridge";
+pub(crate) const EXEC: &str = "exec of a static true";
+pub(crate) const BUILD: &str = "build of four steps, no cache";
+pub(crate) const BUILD_CACHED: &str = "build of four steps, cached";
+pub(crate) const DAEMON: &str = "idle daemon, resident";
+pub(crate) const SUPERVISOR: &str = "process beside a running container, private";
+
+/// The image that holds the static `true`.
+const IMAGE: &str = "teu-bench";
+/// How many containers run when the memory beside them is read.
+const CONTAINERS: usize = 5;
+/// Turns that are taken before the clock counts.
+const WARMING: usize = 2;
+
+/// Gives an engine its images, and reads what its daemon holds before it has run anything.
+pub(crate) fn prepare(engine: &Engine, ground: &Ground, report: &mut Report) -> Result<(), Failure> {
+    engine.output(&["load", "-i", &ground.base_image().display().to_string()])?;
+    engine.output(&["build", "-t", IMAGE, &ground.path("small").display().to_string()])?;
+    report.memory(DAEMON, engine.contender, engine.daemon_memory()?.resident);
+    Ok(())
+}
+
+/// `run --rm`, with and without network, against runc and the floor.
+pub(crate) fn run(
+    engines: &[Engine],
+    mut runc: Option<Runc>,
+    mut floor: Floor,
+    rounds: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    for round in 0..rounds + WARMING {
+        let mut note = |work: &str, contender, took| {
+            if round >= WARMING {
+                report.time(work, contender, took);
+            }
+        };
+        for engine in engines {
+            let words = ["run", "--rm", "--network", "none", IMAGE, "/true"];
+            note(RUN_WITHOUT_NETWORK, engine.contender, timed(&mut engine.command(&words))?);
+        }
+        if let Some(runc) = &mut runc {
+            note(RUN_WITHOUT_NETWORK, Contender::Runc, runc.run()?);
+        }
+        let times = floor.run()?;
+        note(RUN_WITHOUT_NETWORK, Contender::Floor, times.exit);
+        note("the floor alone, until the program is reached", Contender::Floor, times.exec);
+        for engine in engines {
+            note(RUN, engine.contender, timed(&mut engine.command(&["run", "--rm", IMAGE, "/true"]))?);
+        }
+    }
+    Ok(())
+}
+
+/// `exec` in a container that runs, and the memory beside several of them.
+pub(crate) fn exec(engines: &[Engine], rounds: usize, report: &mut Report) -> Result<(), Failure> {
+    let name = |number: usize| format!("bench{number}");
+    for engine in engines {
+        for number in 0..CONTAINERS {
+            engine.output(&["run", "-d", "--name", &name(number), IMAGE, "sleep", "100000"])?;
+        }
+    }
+    for round in 0..rounds + WARMING {
+        for engine in engines {
+            let took = timed(&mut engine.command(&["exec", &name(0), "/true"]))?;
+            if round >= WARMING {
+                report.time(EXEC, engine.contender, took);
+            }
+        }
+    }
+    for engine in engines {
+        for number in 0..CONTAINERS {
+            let memory = engine.supervisor_memory(&name(number))?;
+            report.memory(SUPERVISOR, engine.contender, memory.private);
+            report.memory("process beside a running container, resident", engine.contender, memory.resident);
+        }
+        let resident = engine.daemon_memory()?.resident;
+        report.memory("daemon after the runs, with containers, resident", engine.contender, resident);
+        for number in 0..CONTAINERS {
+            engine.output(&["rm", "-f", &name(number)])?;
+        }
+    }
+    Ok(())
+}
+
+/// A build of four steps, without cache and with.
+pub(crate) fn build(engines: &[Engine], ground: &Ground, rounds: usize, report: &mut Report) -> Result<(), Failure> {
+    let context = ground.path("steps").display().to_string();
+    for _ in 0..rounds {
+        for engine in engines {
+            let took = timed(&mut engine.command(&["build", "--no-cache", "-t", "steps", &context]))?;
+            report.time(BUILD, engine.contender, took);
+        }
+        for engine in engines {
+            report.time(
+                BUILD_CACHED,
+                engine.contender,
+                timed(&mut engine.command(&["build", "-t", "steps", &context]))?,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A fresh image of 100 MB goes to a fresh registry and comes back.
+pub(crate) fn transfer(
+    engines: &[Engine],
+    registries: &[Registry],
+    ground: &Ground,
+    rounds: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let context = ground.path("large").display().to_string();
+    let mut seed = 0;
+    for _ in 0..rounds {
+        for registry in registries {
+            seed += 1;
+            ground.fill_large(seed)?;
+            for engine in engines {
+                let serving = registry.serve(&ground.path("registry"))?;
+                let image = format!("{}/large:{seed}", serving.address);
+                engine.output(&["build", "--no-cache", "-t", &image, &context])?;
+                let push = timed(&mut engine.command(&["push", &image]))?;
+                report.time(&format!("push of 100 MB to {}", registry.name()), engine.contender, push);
+                engine.output(&["rmi", "-f", &image])?;
+                let pull = timed(&mut engine.command(&["pull", &image]))?;
+                report.time(&format!("pull of 100 MB from {}", registry.name()), engine.contender, pull);
+                engine.output(&["rmi", "-f", &image])?;
+            }
+        }
+    }
+    Ok(())
+}

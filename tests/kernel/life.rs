@@ -1,0 +1,224 @@
+//! From create to remove: states, exit codes, signals, names.
+
+use rustix::process::Signal;
+
+use super::support::{Daemon, eventually, processes_of};
+
+#[test]
+fn exit_codes_are_the_programs_or_125_126_127() {
+    let daemon = Daemon::start();
+    let code = |words: &[&str]| daemon.teu(["run", "--rm", "busybox"].iter().chain(words)).code;
+    assert_eq!(code(&["true"]), 0);
+    assert_eq!(code(&["false"]), 1);
+    assert_eq!(code(&["sh", "-c", "exit 42"]), 42);
+    assert_eq!(code(&["sh", "-c", "(sh -c 'kill -KILL $$'); exit $?"]), 137);
+}
+
+#[test]
+fn a_program_that_cannot_start_leaves_no_running_container() {
+    let daemon = Daemon::start();
+    daemon.teu(["run", "--rm", "busybox", "no-such-program"]).refused(127, &["no-such-program", "not found"]);
+    daemon.teu(["run", "--rm", "busybox", "/etc/passwd"]).refused(126, &["/etc/passwd", "permission denied"]);
+    daemon.teu(["run", "--rm", "busybox", "/etc"]).refused(126, &["/etc"]);
+    daemon.teu(["run", "--rm", "-w", "relative", "busybox", "true"]).refused(125, &["relative"]);
+    daemon.teu(["run", "--rm", "-u", "ghost", "busybox", "true"]).refused(125, &["ghost"]);
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+    // Without --rm it stays, as created, with its exit code.
+    daemon.teu(["run", "--name", "box", "busybox", "no-such-program"]).ends_with(127);
+    assert_eq!(daemon.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "created 127");
+}
+
+#[test]
+fn a_signal_that_ends_the_program_is_128_and_its_number() {
+    let daemon = Daemon::start();
+    for (signal, code) in [("KILL", 137), ("TERM", 143), ("SIGINT", 130)] {
+        let script = "trap 'exit 143' TERM; trap 'exit 130' INT; echo up; while :; do sleep 1000 & wait; done";
+        let id = daemon.ok(["run", "-d", "busybox", "sh", "-c", script]);
+        daemon.spawn(["logs", "-f", &id]).until("up");
+        daemon.ok(["kill", "-s", signal, &id]);
+        assert_eq!(daemon.ok(["wait", &id]), code.to_string());
+        assert_eq!(processes_of(&id), [0; 0]);
+    }
+    daemon.ok(["run", "-d", "--name", "plain", "busybox", "sleep", "1000"]);
+    daemon.ok(["kill", "plain"]);
+    assert_eq!(daemon.ok(["wait", "plain"]), "137");
+    daemon.teu(["kill", "plain"]).refused(1, &["plain", "not running"]);
+    daemon.teu(["kill", "-s", "NOPE", "plain"]).refused(1, &["NOPE"]);
+}
+
+#[test]
+fn stop_asks_first_and_kills_after_the_timeout() {
+    let daemon = Daemon::start();
+    let polite = "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 1000 & wait; done";
+    daemon.ok(["run", "-d", "--name", "polite", "busybox", "sh", "-c", polite]);
+    daemon.spawn(["logs", "-f", "polite"]).until("up");
+    assert_eq!(daemon.ok(["stop", "polite"]), "polite");
+    assert_eq!(daemon.inspect("polite", "{{.State.ExitCode}}"), "7");
+    assert!(daemon.ok(["logs", "polite"]).ends_with("bye"));
+    // A first process without a handler never gets SIGTERM.
+    daemon.ok(["run", "-d", "--name", "deaf", "busybox", "sleep", "1000"]);
+    daemon.ok(["stop", "-t", "1", "deaf"]);
+    assert_eq!(daemon.inspect("deaf", "{{.State.ExitCode}} {{.State.OOMKilled}}"), "137 false");
+    // Stopping what is stopped is no error.
+    daemon.ok(["stop", "deaf"]);
+}
+
+#[test]
+fn the_stop_signal_is_the_one_that_was_chosen() {
+    let daemon = Daemon::start();
+    let script = "trap 'exit 11' USR1; echo up; while :; do sleep 1000 & wait; done";
+    daemon.ok(["run", "-d", "--name", "box", "--stop-signal", "SIGUSR1", "busybox", "sh", "-c", script]);
+    daemon.spawn(["logs", "-f", "box"]).until("up");
+    daemon.ok(["stop", "box"]);
+    assert_eq!(daemon.inspect("box", "{{.State.ExitCode}}"), "11");
+}
+
+#[test]
+fn signals_to_the_client_reach_the_program() {
+    let daemon = Daemon::start();
+    let script = "trap 'echo caught; exit 12' TERM; echo up; while :; do sleep 1000 & wait; done";
+    let mut client = daemon.spawn(["run", "--rm", "busybox", "sh", "-c", script]);
+    client.until("up");
+    client.signal(Signal::TERM);
+    assert_eq!(client.finish().ends_with(12).out, "\ncaught\n");
+}
+
+#[test]
+fn create_then_start_then_restart() {
+    let daemon = Daemon::start();
+    let id = daemon.ok(["create", "--name", "box", "busybox", "sh", "-c", "echo x >> /count; wc -l < /count; exec sleep 1000"]);
+    assert_eq!(daemon.inspect("box", "{{.State.Status}} {{.State.Pid}}"), "created 0");
+    assert_eq!(daemon.ok(["start", "box"]), "box");
+    daemon.spawn(["logs", "-f", "box"]).until("1\n");
+    let pid = daemon.inspect("box", "{{.State.Pid}}");
+    daemon.ok(["start", "box"]);
+    assert_eq!(daemon.inspect("box", "{{.State.Pid}}"), pid);
+    assert_eq!(daemon.ok(["restart", "-t", "0", "box"]), "box");
+    // The write layer is the same, the process is not.
+    daemon.spawn(["logs", "-f", "box"]).until("2\n");
+    assert_ne!(daemon.inspect("box", "{{.State.Pid}}"), pid);
+    assert_eq!(daemon.inspect("box", "{{.Id}}"), id);
+}
+
+#[test]
+fn rm_takes_what_stopped_and_refuses_what_runs() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    daemon.teu(["rm", "box"]).refused(1, &["box", "running"]);
+    assert_eq!(daemon.ok(["rm", "-f", "box"]), "box");
+    daemon.teu(["rm", "box"]).refused(1, &["No such container: box"]);
+    daemon.ok(["rm", "-f", "box"]);
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn run_rm_removes_the_container_and_frees_its_name() {
+    let daemon = Daemon::start();
+    for _ in 0..3 {
+        daemon.teu(["run", "--rm", "--name", "once", "busybox", "false"]).ends_with(1);
+    }
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_name_is_for_one_container_and_can_be_changed() {
+    let daemon = Daemon::start();
+    let id = daemon.ok(["run", "-d", "--name", "old", "busybox", "sleep", "1000"]);
+    daemon.teu(["run", "--name", "old", "busybox", "true"]).refused(125, &["old", "already in use", &id]);
+    daemon.ok(["rename", "old", "new"]);
+    assert_eq!(daemon.inspect("new", "{{.Id}} {{.Name}}"), format!("{id} /new"));
+    daemon.teu(["inspect", "--type", "container", "old"]).ends_with(1);
+    daemon.ok(["run", "-d", "--name", "old", "busybox", "true"]);
+    daemon.teu(["rename", "new", "old"]).refused(1, &["old", "already in use"]);
+    // The id, and what is unique of it, name it too.
+    assert_eq!(daemon.inspect(&id[..12], "{{.Name}}"), "/new");
+}
+
+#[test]
+fn wait_returns_when_it_ends_and_at_once_when_it_has() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", "read line; exit 21"]);
+    let waiting = daemon.spawn(["wait", "box"]);
+    daemon.teu_with(["attach", "box"], b"go\n").ends_with(21);
+    assert_eq!(waiting.finish().ok(), "21");
+    assert_eq!(daemon.ok(["wait", "box"]), "21");
+}
+
+#[test]
+fn ps_shows_what_runs_and_with_a_everything() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "on", "-p", "127.0.0.1::80", "busybox", "sleep", "1000"]);
+    daemon.teu(["run", "--name", "off", "busybox", "sh", "-c", "exit 3"]).ends_with(3);
+    assert_eq!(daemon.ok(["ps", "--format", "{{.Names}}"]), "on");
+    assert_eq!(daemon.ok(["ps", "-a", "--format", "{{.Names}}"]), "off\non");
+    let row = daemon.ok(["ps", "-a", "--filter", "name=off", "--format", "{{.Image}} {{.Command}} {{.Status}}"]);
+    assert!(row.starts_with("busybox \"sh -c 'exit 3'\" Exited (3) "), "{row}");
+    let row = daemon.ok(["ps", "--format", "{{.Status}} {{.Ports}}"]);
+    assert!(row.starts_with("Up ") && row.contains(" 127.0.0.1:") && row.ends_with("->80/tcp"), "{row}");
+}
+
+#[test]
+fn pause_freezes_and_unpause_goes_on() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do :; done"]);
+    let ticks = || {
+        let pid = daemon.inspect("box", "{{.State.Pid}}");
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+        stat.split_whitespace().nth(13).expect("utime").parse::<u64>().expect("a number")
+    };
+    eventually("it uses the processor", || (ticks() > 2).then_some(()));
+    daemon.ok(["pause", "box"]);
+    assert_eq!(daemon.inspect("box", "{{.State.Status}} {{.State.Paused}} {{.State.Running}}"), "paused true true");
+    let frozen = ticks();
+    // Enough time for a running loop to show: another container's whole life.
+    daemon.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done");
+    assert_eq!(ticks(), frozen);
+    daemon.teu(["pause", "box"]).refused(1, &["paused"]);
+    daemon.ok(["unpause", "box"]);
+    eventually("it goes on", || (ticks() > frozen).then_some(()));
+    daemon.teu(["unpause", "box"]).refused(1, &["not paused"]);
+}
+
+#[test]
+fn a_paused_container_can_be_killed_and_removed() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    daemon.ok(["pause", "box"]);
+    daemon.ok(["rm", "-f", "box"]);
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn variables_folder_entrypoint_and_command_are_as_asked() {
+    let daemon = Daemon::start();
+    let line = ["run", "--rm", "-e", "A=1", "-e", "B=two words", "-w", "/made/here", "busybox", "sh", "-c", "echo $A-$B; pwd"];
+    assert_eq!(daemon.ok(line), "1-two words\n/made/here");
+    let line = ["run", "--rm", "--entrypoint", "/bin/echo", "busybox", "one", "two"];
+    assert_eq!(daemon.ok(line), "one two");
+    assert_eq!(daemon.ok(["run", "--rm", "busybox", "printenv", "PATH"]), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+}
+
+#[test]
+fn a_restart_policy_starts_what_failed_again() {
+    let daemon = Daemon::start();
+    let script = "echo x >> /count; [ $(wc -l < /count) -ge 3 ]";
+    daemon.ok(["run", "-d", "--name", "box", "--restart", "on-failure:5", "busybox", "sh", "-c", script]);
+    eventually("it succeeds", || {
+        (daemon.inspect("box", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}") == "exited 0 2").then_some(())
+    });
+}
+
+#[test]
+fn events_tell_the_story_in_order() {
+    let daemon = Daemon::start();
+    let story = ["create", "attach", "start", "die", "destroy"];
+    // A listener that comes late is told what happened before, and what happens after, without a gap.
+    daemon.ok(["run", "--name", "box", "busybox", "true"]);
+    let filters = ["--since", "0", "--filter", "container=box", "--format", "{{.Action}}"];
+    let mut listener = daemon.spawn(["events"].into_iter().chain(filters));
+    for action in &story[..4] {
+        assert_eq!(listener.line(), *action);
+    }
+    daemon.ok(["rm", "box"]);
+    assert_eq!(listener.line(), story[4]);
+}

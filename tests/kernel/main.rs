@@ -1,0 +1,12 @@
+//! What containers promise, one test per promise, on a real kernel: as root, asserted from inside the container where
+//! that is possible, and from the host's view of it where it is not.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod files;
+mod isolation;
+mod life;
+mod limits;
+mod network;
+mod streams;

@@ -1,0 +1,40 @@
+//! What the tests of the whole binary share: a daemon of their own, commands with a deadline, fixtures.
+//!
+//! A [`Daemon`] lives on private folders and, when it is dropped, everything that it made must be gone: processes,
+//! cgroups, mounts, interfaces, firewall tables. That check is part of every test that has a daemon.
+//! Only [`eventually`] sleeps, for what cannot be waited for (a port to answer, the kernel to finish a removal).
+
+// Every test program uses a part.
+#![allow(dead_code, unreachable_pub, unused_imports)]
+
+mod command;
+mod daemon;
+mod fixture;
+mod leftovers;
+mod network;
+mod registry;
+
+use std::time::{Duration, Instant};
+
+pub use command::{Ran, Running, run, run_with};
+pub use daemon::{Daemon, TEU};
+pub use fixture::{base_image, probe, tree};
+pub use leftovers::{cgroup_of, processes_of};
+pub use network::{address_of_host, ask_tcp, ask_udp, fetch, free_port};
+pub use registry::{DebianRegistry, Registry};
+
+/// Longer than anything here takes; a test that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tries until there is an answer.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = attempt() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
