@@ -47,6 +47,7 @@ fn daemon(args: teu_cli::DaemonArgs) -> ExitCode {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the type is the command line's callback")]
 fn registry(args: teu_cli::RegistryArgs) -> ExitCode {
     teu_server::registry(&args.listen.to_string(), &args.root)
 }

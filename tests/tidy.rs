@@ -70,7 +70,7 @@ fn rust() -> impl Iterator<Item = Text> {
     texts().into_iter().filter(Text::is_rust)
 }
 
-fn none(wrong: Vec<String>) {
+fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -91,14 +91,18 @@ fn code(line: &str) -> &str {
 #[test]
 fn every_rust_file_says_first_what_it_is() {
     let silent = rust().filter(|file| !file.text.starts_with("//! "));
-    none(silent.map(|file| format!("{}: does not start with //!", file.path.display())).collect());
+    none(&silent.map(|file| format!("{}: does not start with //!", file.path.display())).collect::<Vec<_>>());
 }
 
 #[test]
 fn every_rust_file_holds_one_idea() {
     let count = |file: &Text| file.text.lines().count();
     let long = rust().filter(|file| count(file) > LINES);
-    none(long.map(|file| format!("{}: {} lines, more than {LINES}", file.path.display(), count(&file))).collect());
+    none(
+        &long
+            .map(|file| format!("{}: {} lines, more than {LINES}", file.path.display(), count(&file)))
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn nothing_is_left_for_later() {
         let mark = marks.iter().chain(&calls).find(|mark| has_word(line, mark))?;
         Some(format!("{mark}: finish it, or refuse by name"))
     };
-    none(texts().iter().flat_map(|file| file.complaints(find)).collect());
+    none(&texts().iter().flat_map(|file| file.complaints(find)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn unsafe_code_lives_in_sys_alone() {
         Some(format!("{found} outside crates/sys"))
     };
     let outside = rust().filter(|file| !file.path.starts_with("crates/sys"));
-    none(outside.flat_map(|file| file.complaints(find)).collect());
+    none(&outside.flat_map(|file| file.complaints(find)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -132,7 +136,7 @@ fn no_file_knows_where_it_was_written() {
     let here = repository().to_str().expect("the repository's path is UTF-8");
     let places = [here, concat!("/Us", "ers/"), concat!("/home/", "runner"), concat!("../sha", "red/")];
     let find = |line: &str| places.iter().find(|place| line.contains(**place)).map(|place| format!("names {place}"));
-    none(texts().iter().flat_map(|file| file.complaints(find)).collect());
+    none(&texts().iter().flat_map(|file| file.complaints(find)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn lines_end_as_lines_do() {
         let trailing = |line: &str| line.ends_with([' ', '\t']).then(|| "space at the end of the line".to_owned());
         wrong.extend(file.complaints(trailing));
     }
-    none(wrong);
+    none(&wrong);
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn every_name_says_what_is_inside() {
         let mut parts = path.iter().filter_map(|part| Path::new(part).file_stem()?.to_str());
         parts.find(|part| EMPTY_NAMES.contains(part)).map(|part| format!("{}: {part} says nothing", path.display()))
     };
-    none(rust().filter_map(|file| empty(&file.path)).collect());
+    none(&rust().filter_map(|file| empty(&file.path)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn killing_the_first_process_ends_every_process_in_the_container() {
     daemon.ok(["kill", "many"]);
     assert_eq!(daemon.ok(["wait", "many"]), "137");
     assert_eq!(processes_of(&id), [0; 0]);
-    let alive = all.iter().filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|t| t.contains(&id)));
+    let alive =
+        all.iter().filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|t| t.contains(&id)));
     assert_eq!(alive.count(), 0);
 }
 
@@ -78,7 +79,18 @@ fn a_user_other_than_root_has_no_capability() {
 #[test]
 fn capabilities_are_added_and_dropped_by_name() {
     let daemon = Daemon::start();
-    let line = ["run", "--rm", "--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "busybox", "grep", "CapEff", "/proc/self/status"];
+    let line = [
+        "run",
+        "--rm",
+        "--cap-drop",
+        "ALL",
+        "--cap-add",
+        "NET_ADMIN",
+        "busybox",
+        "grep",
+        "CapEff",
+        "/proc/self/status",
+    ];
     assert!(daemon.ok(line).ends_with("0000000000001000"));
 }
 
@@ -138,7 +150,10 @@ fn devices_are_the_harmless_ones() {
         "urandom", "zero",
     ];
     assert_eq!(listed, expected);
-    assert_eq!(daemon.sh("echo gone > /dev/null && head -c 4 /dev/zero | wc -c && head -c 4 /dev/urandom | wc -c"), "4\n4");
+    assert_eq!(
+        daemon.sh("echo gone > /dev/null && head -c 4 /dev/zero | wc -c && head -c 4 /dev/urandom | wc -c"),
+        "4\n4"
+    );
 }
 
 #[test]

@@ -86,7 +86,15 @@ fn signals_to_the_client_reach_the_program() {
 #[test]
 fn create_then_start_then_restart() {
     let daemon = Daemon::start();
-    let id = daemon.ok(["create", "--name", "box", "busybox", "sh", "-c", "echo x >> /count; wc -l < /count; exec sleep 1000"]);
+    let id = daemon.ok([
+        "create",
+        "--name",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x >> /count; wc -l < /count; exec sleep 1000",
+    ]);
     assert_eq!(daemon.inspect("box", "{{.State.Status}} {{.State.Pid}}"), "created 0");
     assert_eq!(daemon.ok(["start", "box"]), "box");
     daemon.spawn(["logs", "-f", "box"]).until("1\n");
@@ -191,11 +199,15 @@ fn a_paused_container_can_be_killed_and_removed() {
 #[test]
 fn variables_folder_entrypoint_and_command_are_as_asked() {
     let daemon = Daemon::start();
-    let line = ["run", "--rm", "-e", "A=1", "-e", "B=two words", "-w", "/made/here", "busybox", "sh", "-c", "echo $A-$B; pwd"];
+    let line =
+        ["run", "--rm", "-e", "A=1", "-e", "B=two words", "-w", "/made/here", "busybox", "sh", "-c", "echo $A-$B; pwd"];
     assert_eq!(daemon.ok(line), "1-two words\n/made/here");
     let line = ["run", "--rm", "--entrypoint", "/bin/echo", "busybox", "one", "two"];
     assert_eq!(daemon.ok(line), "one two");
-    assert_eq!(daemon.ok(["run", "--rm", "busybox", "printenv", "PATH"]), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    assert_eq!(
+        daemon.ok(["run", "--rm", "busybox", "printenv", "PATH"]),
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    );
 }
 
 #[test]

@@ -8,7 +8,10 @@ use super::support::{Daemon, cgroup_of, eventually, probe, processes_of};
 /// `file` of the container's cgroup, in whichever hierarchy has it.
 fn knob(id: &str, files: &[&str]) -> Option<String> {
     let folders: Vec<PathBuf> = cgroup_of(id);
-    files.iter().flat_map(|file| folders.iter().map(move |folder| folder.join(file))).find_map(|path| fs::read_to_string(path).ok())
+    files
+        .iter()
+        .flat_map(|file| folders.iter().map(move |folder| folder.join(file)))
+        .find_map(|path| fs::read_to_string(path).ok())
 }
 
 /// A value of a `name value` file.
@@ -21,7 +24,8 @@ fn value(text: &str, name: &str) -> u64 {
 fn who_allocates_past_the_memory_limit_is_killed_and_inspect_says_so() {
     let daemon = Daemon::start();
     let bind = format!("{}:/probe:ro", probe().display());
-    let line = ["run", "--name", "hog", "-v", &bind, "-m", "32m", "--memory-swap", "32m", "busybox", "/probe", "hold", "64"];
+    let line =
+        ["run", "--name", "hog", "-v", &bind, "-m", "32m", "--memory-swap", "32m", "busybox", "/probe", "hold", "64"];
     daemon.teu(line).ends_with(137);
     assert_eq!(daemon.inspect("hog", "{{.State.OOMKilled}} {{.State.ExitCode}} {{.State.Status}}"), "true 137 exited");
 }

@@ -99,7 +99,8 @@ fn network_bridge_has_an_address_of_the_bridges_subnet_and_a_way_out() {
     let id = daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     let shown = |field: &str| daemon.inspect("box", &format!("{{{{.NetworkSettings.Networks.bridge.{field}}}}}"));
     let (address, gateway) = (shown("IPAddress"), shown("Gateway"));
-    let told = daemon.ok(["exec", "box", "sh", "-c", "ip -o -4 addr show eth0; ip route; ls /sys/class/net; cat /etc/hosts"]);
+    let told =
+        daemon.ok(["exec", "box", "sh", "-c", "ip -o -4 addr show eth0; ip route; ls /sys/class/net; cat /etc/hosts"]);
     assert!(told.contains(&format!("inet {address}/")), "{told}");
     assert!(told.contains(&format!("default via {gateway}")), "{told}");
     assert!(told.contains("eth0\nlo\n"), "{told}");
@@ -132,12 +133,23 @@ fn names_resolve_inside_as_on_the_host() {
     assert_eq!(ran.code, 0, "{name}: {ran:?}");
     let resolvers = fs::read_to_string("/etc/resolv.conf").expect("resolv.conf");
     let inside = daemon.ok(["run", "--rm", "busybox", "cat", "/etc/resolv.conf"]);
-    let servers = |text: &str| text.lines().filter(|line| line.starts_with("nameserver")).map(str::to_owned).collect::<Vec<_>>();
+    let servers =
+        |text: &str| text.lines().filter(|line| line.starts_with("nameserver")).map(str::to_owned).collect::<Vec<_>>();
     let own = servers(&resolvers).into_iter().filter(|line| !line.contains(" 127.")).collect::<Vec<_>>();
     if !own.is_empty() {
         assert_eq!(servers(&inside), own);
     }
-    let chosen = daemon.ok(["run", "--rm", "--dns", "192.0.2.53", "--dns-search", "example.test", "busybox", "cat", "/etc/resolv.conf"]);
+    let chosen = daemon.ok([
+        "run",
+        "--rm",
+        "--dns",
+        "192.0.2.53",
+        "--dns-search",
+        "example.test",
+        "busybox",
+        "cat",
+        "/etc/resolv.conf",
+    ]);
     assert!(chosen.contains("nameserver 192.0.2.53") && chosen.contains("search example.test"), "{chosen}");
 }
 

@@ -61,7 +61,17 @@ fn logs_are_cut_by_tail_and_time() {
 #[test]
 fn a_followed_log_goes_on_until_the_end() {
     let daemon = Daemon::start();
-    daemon.ok(["run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", "echo one; read line; echo $line; echo three"]);
+    daemon.ok([
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "echo one; read line; echo $line; echo three",
+    ]);
     let mut follower = daemon.spawn(["logs", "-f", "box"]);
     assert_eq!(follower.line(), "one");
     let mut attached = daemon.spawn(["attach", "box"]);
@@ -88,7 +98,8 @@ fn attach_shows_what_comes_and_ends_with_the_containers_code() {
 fn a_terminal_is_a_terminal_with_its_size() {
     let daemon = Daemon::start();
     let line = "run --rm -it --name box busybox sh -c \"tty && stty size && echo \\$TERM\"";
-    let mut command = daemon.on_terminal(&format!("stty rows 31 cols 97; {line}").replacen("stty", "version >/dev/null; stty", 1));
+    let mut command =
+        daemon.on_terminal(&format!("stty rows 31 cols 97; {line}").replacen("stty", "version >/dev/null; stty", 1));
     let told = run(&mut command).ends_with(0).out;
     let told: Vec<_> = told.lines().map(str::trim).collect();
     assert_eq!(told, ["/dev/pts/0", "31 97", "xterm"]);

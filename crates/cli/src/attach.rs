@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 
 use teu_api::stream::{Decoder, StreamKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::client::Hijacked;
@@ -34,43 +34,48 @@ pub(crate) enum Ended {
 
 impl Streams {
     /// Copies until the container closes its output or the user detaches.
-    pub(crate) async fn copy(mut self, connection: Hijacked) -> Result<Ended, Failure> {
-        let Hijacked { mut output, mut input, raw } = connection;
+    ///
+    /// The directions wait for nothing of each other: a container that prints while nobody reads stops reading, too.
+    pub(crate) async fn copy(self, connection: Hijacked) -> Result<Ended, Failure> {
+        let Hijacked { output, input, raw } = connection;
         let _raw_mode = if self.stdin && self.tty { RawMode::enter().or_fail("set up the terminal")? } else { None };
-        let mut keyboard = self.stdin.then(read_stdin);
-        let mut printer = Printer::new(raw || self.tty);
-        let mut buffer = vec![0; 32 << 10];
-        loop {
-            tokio::select! {
-                read = output.read(&mut buffer) => match read {
-                    // A connection that resets after the container's end says nothing new.
-                    Ok(0) | Err(_) => return Ok(Ended::Closed),
-                    Ok(count) => printer.print(&buffer[..count])?,
-                },
-                piece = next_piece(&mut keyboard) => match piece {
-                    Some(piece) => {
-                        let (piece, detach) = if self.tty { self.keys.filter(&piece) } else { (piece, false) };
-                        // The container may have closed its input while its output still comes.
-                        let _ = input.write_all(&piece).await;
-                        let _ = input.flush().await;
-                        if detach {
-                            return Ok(Ended::Detached);
-                        }
-                    }
-                    None => {
-                        let _ = input.shutdown().await;
-                        keyboard = None;
-                    }
-                },
-            }
+        let printer = Printer::new(raw || self.tty);
+        tokio::select! {
+            outcome = copy_output(output, printer) => outcome.map(|()| Ended::Closed),
+            () = self.copy_input(input) => Ok(Ended::Detached),
         }
+    }
+
+    /// Sends what the user types; ends only when the user detaches.
+    async fn copy_input(mut self, mut input: impl AsyncWrite + Unpin) {
+        if self.stdin {
+            let mut pieces = read_stdin();
+            while let Some(piece) = pieces.recv().await {
+                let (piece, detach) = if self.tty { self.keys.filter(&piece) } else { (piece, false) };
+                // The container may have closed its input while its output still comes.
+                let sent = input.write_all(&piece).await.and(input.flush().await);
+                if detach {
+                    return;
+                }
+                if sent.is_err() {
+                    break;
+                }
+            }
+            let _ = input.shutdown().await;
+        }
+        std::future::pending::<()>().await;
     }
 }
 
-async fn next_piece(keyboard: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
-    match keyboard {
-        Some(pieces) => pieces.recv().await,
-        None => std::future::pending().await,
+/// Prints what the container prints, to its end.
+async fn copy_output(mut output: impl AsyncRead + Unpin, mut printer: Printer) -> Result<(), Failure> {
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        match output.read(&mut buffer).await {
+            // A connection that resets after the container's end says nothing new.
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(count) => printer.print(&buffer[..count])?,
+        }
     }
 }
 
@@ -110,7 +115,7 @@ impl Printer {
     /// Prints what has come.
     pub(crate) fn print(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if self.raw {
-            return put(StreamKind::Stdout, bytes).or_fail("write standard output");
+            return put(StreamKind::Stdout, bytes).map_err(|error| unwritten(&error));
         }
         let mut wrong = None;
         let fed = self.decoder.feed(bytes, |stream, piece| {
@@ -119,8 +124,13 @@ impl Printer {
             }
         });
         fed.map_err(|error| Failure::new(error.to_string()))?;
-        wrong.map_or(Ok(()), |error| Err(error).or_fail("write output"))
+        wrong.map_or(Ok(()), |error| Err(unwritten(&error)))
     }
+}
+
+/// Output that cannot be written; a reader that has left early (`| head`) is not worth a word.
+fn unwritten(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe { Failure::silent(141) } else { Failure::io("write output", error) }
 }
 
 fn put(stream: StreamKind, bytes: &[u8]) -> io::Result<()> {
@@ -130,5 +140,25 @@ fn put(stream: StreamKind, bytes: &[u8]) -> io::Result<()> {
         out.flush()
     } else {
         io::stderr().lock().write_all(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_cut_in_small_pieces_is_read_to_its_end() {
+        let (mut container, client) = tokio::io::duplex(4);
+        let header = StreamKind::Stderr.header(0);
+        let (written, read) = tokio::join!(
+            async {
+                let sent = container.write_all(&header).await;
+                drop(container);
+                sent
+            },
+            copy_output(client, Printer::new(false)),
+        );
+        assert!(written.is_ok() && read.is_ok());
     }
 }

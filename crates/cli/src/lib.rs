@@ -4,7 +4,7 @@
 //! words ─ arguments::read ─▶ (globals, command, its words) ─ clap ─▶ a Verb ─ client ─▶ daemon ─▶ output
 //! ```
 //!
-//! One table ([`table`]) holds every command; parsing, help, man pages and completions all read it. Only the command
+//! One table (`table`) holds every command; parsing, help, man pages and completions all read it. Only the command
 //! that was asked for is built, so that starting costs microseconds. The faces that are not clients (`daemon`,
 //! `registry serve`) are parsed here and performed by callbacks, because this room does not know the server.
 

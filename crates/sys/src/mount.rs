@@ -126,21 +126,22 @@ impl Overlay {
     fn mount_by_options(&self) -> io::Result<OwnedFd> {
         let open =
             |path: &PathBuf| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let lowers = self.lowers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let own = self.upper.iter().chain(&self.work).map(open).collect::<Result<Vec<_>, _>>()?;
-        let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let mut options = format!("lowerdir={}", lowers.iter().map(name).collect::<Vec<_>>().join(":"));
-        if let [upper, work] = own.as_slice() {
-            options += &format!(",upperdir={},workdir={}", name(upper), name(work));
-            options += if self.volatile { ",volatile" } else { "" };
-        }
-        options += ",redirect_dir=off,metacopy=off,index=off,xino=off";
-        let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
+        let name = |fd: &OwnedFd| format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
         let place = self.lowers.first().ok_or(io::ErrorKind::InvalidInput)?;
         let mount = || -> io::Result<OwnedFd> {
             crate::namespace::unshare(crate::namespace::MOUNT)?;
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private)?;
+            // Opened only now: overlayfs takes no layer whose mount is in another namespace.
+            let lowers = self.lowers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+            let own = self.upper.iter().chain(&self.work).map(open).collect::<Result<Vec<_>, _>>()?;
+            let mut options = format!("lowerdir={}", lowers.iter().map(name).collect::<Vec<_>>().join(":"));
+            if let [upper, work] = own.as_slice() {
+                options += &format!(",upperdir={},workdir={}", name(upper), name(work));
+                options += if self.volatile { ",volatile" } else { "" };
+            }
+            options += ",redirect_dir=off,metacopy=off,index=off,xino=off";
+            let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
             rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), Some(options.as_c_str()))?;
             clone_tree(CWD, place, false)
         };

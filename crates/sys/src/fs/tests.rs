@@ -1,3 +1,5 @@
+//! Tests of paths inside a root: what stays inside, and what is refused.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
