@@ -65,10 +65,9 @@ fn half_a_processor_is_what_a_busy_loop_gets() {
     let text = eventually("twenty periods", || Some(read()).filter(|text| value(text, "nr_periods") >= 20));
     let (periods, throttled) = (value(&text, "nr_periods"), value(&text, "nr_throttled"));
     assert!(throttled > 0, "never throttled in {periods} periods");
-    let used = match knob(&id, &["cpuacct.usage"]) {
-        Some(nanoseconds) => nanoseconds.trim().parse::<u64>().expect("a number") / 1000,
-        None => value(&text, "usage_usec"),
-    };
+    // On a hybrid host the processor time is told by the version 2 tree, beside the limit's own hierarchy.
+    let used =
+        daemon.ok(["exec", "busy", "sh", "-c", "cut -d' ' -f14 /proc/1/stat"]).parse::<u64>().expect("ticks") * 10_000;
     // 50 ms of each period, with room for the last period and for where the two files were read.
     let share = used / periods;
     assert!(share < 70_000, "{share} µs of each period");

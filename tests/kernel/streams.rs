@@ -98,8 +98,7 @@ fn attach_shows_what_comes_and_ends_with_the_containers_code() {
 fn a_terminal_is_a_terminal_with_its_size() {
     let daemon = Daemon::start();
     let line = "run --rm -it --name box busybox sh -c \"tty && stty size && echo \\$TERM\"";
-    let mut command =
-        daemon.on_terminal(&format!("stty rows 31 cols 97; {line}").replacen("stty", "version >/dev/null; stty", 1));
+    let mut command = daemon.on_terminal_of("31", "97", line);
     let told = run(&mut command).ends_with(0).out;
     let told: Vec<_> = told.lines().map(str::trim).collect();
     assert_eq!(told, ["/dev/pts/0", "31 97", "xterm"]);
@@ -140,7 +139,7 @@ fn exec_has_user_folder_variables_and_exit_code() {
 fn exec_on_a_terminal_is_a_session() {
     let daemon = Daemon::start();
     daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
-    let mut session = Running::spawn(&mut daemon.on_terminal("exec -it box sh"));
+    let mut session = Running::spawn(&mut daemon.on_terminal_of("31", "97", "exec -it box sh"));
     session.write("tty; echo w''idth $(stty size)\n");
     session.until("/dev/pts/0");
     session.until("width ");

@@ -53,6 +53,16 @@ impl Ran {
         assert_eq!(sentences.count(), 1, "{} should say one sentence:\n{}", ran.command, ran.err);
         ran
     }
+
+    /// Checks that a build was refused: exit code 1, and a last sentence that says `words`.
+    #[track_caller]
+    pub fn refused_build(self, words: &[&str]) -> Self {
+        assert_eq!(self.code, 1, "exit code of {}\nout: {}\nerr: {}", self.command, self.out, self.err);
+        for part in words {
+            assert!(self.err.contains(part), "{} does not say \"{part}\":\n{}", self.command, self.err);
+        }
+        self
+    }
 }
 
 /// Runs a command to its end, without input.

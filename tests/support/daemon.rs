@@ -106,6 +106,12 @@ impl Daemon {
         on_terminal(self.folder(), &format!("{TEU} --no-autostart {line}"), &[("TEU_HOST", &self.host())])
     }
 
+    /// The same on a terminal of this size.
+    pub fn on_terminal_of(&self, rows: &str, columns: &str, line: &str) -> Command {
+        let line = format!("stty rows {rows} cols {columns}; {TEU} --no-autostart {line}");
+        on_terminal(self.folder(), &line, &[("TEU_HOST", &self.host())])
+    }
+
     /// Runs a command of the client to its end.
     #[track_caller]
     pub fn teu<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Ran {

@@ -271,8 +271,7 @@ fn unknown_flag(name: &str, called: &str) -> Failure {
 
 /// A mistake in the flags: says how to get help; exit code 125.
 fn usage(mut failure: Failure, called: &str) -> Failure {
-    failure.message =
-        format!("{}\n\nUsage:  {called} [OPTIONS]\n\nRun '{called} --help' for more information", failure.message);
+    failure.message = format!("{}\n\nRun '{called} --help' for more information", failure.message);
     failure.code(125)
 }
 

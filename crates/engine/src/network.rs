@@ -324,11 +324,12 @@ impl Networks {
             ..Network::default()
         };
         if name == "bridge" {
-            network.ipam.config = vec![IpamConfig {
-                subnet: self.live().pool.subnet().to_string(),
-                gateway: self.gateway(),
-                ..IpamConfig::default()
-            }];
+            let (subnet, gateway) = {
+                let live = self.live();
+                (live.pool.subnet(), live.pool.gateway())
+            };
+            network.ipam.config =
+                vec![IpamConfig { subnet: subnet.to_string(), gateway: gateway.to_string(), ..IpamConfig::default() }];
             network.options = BTreeMap::from([("com.docker.network.bridge.name".into(), self.inner.bridge.clone())]);
             network.containers = self.live().held.iter().map(|(id, held)| (id.clone(), resource(held))).collect();
         }

@@ -22,7 +22,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM, StreamKind};
-use teu_engine::Attachment;
+use teu_engine::{Attachment, Ended};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -84,21 +84,21 @@ impl Hijack {
     }
 }
 
-/// A stream that only says `text`, on standard output.
+/// A stream that only says `text`, on standard error.
 pub(crate) fn last_words(text: String, tty: bool) -> Attachment {
     let text = text.into_bytes();
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    let bytes = if tty { text } else { [&StreamKind::Stdout.header(length)[..], &text].concat() };
+    let bytes = if tty { text } else { [&StreamKind::Stderr.header(length)[..], &text].concat() };
     let (sender, history) = mpsc::channel(1);
     let _ = sender.try_send(bytes.into());
-    Attachment { tty, history: Some(history), stream: None }
+    Attachment { tty, history: Some(history), stream: None, ended: None }
 }
 
 /// For clients that speak plain HTTP: the answer's body is the output, the request's body the input.
-fn within_http(attachment: Attachment, input: bool, body: Body, kind: HeaderValue) -> Response {
+fn within_http(mut attachment: Attachment, input: bool, body: Body, kind: HeaderValue) -> Response {
     let (mut writer, reader) = tokio::io::duplex(BUFFER);
     let job = Job::start(async move {
-        let Ok(Some(container)) = past(attachment, &mut writer).await else { return };
+        let Ok(Some(container)) = past(&mut attachment, &mut writer).await else { return };
         let (mut output, stdin) = tokio::io::split(container);
         let outward = tokio::io::copy(&mut output, &mut writer);
         if input {
@@ -106,6 +106,9 @@ fn within_http(attachment: Attachment, input: bool, body: Body, kind: HeaderValu
             return inward;
         }
         let _ = outward.await;
+        if let Some(ended) = attachment.ended {
+            ended.wait().await;
+        }
     });
     let output = ReaderStream::with_capacity(reader, BUFFER).inspect(move |_| job.is_held());
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(output)).into_response()
@@ -122,19 +125,19 @@ async fn feed(body: Body, mut stdin: impl AsyncWrite + Unpin) {
 }
 
 /// Writes what there is of the past and waits for the present; `None` when there will be none.
-async fn past(attachment: Attachment, client: &mut (impl AsyncWrite + Unpin)) -> io::Result<Option<Process>> {
-    if let Some(mut history) = attachment.history {
+async fn past(attachment: &mut Attachment, client: &mut (impl AsyncWrite + Unpin)) -> io::Result<Option<Process>> {
+    if let Some(mut history) = attachment.history.take() {
         while let Some(piece) = history.recv().await {
             client.write_all(&piece).await?;
         }
     }
-    match attachment.stream {
+    match attachment.stream.take() {
         Some(stream) => Ok(stream.await.ok()),
         None => Ok(None),
     }
 }
 
-async fn take_over(upgrade: OnUpgrade, attachment: Attachment, input: bool) -> io::Result<()> {
+async fn take_over(upgrade: OnUpgrade, mut attachment: Attachment, input: bool) -> io::Result<()> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
     let parts = upgraded
         .downcast::<TokioIo<Sniffed>>()
@@ -145,17 +148,23 @@ async fn take_over(upgrade: OnUpgrade, attachment: Attachment, input: bool) -> i
     let handle = second_handle(&client)?;
     // The client's input waits in the socket until there is somebody to read it.
     let process = tokio::select! {
-        process = past(attachment, &mut client) => process?,
+        process = past(&mut attachment, &mut client) => process?,
         left = hung_up(handle) => return left,
     };
     match process {
-        Some(process) => relay(client, early, process, input).await,
+        Some(process) => relay(client, early, process, input, attachment.ended).await,
         None => client.shutdown().await,
     }
 }
 
 /// Copies both ways until the container's output ends or the client is gone.
-async fn relay<C>(mut client: UnixStream, early: Bytes, container: C, input: bool) -> io::Result<()>
+async fn relay<C>(
+    mut client: UnixStream,
+    early: Bytes,
+    container: C,
+    input: bool,
+    ended: Option<Ended>,
+) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite,
 {
@@ -175,6 +184,9 @@ where
     let outward = async {
         let mut output = BufReader::with_capacity(BUFFER, output);
         tokio::io::copy_buf(&mut output, &mut to_client).await?;
+        if let Some(ended) = ended {
+            ended.wait().await;
+        }
         to_client.shutdown().await
     };
     tokio::select! {
@@ -195,7 +207,7 @@ mod tests {
     fn relayed(early: &'static str, input: bool) -> (UnixStream, UnixStream, tokio::task::JoinHandle<io::Result<()>>) {
         let (client, door) = UnixStream::pair().expect("pair");
         let (engine, container) = UnixStream::pair().expect("pair");
-        (client, container, tokio::spawn(relay(door, Bytes::from(early), engine, input)))
+        (client, container, tokio::spawn(relay(door, Bytes::from(early), engine, input, None)))
     }
 
     async fn text(stream: &mut UnixStream) -> String {

@@ -11,7 +11,7 @@ use super::launch::explain;
 use super::names::random_id;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
-use super::{Attachment, Container, Containers, Phase};
+use super::{Attachment, Container, Containers, Ended, Phase};
 use crate::error::{Error, Result};
 
 /// One exec. Cheap to clone.
@@ -147,11 +147,11 @@ impl Exec {
             Event::Refused { message } => return Err(Error::conflict(message)),
             other => return Err(Error::internal(format!("unexpected answer from the supervisor: {other:?}"))),
         }
-        self.announce(ended);
+        self.announce(ended.clone());
         Ok(stream.map(|stream| {
             let (ready, attached) = oneshot::channel();
             let _ = ready.send(stream);
-            Attachment { tty: config.tty, history: None, stream: Some(attached) }
+            Attachment { tty: config.tty, history: None, stream: Some(attached), ended: Some(Ended(ended)) }
         }))
     }
 

@@ -211,6 +211,11 @@ pub fn next(state: &State, input: Input, policy: Policy) -> Result<(State, Vec<E
             next.phase = Phase::Exited;
             vec![Effect::Save, Effect::Emit("stop")]
         }
+        (Phase::Running, Input::Paused) => {
+            next.phase = Phase::Paused;
+            vec![Effect::Save, Effect::Emit("pause")]
+        }
+        (Phase::Paused, Input::Paused) => return Err(Refusal::Paused),
         (_, Input::StopAsked | Input::Paused) => return Err(Refusal::NotRunning),
         (Phase::Running, Input::Resumed) => return Err(Refusal::NotPaused),
         (_, Input::Resumed) if state.phase != Phase::Paused => return Err(Refusal::NotRunning),
@@ -324,6 +329,16 @@ mod tests {
         let start = Input::Start { by_policy: false };
         assert_eq!(next(&running(), start, Policy::default()), Err(Refusal::Running));
         assert_eq!(next(&running(), Input::Remove, Policy::default()), Err(Refusal::Running));
+    }
+
+    #[test]
+    fn what_runs_can_be_paused_once_and_goes_on() {
+        let (paused, effects) = next(&running(), Input::Paused, Policy::default()).unwrap();
+        assert_eq!((paused.phase, effects), (Phase::Paused, vec![Effect::Save, Effect::Emit("pause")]));
+        assert_eq!(next(&paused, Input::Paused, Policy::default()), Err(Refusal::Paused));
+        let (resumed, _) = next(&paused, Input::Resumed, Policy::default()).unwrap();
+        assert_eq!(resumed.phase, Phase::Running);
+        assert_eq!(next(&resumed, Input::Resumed, Policy::default()), Err(Refusal::NotPaused));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use teu_api::container::{WaitError, WaitResponse};
-use teu_supervisor::protocol::Request;
+use teu_supervisor::protocol::{ExitStatus, Request};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -119,6 +119,19 @@ pub struct Attachment {
     pub history: Option<mpsc::Receiver<bytes::Bytes>>,
     /// The stream; for a container that is not started yet it comes with the start, and never if that fails.
     pub stream: Option<oneshot::Receiver<BufReader<UnixStream>>>,
+    /// The end of an exec: whoever has read the stream to its end waits for this before saying so, because a client
+    /// asks for the exit code next.
+    pub ended: Option<Ended>,
+}
+
+/// The end of an exec, to be waited for.
+pub struct Ended(watch::Receiver<Option<ExitStatus>>);
+
+impl Ended {
+    /// Returns when the exit code is known, or will never be.
+    pub async fn wait(mut self) {
+        let _ = self.0.wait_for(Option::is_some).await;
+    }
 }
 
 /// What `wait` waits for.
@@ -472,7 +485,7 @@ impl Container {
         };
         let stream = if options.stream { Some(self.stream(options, record.state.phase).await?) } else { None };
         self.shared.context.emit_container("attach", &record, &[]);
-        Ok(Attachment { tty: record.config.tty, history, stream })
+        Ok(Attachment { tty: record.config.tty, history, stream, ended: None })
     }
 
     async fn stream(&self, options: AttachOptions, phase: Phase) -> Result<oneshot::Receiver<BufReader<UnixStream>>> {

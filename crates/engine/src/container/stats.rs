@@ -96,7 +96,11 @@ impl Container {
             path: change.path.display().to_string(),
             kind: change.kind as u8,
         };
-        Ok(changes.into_iter().map(item).collect())
+        // The mount points of the files that every container gets are not the container's doing.
+        let ours = |change: &teu_store::Change| {
+            ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"].iter().any(|path| change.path == Path::new(path))
+        };
+        Ok(changes.into_iter().filter(|change| !ours(change)).map(item).collect())
     }
 }
 

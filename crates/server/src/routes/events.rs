@@ -44,7 +44,9 @@ pub(super) fn routes() -> Router<Engine> {
 
 async fn events(State(engine): State<Engine>, query: Query) -> Answer {
     let filters = query.filters_among(&FILTERS)?;
-    let (since, until) = (query.moment("since")?, query.moment("until")?);
+    // The beginning of time is a moment too: whoever gives it wants all that is remembered.
+    let since = query.moment("since")?.or(query.text("since").map(|_| 0));
+    let until = query.moment("until")?;
     let (past, coming) = match since {
         Some(since) => engine.events.since(since),
         None => (Vec::new(), engine.events.subscribe()),

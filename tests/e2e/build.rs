@@ -1,0 +1,230 @@
+//! The Dockerfile: every instruction, the context, the cache, and mistakes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::support::{Daemon, Ran, eventually, tree};
+
+/// A context folder with these files.
+fn context(daemon: &Daemon, files: &[(&str, &str)]) -> PathBuf {
+    let folder = daemon.folder().join("context");
+    let _ = fs::remove_dir_all(&folder);
+    tree(&folder, files);
+    folder
+}
+
+/// Builds it as `made`.
+fn build(daemon: &Daemon, flags: &[&str], files: &[(&str, &str)]) -> Ran {
+    let folder = context(daemon, files);
+    let line = ["build", "-t", "made"].into_iter().chain(flags.iter().copied());
+    daemon.teu(line.chain([folder.to_str().expect("path")]))
+}
+
+#[test]
+fn every_instruction_has_its_effect() {
+    let daemon = Daemon::start();
+    let folder = context(
+        &daemon,
+        &[("page.html", "page"), ("dir/one", "1"), ("dir/sub/two", "2"), ("inner/packed", "packed")],
+    );
+    let packed = Command::new("tar").arg("-C").arg(folder.join("inner")).args(["-czf"]).arg(folder.join("a.tar.gz")).arg("packed").status();
+    assert!(packed.expect("tar").success());
+    let dockerfile = r#"# Comments, continuations, both forms of commands.
+ARG BASE=busybox
+FROM ${BASE} AS first
+ARG WHO=nobody
+ENV GREETING="hello $WHO" \
+    OTHER=x
+RUN echo "$GREETING" > /greeting && \
+    # a comment in between
+    echo "$OTHER" >> /greeting
+RUN ["/bin/sh", "-c", "echo exec form > /exec"]
+
+FROM busybox AS unused
+RUN exit 1
+
+FROM first
+LABEL one=1 "two words"="a b"
+WORKDIR /work
+WORKDIR sub
+COPY page.html dir/ ./
+COPY --chown=33:34 page.html /owned
+COPY --from=first /greeting /exec /from-first/
+ADD a.tar.gz /unpacked/
+ADD page.html /added
+SHELL ["/bin/sh", "-e", "-c"]
+RUN echo "$-" > /shell
+EXPOSE 80 53/udp
+VOLUME ["/data", "/more"]
+STOPSIGNAL SIGUSR1
+HEALTHCHECK --interval=5s --retries=2 CMD test -e /data
+USER www-data:users
+ENTRYPOINT ["sh", "-c"]
+CMD ["cat /greeting; pwd; id -u; id -g"]
+"#;
+    fs::write(folder.join("Dockerfile"), dockerfile).expect("written");
+    let ran = daemon.teu(["build", "-t", "made", "--build-arg", "WHO=world", folder.to_str().expect("path")]).ends_with(0);
+    assert!(!ran.out.contains("exit 1"), "the stage that nobody needs was built:\n{}", ran.out);
+    assert_eq!(daemon.ok(["run", "--rm", "made"]), "hello world\nx\n/work/sub\n33\n100");
+    let script = "cat page.html one sub/two /from-first/exec /unpacked/packed /added; stat -c %u:%g /owned; cat /shell";
+    let told = daemon.ok(["run", "--rm", "made", script]);
+    assert_eq!(told.replace('\n', " ").split("33:34").next().expect("files"), "page12exec form packedpage");
+    // The option of the chosen shell is in `$-`.
+    assert!(told.lines().last().is_some_and(|options| options.contains('e')), "{told}");
+    let image = |template: &str| daemon.inspect("made", template);
+    assert_eq!(image("{{json .Config.Labels}}"), r#"{"one":"1","two words":"a b"}"#);
+    assert_eq!(image("{{json .Config.ExposedPorts}}"), r#"{"53/udp":{},"80/tcp":{}}"#);
+    assert_eq!(image("{{json .Config.Volumes}}"), r#"{"/data":{},"/more":{}}"#);
+    assert_eq!(image("{{.Config.StopSignal}} {{.Config.User}} {{json .Config.Shell}}"), r#"SIGUSR1 www-data:users ["/bin/sh","-e","-c"]"#);
+    assert_eq!(image("{{json .Config.Healthcheck.Test}} {{json .Config.Healthcheck.Interval}}"), r#"["CMD-SHELL","test -e /data"] 5000000000"#);
+    assert_eq!(image("{{json .Config.Entrypoint}}"), r#"["sh","-c"]"#);
+}
+
+#[test]
+fn copy_takes_folders_patterns_and_owners_and_never_leaves_the_context() {
+    let daemon = Daemon::start();
+    let files = [
+        ("Dockerfile", "FROM busybox\nCOPY *.txt /texts/\nCOPY tree /tree\nCOPY --chown=www-data tree/deep /deep\nCOPY link /link\n"),
+        ("a.txt", "a"), ("b.txt", "b"), ("c.md", "c"), ("tree/deep/leaf", "leaf"), ("tree/empty/.keep", ""),
+    ];
+    let folder = context(&daemon, &files);
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).expect("link");
+    daemon.ok(["build", "-q", "-t", "made", folder.to_str().expect("path")]);
+    let script = "ls /texts /tree /deep; stat -c %U /deep/leaf /tree/deep/leaf; readlink /link";
+    let told = daemon.ok(["run", "--rm", "made", "sh", "-c", script]);
+    assert_eq!(told, "/deep:\nleaf\n\n/texts:\na.txt\nb.txt\n\n/tree:\ndeep\nempty\nwww-data\nroot\n/etc/hostname");
+    build(&daemon, &[], &[("Dockerfile", "FROM busybox\nCOPY ../../etc/passwd /x\n")]).refused_build(&["etc/passwd"]);
+    build(&daemon, &[], &[("Dockerfile", "FROM busybox\nCOPY missing /x\n")]).refused_build(&["missing"]);
+}
+
+#[test]
+fn dockerignore_keeps_files_out() {
+    let daemon = Daemon::start();
+    let files = [
+        ("Dockerfile", "FROM busybox\nCOPY . /all\nCMD find /all -type f | sort\n"),
+        (".dockerignore", "# comment\n*.log\n!keep.log\nsecret\n**/deep/*.o\nDockerfile\n"),
+        ("a.log", ""), ("keep.log", ""), ("secret/key", ""), ("src/a.c", ""), ("src/deep/a.o", ""), ("src/deep/a.c", ""),
+    ];
+    build(&daemon, &[], &files).ends_with(0);
+    let told = daemon.ok(["run", "--rm", "made"]);
+    assert_eq!(told.lines().collect::<Vec<_>>(), ["/all/.dockerignore", "/all/keep.log", "/all/src/a.c", "/all/src/deep/a.c"]);
+}
+
+#[test]
+fn a_step_is_done_once_and_again_only_when_something_before_it_changed() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /one\nCOPY file /file\nRUN cat /proc/sys/kernel/random/uuid > /two\n";
+    let ids = |content: &str, flags: &[&str]| {
+        build(&daemon, flags, &[("Dockerfile", dockerfile), ("file", content)]).ends_with(0);
+        let told = daemon.ok(["run", "--rm", "made", "cat", "/one", "/two"]);
+        let mut lines = told.lines().map(str::to_owned);
+        (lines.next().expect("one"), lines.next().expect("two"))
+    };
+    let first = ids("content", &[]);
+    assert_eq!(ids("content", &[]), first);
+    // The time of a file is not its content.
+    let changed = ids("other", &[]);
+    assert_eq!(changed.0, first.0);
+    assert_ne!(changed.1, first.1);
+    // Back again: still known.
+    assert_eq!(ids("content", &[]), first);
+    let fresh = ids("content", &["--no-cache"]);
+    assert!(fresh.0 != first.0 && fresh.1 != first.1);
+    let ran = build(&daemon, &[], &[("Dockerfile", dockerfile), ("file", "content")]).ends_with(0);
+    assert!(ran.out.contains("Using cache") || ran.out.contains("CACHED") || ran.err.contains("CACHED"), "{ran:?}");
+}
+
+#[test]
+fn a_build_argument_is_part_of_the_steps_that_see_it() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /one\nARG V=1\nRUN echo $V > /v\n";
+    let told = |flags: &[&str]| {
+        build(&daemon, flags, &[("Dockerfile", dockerfile)]).ends_with(0);
+        let told = daemon.ok(["run", "--rm", "made", "cat", "/one", "/v"]);
+        told.split_once('\n').map(|(one, v)| (one.to_owned(), v.to_owned())).expect("two lines")
+    };
+    let first = told(&[]);
+    assert_eq!(first.1, "1");
+    assert_eq!(told(&["--build-arg", "V=2"]), (first.0, "2".to_owned()));
+    let ran = build(&daemon, &["--build-arg", "NOBODY=1"], &[("Dockerfile", dockerfile)]).ends_with(0);
+    assert!(format!("{}{}", ran.out, ran.err).contains("NOBODY"), "{ran:?}");
+}
+
+#[test]
+fn target_stops_at_a_stage_and_f_names_another_dockerfile() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox AS a\nRUN echo a > /a\nFROM a AS b\nRUN echo b > /b\nFROM b\nRUN exit 7\n";
+    let files = [("other/My.Dockerfile", dockerfile)];
+    let folder = context(&daemon, &files);
+    let file = folder.join("other/My.Dockerfile");
+    let flags = ["-f", file.to_str().expect("path")];
+    build(&daemon, &[&flags[..], &["--target", "a"]].concat(), &files).ends_with(0);
+    daemon.teu(["run", "--rm", "made", "cat", "/b"]).ends_with(1);
+    build(&daemon, &[&flags[..], &["--target", "b"]].concat(), &files).ends_with(0);
+    assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/a", "/b"]), "a\nb");
+    build(&daemon, &[&flags[..], &["--target", "c"]].concat(), &files).refused_build(&["c"]);
+    // The step that fails says which it was, and with what.
+    build(&daemon, &flags, &files).refused_build(&["exit 7", "non-zero code: 7"]);
+}
+
+#[test]
+fn scratch_is_empty_and_a_dockerfile_comes_from_standard_input() {
+    let daemon = Daemon::start();
+    let dockerfile = b"FROM busybox AS from\nFROM scratch\nCOPY --from=from /bin/busybox /only\nENTRYPOINT [\"/only\"]\n";
+    daemon.teu_with(["build", "-q", "-t", "tiny", "-"], dockerfile).ok();
+    let told = daemon.ok(["run", "--rm", "tiny", "find", "/", "-xdev", "-type", "f"]);
+    assert_eq!(told.lines().filter(|path| !path.starts_with("/etc/")).collect::<Vec<_>>(), ["/only"]);
+    assert_eq!(daemon.inspect("tiny", "{{len .RootFS.Layers}}"), "1");
+}
+
+#[test]
+fn a_build_ends_when_its_client_does_and_leaves_nothing() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, &[("Dockerfile", "FROM busybox\nRUN echo started; sleep 1000\n")]);
+    let mut client = daemon.spawn(["build", folder.to_str().expect("path")]);
+    client.until("started\n");
+    client.signal(rustix::process::Signal::INT);
+    assert_ne!(client.finish().code, 0);
+    eventually("the step ends", || {
+        let left = fs::read_dir(daemon.root().join("snapshots/active")).map(Iterator::count).unwrap_or(0);
+        (left == 0).then_some(())
+    });
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_typing_mistake_is_told_with_its_line_and_what_was_meant() {
+    let daemon = Daemon::start();
+    let refuse = |dockerfile: &str, words: &[&str]| {
+        build(&daemon, &[], &[("Dockerfile", dockerfile)]).refused_build(words);
+    };
+    refuse("FROM busybox\n\nRUNN echo\n", &["line 3", "RUNN", "RUN"]);
+    refuse("FROM busybox\nCOPY one\n", &["line 2", "COPY", "at least two"]);
+    refuse("FROM busybox\nENV\n", &["line 2", "ENV"]);
+    refuse("RUN echo\n", &["line 1", "FROM"]);
+    refuse("FROM busybox\nCOPY --form=x a b\n", &["line 2", "--form", "--from"]);
+    refuse("FROM busybox AS\n", &["line 1", "FROM"]);
+    refuse("", &["empty"]);
+    refuse("FROM busybox\nUSER ghost\nRUN true\n", &["ghost"]);
+    assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn what_a_step_may_do_is_limited_as_for_a_container() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN grep CapEff /proc/self/status | cut -f 2 > /caps && ls /proc/self/fd | wc -l > /fds && (mount -t tmpfs x /tmp && echo m || true) > /mounted 2>/dev/null\n";
+    build(&daemon, &[], &[("Dockerfile", dockerfile)]).ends_with(0);
+    assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/caps", "/fds", "/mounted"]), "00000000a80425fb\n4");
+    assert_eq!(daemon.ok(["run", "--rm", "made", "sh", "-c", "wc -c < /etc/hosts | grep -c .; ls -A /dev | grep -c .dockerenv"]).lines().next(), Some("1"));
+}
+
+#[test]
+fn an_archive_on_standard_input_is_a_context() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, &[("Dockerfile", "FROM busybox\nCOPY x /x\n"), ("x", "packed")]);
+    let archive = Command::new("tar").arg("-C").arg(&folder).args(["-cz", "."]).output().expect("tar").stdout;
+    daemon.teu_with(["build", "-q", "-t", "made", "-"], &archive).ok();
+    assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/x"]), "packed");
+}

@@ -1,0 +1,10 @@
+//! From a Dockerfile to a registry and back: images as users make, change and move them, and the examples.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod build;
+mod examples;
+mod image;
+mod registry;
+mod start;
