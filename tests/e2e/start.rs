@@ -16,14 +16,14 @@ fn client(folder: &std::path::Path) -> Command {
 
 #[test]
 fn the_first_command_starts_the_daemon_and_several_at_once_start_one() {
-    // The folder of a daemon that is stopped: what the commands start is taken over and looked after by the harness.
+    // On the folders of a daemon that was stopped.
     let mut daemon = Daemon::start();
     daemon.stop();
     let clients: Vec<_> = (0..4).map(|_| Running::spawn(client(daemon.folder()).args(["images", "-q"]))).collect();
     let told: Vec<_> = clients.into_iter().map(|client| client.finish().ok()).collect();
     assert!(told.iter().all(|id| *id == told[0] && !id.is_empty()), "{told:?}");
     assert_eq!(run(client(daemon.folder()).args(["run", "--rm", "busybox", "echo", "up"])).ok(), "up");
-    daemon.adopt();
+    daemon.take_over();
 }
 
 #[test]

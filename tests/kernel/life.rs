@@ -160,7 +160,7 @@ fn ps_shows_what_runs_and_with_a_everything() {
     assert_eq!(daemon.ok(["ps", "--format", "{{.Names}}"]), "on");
     assert_eq!(daemon.ok(["ps", "-a", "--format", "{{.Names}}"]), "off\non");
     let row = daemon.ok(["ps", "-a", "--filter", "name=off", "--format", "{{.Image}} {{.Command}} {{.Status}}"]);
-    assert!(row.starts_with("busybox \"sh -c exit 3\" Exited (3) "), "{row}");
+    assert!(row.starts_with("busybox \"sh -c 'exit 3'\" Exited (3) "), "{row}");
     let row = daemon.ok(["ps", "--format", "{{.Status}} {{.Ports}}"]);
     assert!(row.starts_with("Up ") && row.contains(" 127.0.0.1:") && row.ends_with("->80/tcp"), "{row}");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use super::support::{Daemon, address_of_host, ask_tcp, ask_udp, free_port, probe, run};
+use super::support::{Daemon, address_of_host, ask_tcp, ask_udp, eventually, free_port, probe, run};
 
 /// Starts `probe echo 7` under that name, its port 7 published as told; returns when it listens.
 #[track_caller]
@@ -174,6 +174,9 @@ fn many_starts_leave_no_interface_and_no_rule() {
     }
     let rules = run(std::process::Command::new("nft").args(["list", "table", "ip", &daemon.bridge()])).ok();
     assert!(!rules.contains(&port.to_string()), "{rules}");
-    let ports = fs::read_dir(format!("/sys/class/net/{}/brif", daemon.bridge())).expect("bridge").count();
-    assert_eq!(ports, 0);
+    // The kernel takes an interface away a moment after its namespace.
+    eventually("the bridge has no ports", || {
+        let ports = fs::read_dir(format!("/sys/class/net/{}/brif", daemon.bridge())).expect("bridge").count();
+        (ports == 0).then_some(())
+    });
 }

@@ -1,12 +1,12 @@
 //! A daemon of the test's own, on private folders; nothing of it may be left when it is dropped.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -23,7 +23,8 @@ pub struct Daemon {
     /// Emptied by [`Drop`].
     folder: Option<TempDir>,
     process: Option<Child>,
-    marks: RefCell<Marks>,
+    marks: Mutex<Marks>,
+    root: PathBuf,
     flags: Vec<String>,
 }
 
@@ -48,9 +49,25 @@ impl Daemon {
         let folder = tempfile::Builder::new().prefix("teu-test-").tempdir().expect("folder");
         let marks = Marks::new(folder.path(), &folder.path().join("run")).into();
         let flags = flags.iter().map(ToString::to_string).collect();
-        let mut daemon = Self { folder: Some(folder), process: None, marks, flags };
+        let root = folder.path().join("root");
+        let mut daemon = Self { folder: Some(folder), process: None, marks, root, flags };
         daemon.launch();
         daemon
+    }
+
+    /// A daemon with the busybox image that keeps what lasts in a folder of the caller's.
+    #[track_caller]
+    pub fn on(root: &Path) -> Self {
+        let mut daemon = Self::bare();
+        daemon.stop();
+        daemon.root = root.into();
+        daemon.launch();
+        daemon.load();
+        daemon
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Loads the busybox image.
@@ -66,7 +83,7 @@ impl Daemon {
 
     /// Where the daemon keeps what lasts.
     pub fn root(&self) -> PathBuf {
-        self.folder().join("root")
+        self.root.clone()
     }
 
     /// Where the daemon keeps what does not.
@@ -86,7 +103,7 @@ impl Daemon {
 
     /// The bridge's name, which is the firewall table's too.
     pub fn bridge(&self) -> String {
-        self.marks.borrow().bridge.clone()
+        self.marks().bridge.clone()
     }
 
     /// The daemon's process.
@@ -179,6 +196,17 @@ impl Daemon {
         self.launch();
     }
 
+    /// Ends the daemon that a client has started on these folders, and starts one that belongs to the test.
+    #[track_caller]
+    pub fn take_over(&mut self) {
+        let stream = UnixStream::connect(self.socket()).expect("a daemon");
+        let other = rustix::net::sockopt::socket_peercred(&stream).expect("credentials").pid;
+        kill_process(other, Signal::TERM).expect("signal");
+        let proc = PathBuf::from(format!("/proc/{}/exe", other.as_raw_nonzero()));
+        eventually("the started daemon ends", || fs::read_link(&proc).is_err().then_some(()));
+        self.launch();
+    }
+
     /// What the daemon has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder().join("daemon.log")).unwrap_or_default()
@@ -212,7 +240,7 @@ impl Daemon {
             let listed = self.teu(["ps", "-aq", "--no-trunc"]);
             ids.extend(told.out.lines().chain(listed.out.lines()).map(str::to_owned));
         }
-        self.marks.borrow_mut().notice(ids);
+        self.marks().notice(ids);
     }
 
     /// Takes away every container, the daemon and the folder.
@@ -231,7 +259,7 @@ impl Daemon {
             }
         }
         self.stop();
-        troubles.extend(self.marks.borrow().leftovers());
+        troubles.extend(self.marks().leftovers());
         troubles.extend(kept_files(&self.root(), &self.exec_root()));
         let log = self.log();
         if log.contains("panicked at") {
@@ -260,12 +288,12 @@ impl Drop for Daemon {
                 let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.end()));
             }
             self.kill_now();
-            self.marks.borrow().sweep();
+            self.marks().sweep();
             return;
         }
         let troubles = self.end();
         if !troubles.is_empty() {
-            self.marks.borrow().sweep();
+            self.marks().sweep();
             panic!("left behind:\n{}", troubles.join("\n"));
         }
     }

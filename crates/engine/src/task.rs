@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use teu_supervisor::protocol::{Event, ExitStatus, Request};
@@ -24,6 +25,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
 
+/// How long after one was taken the pool is filled again.
+const BREATH: Duration = Duration::from_millis(20);
 /// How many supervisors wait ahead of need.
 const WARM: usize = 2;
 
@@ -230,6 +233,8 @@ impl Pool {
                 let Some(inner) = weak.upgrade() else { return };
                 let pool = Self { inner };
                 pool.inner.wanted.notified().await;
+                // Whoever took one is starting a container now; the processors are better left to it.
+                tokio::time::sleep(BREATH).await;
                 if let Err(error) = pool.fill().await {
                     tracing::warn!(%error, "cannot start a supervisor ahead of need");
                 }

@@ -76,6 +76,7 @@ fn page(facts: &Facts) -> String {
     fact("ID", &facts.id);
     fact("Data Root", &facts.docker_root_dir);
     fact("Debug Mode", &facts.debug.to_string());
+    fact("Labels", &facts.labels.join("\n  "));
     fact("Live Restore Enabled", &facts.live_restore_enabled.to_string());
     text
 }

@@ -125,7 +125,7 @@ impl Containers {
             names: vec![format!("/{}", record.name)],
             image: record.image.clone(),
             image_id: record.image_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-            command: record.words().join(" "),
+            command: command_line(&record.words()),
             created: record.created.parse::<Timestamp>().map_or(0, Timestamp::as_second),
             ports: ports(record),
             size_rw,
@@ -196,4 +196,12 @@ fn ports(record: &Record) -> Vec<Port> {
         }
     }
     all
+}
+/// Program and arguments as lists show them: an argument with a space in quotes.
+fn command_line(words: &[String]) -> String {
+    let shown = |(place, word): (usize, &String)| match place > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    words.iter().enumerate().map(shown).collect::<Vec<_>>().join(" ")
 }

@@ -32,8 +32,6 @@ impl Images {
                 reference.familiar_repository()
             ))
         })?;
-        let first = format!("The push refers to repository [{}]", reference.repository());
-        let _ = out.send(JsonMessage::status(first)).await;
         let store = &self.inner.store;
         let lease = store.lease("push");
         let layers = Arc::new(StoreLayers::new(store));
@@ -44,7 +42,6 @@ impl Images {
         let (digest, size) = (pushed.digest.clone(), pushed.size);
         self.know(&image.record, &reference, digest.as_str())?;
         let tag = reference.tag().unwrap_or_default();
-        let _ = out.send(JsonMessage::status(format!("{tag}: digest: {digest} size: {size}"))).await;
         let aux = serde_json::json!({"Tag": tag, "Digest": digest, "Size": size});
         progress.say(JsonMessage::aux(aux));
         self.emit("push", &image.id, &familiar);
