@@ -65,35 +65,6 @@ fn every_command_works_on_a_container_that_outlived_the_daemon() {
 }
 
 #[test]
-fn what_happened_while_no_daemon_looked_is_known_to_the_next() {
-    let mut daemon = Daemon::start();
-    let bind = format!("{}:/meet", daemon.folder().display());
-    let script = "echo up; while [ ! -e /meet/go ]; do sleep 0.01; done; echo last words; exit 33";
-    let id = daemon.ok(["run", "-d", "--name", "box", "-v", &bind, "busybox", "sh", "-c", script]);
-    daemon.ok(["run", "-d", "--rm", "--name", "gone", "-v", &bind, "busybox", "sh", "-c", script]);
-    daemon.ok(["run", "-d", "--name", "killed", "busybox", "sleep", "1000"]);
-    daemon.spawn(["logs", "-f", "box"]).until("up");
-    let killed: i32 = daemon.inspect("killed", "{{.State.Pid}}").parse().expect("a number");
-    daemon.kill9();
-    std::fs::write(daemon.folder().join("go"), "").expect("written");
-    let killed = rustix::process::Pid::from_raw(killed).expect("a process");
-    rustix::process::kill_process(killed, rustix::process::Signal::KILL).expect("signal");
-    eventually("they end", || {
-        (processes_of(&id).is_empty() && !Path::new(&format!("/proc/{}", killed.as_raw_nonzero())).exists())
-            .then_some(())
-    });
-    daemon.restart();
-    assert_eq!(daemon.ok(["wait", "box"]), "33");
-    assert_eq!(daemon.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 33");
-    assert_eq!(daemon.ok(["logs", "box"]), "up\nlast words");
-    assert_eq!(daemon.inspect("killed", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
-    eventually("the one with --rm is removed", || {
-        (!daemon.ok(["ps", "-a", "--format", "{{.Names}}"]).contains("gone")).then_some(())
-    });
-    assert_eq!(daemon.ok(["start", "-a", "box"]), "up\nlast words".to_owned());
-}
-
-#[test]
 fn published_ports_answer_while_the_daemon_is_dead_and_after() {
     let mut daemon = Daemon::start();
     let bind = format!("{}:/probe:ro", probe().display());
@@ -230,20 +201,6 @@ fn a_crash_while_containers_come_and_go_loses_nothing() {
                 let (id, state) = line.split_once(' ').expect("two words");
                 assert_eq!(!processes_of(id).is_empty(), state == "running", "{line}");
             }
-        },
-    );
-}
-
-#[test]
-fn a_crash_while_commands_run_in_the_foreground_leaves_no_stray() {
-    crash_during(
-        0x0bad_cafe,
-        10,
-        |daemon, _| {
-            daemon.teu(["run", "--rm", "-p", "127.0.0.1::80", "busybox", "true"]);
-        },
-        |daemon| {
-            eventually("what had --rm is removed", || (daemon.ok(["ps", "-aq"]).lines().count() == 1).then_some(()));
         },
     );
 }

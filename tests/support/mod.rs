@@ -17,7 +17,7 @@ mod registry;
 use std::time::{Duration, Instant};
 
 pub use command::{Ran, Running, run, run_with};
-pub use daemon::{Daemon, TEU};
+pub use daemon::{Daemon, TEU, on_terminal};
 pub use fixture::{base_image, probe, tree};
 pub use leftovers::{cgroup_of, processes_of};
 pub use network::{address_of_host, ask_tcp, ask_udp, fetch, free_port};

@@ -114,7 +114,7 @@ async fn frames_have_their_own_media_type_since_1_42() {
     for (version, kind) in [("1.41", "raw-stream"), ("1.42", "multiplexed-stream")] {
         let text = said(&format!("POST /v{version}/exec/a/start HTTP/1.1\r\nHost: x\r\nUpgrade: tcp\r\n\r\n")).await;
         assert!(text.contains(&format!("content-type: application/vnd.docker.{kind}\r\n")), "{text}");
-        assert!(text.ends_with("\r\n\r\n\u{1}\0\0\0\0\0\0\u{11}no such program\r\n"), "{text:?}");
+        assert!(text.ends_with("\r\n\r\n\u{2}\0\0\0\0\0\0\u{11}no such program\r\n"), "{text:?}");
     }
 }
 

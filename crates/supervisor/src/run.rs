@@ -32,7 +32,7 @@ use crate::rundir::RunDir;
 use crate::streams::Read;
 
 /// How long a supervisor that nobody has ever talked to waits for somebody.
-const LONELY: Duration = Duration::from_secs(30);
+const LONELY: Duration = Duration::from_secs(5);
 /// How long the report of an exit waits for attached clients to read the last output.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What is read at once.

@@ -164,7 +164,9 @@ impl World {
             bridge::ensure(&bridge_named("up0", UPLINK)).expect("the uplink");
             std::fs::write("/proc/sys/net/ipv4/conf/up0/route_localnet", "0").expect("an uplink is no bridge of ours");
             teu_network::attach(outside.fd(), &endpoint("up0", "out0", OUTSIDE, UPLINK)).expect("a machine outside");
-            assert!(sysctl::enable_forwarding().expect("forwarding"), "a new namespace does not forward");
+            // A new namespace begins as the machine's first one is, which may be a router already.
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").expect("no forwarding");
+            assert!(sysctl::enable_forwarding().expect("forwarding"));
             assert!(!sysctl::enable_forwarding().expect("forwarding"));
             firewall::apply(&firewall::ruleset(&settings, &[])).expect("the table");
             bridge::ensure(&bridge_of(&settings)).expect("the bridge");

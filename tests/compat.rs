@@ -1,0 +1,239 @@
+//! The stock `docker` command line, unchanged, against the daemon's socket.
+//!
+//! Each test holds for Docker's own engine too: `ENGINE_UNDER_TEST=theirs` runs them against a `dockerd` on private
+//! folders (`tools/setup bench` installs one). A test that fails there is wrong.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use support::{Daemon, Ran, Registry, Running, base_image, eventually, fetch, on_terminal, run, tree};
+
+/// An engine with the busybox image, and a `docker` that talks to it.
+enum Engine {
+    Ours(Box<Daemon>),
+    Theirs(Dockerd),
+}
+
+/// Docker's own daemon on private folders.
+struct Dockerd {
+    folder: tempfile::TempDir,
+    process: Child,
+}
+
+impl Engine {
+    #[track_caller]
+    fn start() -> Self {
+        let engine = match std::env::var("ENGINE_UNDER_TEST").as_deref() {
+            Ok("theirs") => Self::Theirs(Dockerd::start()),
+            Ok("ours") | Err(_) => Self::Ours(Box::new(Daemon::bare())),
+            Ok(other) => panic!("ENGINE_UNDER_TEST={other}: ours or theirs"),
+        };
+        engine.ok(["load", "-q", "-i", base_image().to_str().expect("path")]);
+        engine
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Ours(daemon) => daemon.folder(),
+            Self::Theirs(dockerd) => dockerd.folder.path(),
+        }
+    }
+
+    fn host(&self) -> String {
+        match self {
+            Self::Ours(daemon) => daemon.host(),
+            Self::Theirs(dockerd) => dockerd.host(),
+        }
+    }
+
+    fn command<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
+        let mut command = Command::new("docker");
+        command.env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", self.folder().join("client"));
+        command.env("DOCKER_BUILDKIT", "0").env_remove("DOCKER_CONTEXT").args(args);
+        command
+    }
+
+    #[track_caller]
+    fn docker<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Ran {
+        run(&mut self.command(args))
+    }
+
+    #[track_caller]
+    fn ok<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> String {
+        self.docker(args).ok()
+    }
+
+    #[track_caller]
+    fn on_terminal(&self, line: &str) -> Running {
+        let line = format!("stty rows 31 cols 97; docker {line}");
+        Running::spawn(&mut on_terminal(self.folder(), &line, &[("DOCKER_HOST", &self.host())]))
+    }
+
+    /// A build context.
+    fn context(&self, files: &[(&str, &str)]) -> PathBuf {
+        let folder = self.folder().join("context");
+        tree(&folder, files);
+        folder
+    }
+}
+
+impl Dockerd {
+    #[track_caller]
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("teu-dockerd-").tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        let mut command = Command::new("dockerd");
+        command.arg("--data-root").arg(at("root")).arg("--exec-root").arg(at("run")).arg("--pidfile").arg(at("pid"));
+        command.arg("-H").arg(format!("unix://{}", at("docker.sock").display())).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(std::fs::File::create(at("log")).expect("log"));
+        let process = command.spawn().expect("dockerd; install it with: tools/setup bench");
+        let dockerd = Self { folder, process };
+        eventually("dockerd answers", || {
+            let mut command = Command::new("docker");
+            (run(command.args(["-H", &dockerd.host(), "version"])).code == 0).then_some(())
+        });
+        dockerd
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.folder.path().join("docker.sock").display())
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let host = self.host();
+        let all = run(Command::new("docker").args(["-H", &host, "ps", "-aq"]));
+        for id in all.out.split_whitespace() {
+            run(Command::new("docker").args(["-H", &host, "rm", "-f", "-v", id]));
+        }
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.process),
+            rustix::process::Signal::TERM,
+        );
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn docker_pipes_streams_and_follows() {
+    let docker = Engine::start();
+    let mut cat = Running::spawn(&mut docker.command(["run", "--rm", "-i", "busybox", "cat"]));
+    cat.write("to and fro\n");
+    assert_eq!(cat.line(), "to and fro");
+    cat.finish().ends_with(0);
+    docker.ok(["run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", "echo one; read line; echo $line; exit 6"]);
+    let mut follower = Running::spawn(&mut docker.command(["logs", "-f", "box"]));
+    assert_eq!(follower.line(), "one");
+    let mut attached = Running::spawn(&mut docker.command(["attach", "box"]));
+    attached.write("two\n");
+    assert_eq!(follower.line(), "two");
+    follower.finish().ends_with(0);
+    attached.finish().ends_with(6);
+    assert_eq!(docker.ok(["logs", "--tail", "1", "box"]), "two");
+    assert!(docker.ok(["logs", "-t", "box"]).lines().all(|line| line.contains("Z ")));
+}
+
+#[test]
+fn docker_exec_has_a_terminal_an_exit_code_and_settings() {
+    let docker = Engine::start();
+    docker.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    docker.docker(["exec", "box", "sh", "-c", "exit 42"]).ends_with(42);
+    docker.docker(["exec", "box", "no-such-program"]).ends_with(127);
+    let told = docker.ok(["exec", "-e", "A=b", "-w", "/etc", "-u", "nobody", "box", "sh", "-c", "echo $A; pwd; id -u"]);
+    assert_eq!(told, "b\n/etc\n65534");
+    let mut session = docker.on_terminal("exec -it box sh");
+    session.write("echo si''ze $(stty size); exit 9\n");
+    session.until("size 31 97");
+    session.finish().ends_with(9);
+    let mut session = docker.on_terminal("run -it --rm busybox sh");
+    session.write("tty; exit 8\n");
+    session.until("/dev/pts/0");
+    session.finish().ends_with(8);
+    docker.ok(["pause", "box"]);
+    docker.docker(["exec", "box", "true"]).ends_with(1);
+    docker.ok(["unpause", "box"]);
+}
+
+#[test]
+fn docker_builds_with_its_classic_builder() {
+    let docker = Engine::start();
+    let dockerfile = "FROM busybox AS base\nARG V=1\nRUN echo $V > /v\nFROM base\nCOPY file /file\nENV E=f\nCMD [\"cat\", \"/v\", \"/file\"]\n";
+    let context =
+        docker.context(&[("Dockerfile", dockerfile), ("file", "copied"), (".dockerignore", "*.log\n"), ("x.log", "")]);
+    let context = context.to_str().expect("path");
+    let ran = docker.docker(["build", "-t", "made", "--build-arg", "V=2", context]).ends_with(0);
+    assert!(ran.out.contains("Step 1/") && ran.out.contains("Successfully tagged made:latest"), "{}", ran.out);
+    assert_eq!(docker.ok(["run", "--rm", "made"]), "2\ncopied");
+    let again = docker.docker(["build", "-t", "made", "--build-arg", "V=2", context]).ends_with(0);
+    assert!(again.out.contains("Using cache"), "{}", again.out);
+    assert!(docker.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]).contains("made:latest"));
+    assert!(docker.ok(["history", "-q", "made"]).lines().count() >= 4);
+    docker.context(&[("Dockerfile", "FROM busybox\nRUN exit 7\n")]);
+    let failed = docker.docker(["build", context]).ends_with(7);
+    assert!(failed.err.contains("returned a non-zero code: 7"), "{}", failed.err);
+}
+
+#[test]
+fn docker_commits_tags_pushes_pulls_saves_and_loads() {
+    let docker = Engine::start();
+    let registry = Registry::start();
+    let name = format!("{}/box:v2", registry.address());
+    docker.ok(["run", "--name", "box", "busybox", "sh", "-c", "echo kept > /kept"]);
+    let id = docker.ok(["commit", "-m", "message", "-a", "author", "-c", "CMD [\"cat\", \"/kept\"]", "box", &name]);
+    assert!(docker.ok(["diff", "box"]).contains("A /kept"));
+    docker.ok(["rm", "box"]);
+    docker.ok(["push", &name]);
+    docker.ok(["rmi", &name]);
+    docker.docker(["run", "--rm", "--pull", "never", &name]).ends_with(125);
+    let pulled = docker.ok(["pull", &name]);
+    assert!(pulled.contains("Digest: sha256:") && pulled.contains("Status: Downloaded newer image"), "{pulled}");
+    assert_eq!(docker.ok(["inspect", "-f", "{{.Id}}", &name]), id);
+    assert_eq!(docker.ok(["run", "--rm", &name]), "kept");
+    let archive = docker.folder().join("saved.tar");
+    docker.ok(["save", "-o", archive.to_str().expect("path"), &name]);
+    docker.ok(["rmi", &name]);
+    assert!(docker.ok(["load", "-i", archive.to_str().expect("path")]).contains(&name));
+    docker.ok(["tag", &name, "other:1"]);
+    assert_eq!(docker.ok(["run", "--rm", "other:1"]), "kept");
+}
+
+#[test]
+fn docker_copies_files_in_and_out() {
+    let docker = Engine::start();
+    docker.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    tree(docker.folder(), &[("in/a", "from outside"), ("in/deep/b", "deeper")]);
+    let source = docker.folder().join("in");
+    docker.ok(["cp", source.to_str().expect("path"), "box:/tmp/came"]);
+    assert_eq!(docker.ok(["exec", "box", "cat", "/tmp/came/a", "/tmp/came/deep/b"]), "from outsidedeeper");
+    docker.ok(["exec", "box", "sh", "-c", "echo changed > /tmp/came/a"]);
+    let out = docker.folder().join("out");
+    docker.ok(["cp", "box:/tmp/came", out.to_str().expect("path")]);
+    assert_eq!(std::fs::read_to_string(out.join("a")).expect("read"), "changed\n");
+    let missing = docker.docker(["cp", "box:/no/such", out.to_str().expect("path")]).ends_with(1);
+    assert!(missing.err.contains("/no/such"), "{}", missing.err);
+    docker.ok(["stop", "-t", "0", "box"]);
+    docker.ok(["cp", "box:/tmp/came/deep/b", out.join("c").to_str().expect("path")]);
+    assert_eq!(std::fs::read_to_string(out.join("c")).expect("read"), "deeper");
+}
+
+#[test]
+fn docker_manages_volumes_and_tells_of_the_engine() {
+    let docker = Engine::start();
+    assert_eq!(docker.ok(["volume", "create", "--label", "a=b", "data"]), "data");
+    docker.ok(["run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo x > /data/x"]);
+    docker.ok(["run", "--rm", "--mount", "source=data,target=/d,readonly", "busybox", "cat", "/d/x"]);
+    assert_eq!(docker.ok(["volume", "inspect", "-f", "{{.Labels.a}} {{.Driver}}", "data"]), "b local");
+    assert_eq!(docker.ok(["volume", "ls", "-q"]), "data");
+    docker.ok(["volume", "rm", "data"]);
+    let networks = docker.ok(["network", "ls", "--format", "{{.Name}} {{.Driver}}"]);
+    let mut networks: Vec<_> = networks.lines().collect();
+    networks.sort_unstable();
+    assert_eq!(networks, ["bridge bridge", "host host", "none null"]);
+    assert_eq!(docker.ok(["info", "--format", "{{.OSType}} {{.Containers}} {{.Images}}"]), "linux 0 1");
+    assert_eq!(docker.ok(["version", "--format", "{{.Server.Os}}"]), "linux");
+    assert!(docker.ok(["system", "df"]).contains("Images"));
+}
