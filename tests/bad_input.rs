@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Daemon, TEU, base_image, free_port, run, tree};
+use support::{Daemon, TEU, run};
 
 /// What a daemon has, by name.
 fn holdings(daemon: &Daemon) -> String {
@@ -118,29 +118,4 @@ fn a_daemon_that_is_not_there_is_told_with_its_address() {
     let ran = run(Command::new(TEU).env_remove("TEU_HOST").env("DOCKER_HOST", &host).arg("ps"));
     ran.refused(1, &[&host]);
     assert!(!folder.path().join("none.sock").exists());
-}
-
-/// A small disk in memory, unmounted at the end.
-struct Full {
-    path: std::path::PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Full {
-    fn mount(size: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("teu-small-").tempdir().expect("folder");
-        let path = folder.path().join("disk");
-        fs::create_dir(&path).expect("folder");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&path)).ok();
-        Self { path, _folder: folder }
-    }
-}
-
-impl Drop for Full {
-    fn drop(&mut self) {
-        let unmounted = run(Command::new("umount").arg(&self.path));
-        if !std::thread::panicking() {
-            assert_eq!(unmounted.code, 0, "{}: something still uses the disk", unmounted.err);
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use support::{Daemon, Ran, Registry, Running, base_image, eventually, fetch, on_terminal, run, tree};
+use support::{Daemon, Ran, Registry, Running, base_image, eventually, on_terminal, run, tree};
 
 /// An engine with the busybox image, and a `docker` that talks to it.
 enum Engine {
