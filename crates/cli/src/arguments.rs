@@ -154,7 +154,13 @@ fn scan(
                     .map_err(|failure| usage(failure, called))?,
                 None if name == "help" => scanned.help = true,
                 None if name == "version" && called == "teu" => scanned.version = true,
-                None => return Err(unknown_flag(&format!("--{name}"), called)),
+                None => {
+                    let failure = unknown_flag(&format!("--{name}"), called);
+                    return Err(match nearest_flag(command, name) {
+                        Some(near) => failure.hint(format!("did you mean --{near}?")),
+                        None => failure,
+                    });
+                }
             }
         } else if word.len() > 1 && word.starts_with('-') {
             cluster(command, &word, input, &mut scanned, called)?;
@@ -259,6 +265,13 @@ fn boolean(value: &str) -> Option<bool> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
     }
+}
+
+/// The flag most like `name`, when one is near.
+fn nearest_flag<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
+    let flags = command.get_arguments().filter_map(Arg::get_long);
+    let near = flags.map(|flag| (table::distance(flag, name), flag)).min()?;
+    (near.0 <= 2 && near.0 < name.chars().count()).then_some(near.1)
 }
 
 fn unknown_flag(name: &str, called: &str) -> Failure {

@@ -300,7 +300,7 @@ pub(crate) fn nearest(group: &str, name: &str) -> Option<&'static str> {
 }
 
 /// Single-letter edits (a swap of neighbours counts as one) between two words.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
     for i in 1..=a.len() {

@@ -56,6 +56,11 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
             if let Some((fresh, _)) = other {
                 fresh.task.discard().await;
             }
+            if record.host.auto_remove && record.state.phase == Phase::Created {
+                // Who wanted it run and removed is gone with the daemon that was to start it.
+                erase(context, &record);
+                return Ok(());
+            }
             if was_running {
                 // Freed again when the lifecycle hears of the end.
                 let _ = context.networks.restore(&record);

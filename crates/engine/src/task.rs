@@ -211,6 +211,8 @@ struct PoolInner {
     count: AtomicU64,
     ready: Mutex<Vec<Fresh>>,
     wanted: Notify,
+    /// Held while the pool is being filled; says whether it is closed for good.
+    closed: tokio::sync::Mutex<bool>,
 }
 
 impl Pool {
@@ -226,6 +228,7 @@ impl Pool {
             count: AtomicU64::new(0),
             ready: Mutex::default(),
             wanted: Notify::new(),
+            closed: tokio::sync::Mutex::new(false),
         });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
@@ -271,6 +274,8 @@ impl Pool {
 
     /// Lets the waiting supervisors go.
     pub(crate) async fn close(&self) {
+        // A supervisor that is being started now would be forgotten.
+        *self.inner.closed.lock().await = true;
         let ready = std::mem::take(&mut *self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner));
         for fresh in ready {
             fresh.task.discard().await;
@@ -279,7 +284,8 @@ impl Pool {
     }
 
     async fn fill(&self) -> Result<()> {
-        while self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner).len() < WARM {
+        let closed = self.inner.closed.lock().await;
+        while !*closed && self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner).len() < WARM {
             let fresh = self.spawn().await?;
             self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner).push(fresh);
         }

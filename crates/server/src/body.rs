@@ -1,6 +1,7 @@
 //! Request bodies: JSON with a limit, and long ones as a stream, for async callers or as a blocking [`Read`].
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
@@ -12,6 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::failure::{Answer, Failure};
 
+/// How long the rest of a body that nobody wants is read.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// As much JSON as a request may bring.
 const LIMIT: usize = 4 << 20;
 
@@ -67,7 +70,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     serde_json::from_slice(bytes).map_err(|error| Failure::bad(format!("invalid JSON: {error}")))
 }
 
-/// Pumps a body into a channel until it ends or nobody listens.
+/// Pumps a body into a channel until it ends. When nobody listens any more the rest is read all the same, for a while: a
+/// client that is cut off while it writes never reads why.
 pub(crate) fn chunks(body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(8);
     tokio::spawn(async move {
@@ -75,7 +79,12 @@ pub(crate) fn chunks(body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| io::Error::new(io::ErrorKind::UnexpectedEof, error));
             let last = piece.is_err();
-            if sender.send(piece).await.is_err() || last {
+            if sender.send(piece).await.is_err() {
+                let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+                let _ = tokio::time::timeout(FAREWELL, rest).await;
+                return;
+            }
+            if last {
                 return;
             }
         }

@@ -21,6 +21,10 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
     if request.config.hostname.len() > 63 || request.config.hostname.contains(['/', ' ', '\n', '\0']) {
         return Err(Error::bad(format!("invalid hostname: {}", request.config.hostname)));
     }
+    let signal = &request.config.stop_signal;
+    if !signal.is_empty() && crate::signals::parse(signal).is_none() {
+        return Err(Error::bad(format!("Invalid signal: {signal}")));
+    }
     for entry in &request.config.env {
         if entry.is_empty() || entry.starts_with('=') || entry.contains('\0') {
             return Err(Error::bad(format!("invalid environment variable: {entry}")));

@@ -263,7 +263,7 @@ impl Driver {
         Ok(())
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let published = Published { record: Arc::new(self.record.clone()), gone: self.gone };
         self.container.shared.published.send_replace(published);
     }

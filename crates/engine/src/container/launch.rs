@@ -184,6 +184,7 @@ impl Driver {
             return applied;
         }
         self.save_record()?;
+        self.publish();
         self.containers.context.emit_container("update", &self.record, &[]);
         Ok(())
     }

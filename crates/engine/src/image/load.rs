@@ -82,7 +82,7 @@ impl Images {
     fn read_archive(&self, input: impl Read, lease: &Lease) -> Result<Archive> {
         let mut archive = Archive { files: HashMap::new(), links: HashMap::new() };
         let mut tar = tar::Archive::new(input);
-        let broken = |error: io::Error| Error::bad(format!("read the image archive: {error}"));
+        let broken = |error: io::Error| Error::bad(format!("read the image archive: {}", fault(&error)));
         for entry in tar.entries().map_err(broken)? {
             let mut entry = entry.map_err(broken)?;
             let path = tidy(&entry.path().map_err(broken)?);
@@ -316,6 +316,17 @@ impl Images {
         let image = self.put(NewImage { config, layers, names: options.name.into_iter().collect() })?;
         self.emit("import", &image.id, image.id.as_str());
         Ok(image)
+    }
+}
+
+/// What is wrong with an archive; the reader's own words quote its bytes, whatever they are.
+fn fault(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            "it is no tar archive, or a broken one".into()
+        }
+        io::ErrorKind::UnexpectedEof => "it ends too early".into(),
+        _ => error.to_string(),
     }
 }
 
