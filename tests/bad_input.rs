@@ -7,11 +7,39 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Daemon, TEU, run};
+use support::{Daemon, TEU, base_image, free_port, run, tree};
 
 /// What a daemon has, by name.
 fn holdings(daemon: &Daemon) -> String {
     [&["ps", "-aq"][..], &["images", "-q"], &["volume", "ls", "-q"]].map(|line| daemon.ok(line)).join("|")
+}
+
+#[test]
+fn an_unknown_flag_or_command_is_told_with_what_was_probably_meant() {
+    let daemon = Daemon::start();
+    daemon.teu(["run", "--memry", "1g", "busybox"]).refused(125, &["unknown flag: --memry", "--memory"]);
+    daemon.teu(["rnu", "busybox"]).refused(1, &["rnu", "run"]);
+    daemon.teu(["image", "pul"]).refused(1, &["pul", "pull"]);
+    daemon.teu(["ps", "-Z"]).refused(125, &["-Z"]);
+    daemon.teu(["run"]).refused(1, &["requires at least 1 argument"]);
+    daemon.teu(["stop"]).refused(1, &["requires at least 1 argument"]);
+    daemon.teu(["rename", "one"]).refused(1, &["requires 2 arguments"]);
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_bad_reference_is_refused() {
+    let daemon = Daemon::start();
+    for name in ["Busybox", "busybox:", "busybox@sha256:12", "-x/y", "a//b", "http://x/y", ""] {
+        let words = ["invalid reference format"];
+        let words = if name == "Busybox" { &["must be lowercase"][..] } else { &words[..] };
+        if !name.starts_with('-') {
+            daemon.teu(["run", "--rm", name]).refused(125, words);
+        }
+        daemon.teu(["tag", "busybox", name]).refused_build(&[]);
+        daemon.teu(["pull", "--", name]).refused_build(&[]);
+    }
+    assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
 }
 
 #[test]
@@ -46,6 +74,24 @@ fn a_missing_image_is_told_when_no_registry_has_it() {
 }
 
 #[test]
+fn a_port_in_use_is_named_and_the_container_can_be_started_later() {
+    let daemon = Daemon::start();
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = taken.local_addr().expect("address").port().to_string();
+    let publish = format!("{port}:80");
+    daemon.teu(["run", "--name", "box", "-p", &publish, "busybox", "true"]).refused(125, &[&port, "already"]);
+    assert_eq!(daemon.inspect("box", "{{.State.Status}}"), "created");
+    drop(taken);
+    daemon.ok(["start", "-a", "box"]);
+    // Taken by another container of ours.
+    let publish = format!("{}:80", free_port());
+    daemon.ok(["run", "-d", "-p", &publish, "busybox", "sleep", "1000"]);
+    daemon.teu(["run", "--rm", "-p", &publish, "busybox", "true"]).refused(125, &["port is already allocated"]);
+    daemon.teu(["run", "--rm", "-p", "99999:80", "busybox", "true"]).refused(125, &["99999"]);
+    daemon.teu(["run", "--rm", "-p", "80:x", "busybox", "true"]).refused(125, &["containerPort: x"]);
+}
+
+#[test]
 fn a_name_taken_or_no_name_is_refused() {
     let daemon = Daemon::start();
     daemon.ok(["create", "--name", "box", "busybox"]);
@@ -55,6 +101,51 @@ fn a_name_taken_or_no_name_is_refused() {
         daemon.teu(["create", &format!("--name={name}"), "busybox"]).refused(1, &["Invalid container name"]);
     }
     assert_eq!(daemon.ok(["ps", "-aq"]).lines().count(), 1);
+}
+
+#[test]
+fn a_bad_mount_variable_or_folder_is_refused() {
+    let daemon = Daemon::start();
+    let refuse = |flags: &[&str], words: &[&str]| {
+        let line = ["run", "--rm"].into_iter().chain(flags.iter().copied()).chain(["busybox", "true"]);
+        daemon.teu(line).refused(125, words);
+    };
+    refuse(&["-v", "/data:relative"], &["relative"]);
+    refuse(&["-v", "/a:/b:sometimes"], &["sometimes"]);
+    refuse(&["-v", "bad name:/b"], &["bad name"]);
+    refuse(&["--mount", "type=bind,source=/no/such/folder,target=/x"], &["/no/such/folder"]);
+    refuse(&["-w", "work"], &["work"]);
+    refuse(&["-e", "=x"], &["=x"]);
+    refuse(&["-u", "4294967296"], &["4294967296"]);
+    refuse(&["-u", "-1"], &["-1"]);
+    refuse(&["--restart", "sometimes"], &["sometimes"]);
+    refuse(&["--cap-add", "FLY"], &["FLY"]);
+    refuse(&["--stop-signal", "NOPE"], &["NOPE"]);
+    refuse(&["--cpuset-cpus", "0-4294967295"], &["0-4294967295"]);
+    assert_eq!(holdings(&daemon).split('|').next(), Some(""));
+    assert_eq!(holdings(&daemon).split('|').next_back(), Some(""));
+}
+
+#[test]
+fn a_broken_archive_or_none_is_refused() {
+    let daemon = Daemon::bare();
+    tree(daemon.folder(), &[("text", &"this is no archive\n".repeat(100))]);
+    let path = |name: &str| daemon.folder().join(name).display().to_string();
+    daemon.teu(["load", "-i", &path("text")]).refused(1, &[]);
+    daemon.teu(["load", "-i", &path("missing")]).refused(1, &["missing", "no such file"]);
+    daemon.teu(["import", &path("text"), "x"]).refused(1, &[]);
+    let half = fs::read(base_image()).expect("image");
+    daemon.teu_with(["load"], &half[..half.len() / 3]).refused(1, &[]);
+    // An archive that would write outside.
+    let script = "import tarfile, io, sys\n\
+        t = tarfile.open(sys.argv[1], 'w')\n\
+        for name in ('../../escaped', '/escaped'):\n    i = tarfile.TarInfo(name); i.size = 1; t.addfile(i, io.BytesIO(b'x'))\n\
+        i = tarfile.TarInfo('link'); i.type = tarfile.SYMTYPE; i.linkname = '/tmp'; t.addfile(i)\n\
+        i = tarfile.TarInfo('link/teu-escaped'); i.size = 1; t.addfile(i, io.BytesIO(b'x'))\n";
+    run(Command::new("python3").args(["-c", script, &path("hostile.tar")])).ok();
+    daemon.teu(["import", &path("hostile.tar"), "hostile"]);
+    assert!(!Path::new("/escaped").exists() && !Path::new("/tmp/teu-escaped").exists());
+    assert!(!daemon.root().join("escaped").exists() && !daemon.root().join("snapshots/escaped").exists());
 }
 
 #[test]
@@ -118,4 +209,57 @@ fn a_daemon_that_is_not_there_is_told_with_its_address() {
     let ran = run(Command::new(TEU).env_remove("TEU_HOST").env("DOCKER_HOST", &host).arg("ps"));
     ran.refused(1, &[&host]);
     assert!(!folder.path().join("none.sock").exists());
+}
+
+#[test]
+fn a_full_disk_is_told_and_what_was_begun_is_taken_back() {
+    let full = Full::mount("24m");
+    let daemon = Daemon::on(&full.path);
+    let used = || {
+        let told = run(Command::new("df").args(["--output=used", "-k"]).arg(&full.path)).ok();
+        told.lines().last().and_then(|line| line.trim().parse::<u64>().ok()).expect("a number")
+    };
+    let before = used();
+    let context = daemon.folder().join("context");
+    tree(&context, &[("Dockerfile", "FROM busybox\nCOPY big /big\n")]);
+    fs::write(context.join("big"), vec![7; 30 << 20]).expect("written");
+    daemon.teu(["build", context.to_str().expect("path")]).refused_build(&["no space left"]);
+    let dockerfile = "FROM busybox\nRUN head -c 30000000 /dev/zero > /big\n";
+    daemon.teu_with(["build", "-t", "x", "-"], dockerfile.as_bytes()).refused_build(&[]);
+    // A layer of the archive does not fit.
+    let archive = daemon.folder().join("big.tar");
+    let tar = Command::new("tar").arg("-C").arg(&context).arg("-cf").arg(&archive).arg("big").status();
+    assert!(tar.expect("tar").success());
+    daemon.teu(["import", archive.to_str().expect("path"), "big"]).refused(1, &["no space left"]);
+    assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
+    // A container's own writes are its own affair.
+    let ran = daemon.teu(["run", "--rm", "busybox", "sh", "-c", "head -c 30000000 /dev/zero > /big"]).ends_with(1);
+    assert!(ran.err.contains("No space left"), "{}", ran.err);
+    assert_eq!(daemon.ok(["run", "--rm", "busybox", "echo", "fine"]), "fine");
+    support::eventually("the space is free again", || (used() <= before + 512).then_some(()));
+}
+
+/// A small disk in memory, unmounted at the end.
+struct Full {
+    path: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Full {
+    fn mount(size: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("teu-small-").tempdir().expect("folder");
+        let path = folder.path().join("disk");
+        fs::create_dir(&path).expect("folder");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&path)).ok();
+        Self { path, _folder: folder }
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let unmounted = run(Command::new("umount").arg(&self.path));
+        if !std::thread::panicking() {
+            assert_eq!(unmounted.code, 0, "{}: something still uses the disk", unmounted.err);
+        }
+    }
 }

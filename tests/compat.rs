@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use support::{Daemon, Ran, Registry, Running, base_image, eventually, on_terminal, run, tree};
+use support::{Daemon, Ran, Registry, Running, base_image, eventually, fetch, on_terminal, run, tree};
 
 /// An engine with the busybox image, and a `docker` that talks to it.
 enum Engine {
@@ -236,4 +236,52 @@ fn docker_manages_volumes_and_tells_of_the_engine() {
     assert_eq!(docker.ok(["info", "--format", "{{.OSType}} {{.Containers}} {{.Images}}"]), "linux 0 1");
     assert_eq!(docker.ok(["version", "--format", "{{.Server.Os}}"]), "linux");
     assert!(docker.ok(["system", "df"]).contains("Images"));
+}
+
+#[test]
+fn docker_runs_lists_shows_and_removes() {
+    let docker = Engine::start();
+    let ran = docker.docker(["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3"]).ends_with(3);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", "err\n"));
+    let line = ["run", "-d", "--name", "box", "-e", "A=1", "-p", "127.0.0.1::80", "busybox", "sh", "-c"];
+    let id = docker.ok(line.into_iter().chain(["echo up; exec httpd -f -h /etc"]));
+    assert_eq!(docker.ok(["ps", "-q", "--no-trunc"]), id);
+    let row = docker.ok(["ps", "--format", "{{.Names}} {{.Image}} {{.Command}} {{.State}} {{.Ports}}"]);
+    assert!(row.starts_with("box busybox \"sh -c 'echo up; exe…\" running 127.0.0.1:"), "{row}");
+    assert!(row.ends_with("->80/tcp"), "{row}");
+    assert_eq!(Running::spawn(&mut docker.command(["logs", "-f", "box"])).line(), "up");
+    let template = "{{.State.Running}} {{.Name}} {{json .Config.Env}} {{.HostConfig.NetworkMode}}";
+    let shown = docker.ok(["inspect", "-f", template, "box"]);
+    assert!(shown.starts_with("true /box [\"A=1\",") && shown.ends_with("bridge"), "{shown}");
+    let port = docker.ok(["port", "box", "80/tcp"]);
+    let port = port.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    assert!(fetch(port, "/passwd").contains("root:x:0:0"));
+    docker.docker(["rm", "box"]).ends_with(1);
+    assert_eq!(docker.ok(["stop", "-t", "0", "box"]), "box");
+    assert_eq!(docker.ok(["wait", "box"]), "137");
+    assert_eq!(docker.ok(["rm", "box"]), "box");
+    docker.docker(["run", "--rm", "busybox", "no-such-program"]).ends_with(127);
+    docker.docker(["run", "--rm", "busybox", "/etc"]).ends_with(126);
+    docker.docker(["run", "--rm", "--name", "a b", "busybox"]).ends_with(125);
+    assert_eq!(docker.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn docker_hears_of_events_and_sees_processes_and_figures() {
+    let docker = Engine::start();
+    let filters =
+        ["--since", "1", "--filter", "container=box", "--filter", "type=container", "--format", "{{.Action}}"];
+    let mut events = Running::spawn(&mut docker.command(["events"].into_iter().chain(filters)));
+    docker.ok(["run", "-d", "--name", "box", "-m", "64m", "busybox", "sleep", "1000"]);
+    assert_eq!(events.line(), "create");
+    assert_eq!(events.line(), "start");
+    assert!(docker.ok(["top", "box"]).contains("sleep 1000"));
+    let figures = docker.ok(["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "box"]);
+    assert!(figures.starts_with("box 1 ") && figures.ends_with("/ 64MiB"), "{figures}");
+    docker.ok(["update", "-m", "128m", "--memory-swap", "128m", "box"]);
+    assert_eq!(docker.ok(["inspect", "-f", "{{.HostConfig.Memory}}", "box"]), "134217728");
+    docker.ok(["rename", "box", "bin"]);
+    docker.ok(["restart", "-t", "0", "bin"]);
+    docker.ok(["kill", "bin"]);
+    docker.ok(["rm", "bin"]);
 }

@@ -1,8 +1,9 @@
 //! Push and pull: teu's own registry and Debian's, in both directions, with Docker's and OCI's media types.
 
+use std::fs;
 use std::process::Command;
 
-use super::support::{Daemon, DebianRegistry, Registry, run, tree};
+use super::support::{Daemon, DebianRegistry, Registry, eventually, run, tree};
 
 /// Makes an image of three layers, pushes it, removes everything, pulls it and runs it.
 #[track_caller]
@@ -132,4 +133,28 @@ fn what_a_registry_does_not_have_is_told_in_one_sentence() {
     let nobody = format!("127.0.0.1:{}/x", super::support::free_port());
     daemon.teu(["pull", &nobody]).refused(1, &["refused"]);
     assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
+}
+
+#[test]
+fn a_manifest_that_is_not_what_its_digest_says_is_refused() {
+    let registry = Registry::start();
+    let daemon = Daemon::start();
+    let name = format!("{}/box:1", registry.address());
+    daemon.ok(["tag", "busybox", &name]);
+    daemon.ok(["push", "-q", &name]);
+    daemon.ok(["rmi", &name, "busybox"]);
+    // The largest blob is the layer; a bit of it turns over on the registry's disk.
+    let blobs = fs::read_dir(registry.root().join("blobs/sha256")).expect("blobs").flatten();
+    let layer =
+        blobs.max_by_key(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).expect("a layer").path();
+    let mut bytes = fs::read(&layer).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let _ = fs::remove_file(&layer);
+    fs::write(&layer, bytes).expect("written");
+    daemon.teu(["pull", &name]).refused_build(&[]);
+    assert_eq!(daemon.ok(["images", "-q"]), "");
+    // What was unpacked already is deleted in the background.
+    let left = || run(Command::new("find").arg(daemon.root().join("snapshots")).args(["-type", "f"])).ok();
+    eventually("nothing of the layer is left", || left().is_empty().then_some(()));
 }

@@ -8,6 +8,9 @@
 //! that was asked for is built, so that starting costs microseconds. The faces that are not clients (`daemon`,
 //! `registry serve`) are parsed here and performed by callbacks, because this room does not know the server.
 
+// What documents an argument is its help text, where brackets mean what may be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 mod arguments;
 mod attach;
 mod client;

@@ -1,8 +1,8 @@
 //! A spec becomes a process: namespaces, mounts, limits, credentials, filter, `execve`.
 //!
-//! Two stories run at once. The parent's is in [`create`]: plan, cgroup, clone, wait for *ready*, say *start*. The
+//! Two stories run at once. The parent's is in `create`: plan, cgroup, clone, wait for *ready*, say *start*. The
 //! child's is in `init`: it turns itself into the container and never logs; whatever stops it is an [`Error`], which
-//! is data and crosses the socket between the two (drawn in `sync`). [`exec`] is the same for a further process.
+//! is data and crosses the socket between the two (drawn in `sync`). `exec` is the same for a further process.
 //!
 //! Invariants: callers are single-threaded; nothing is ever mounted in the host's mount namespace; every path inside a
 //! container is resolved against a descriptor of its root, and every mount lands on a descriptor; what is to be done

@@ -126,7 +126,7 @@ fn blkio(devices: &[teu_runtime::cgroup::BlockIoStats]) -> BlkioStats {
     stats
 }
 
-/// /proc/<pid>/net/dev, as the process sees its own network; the loopback interface is left out.
+/// `/proc/<pid>/net/dev`, as the process sees its own network; the loopback interface is left out.
 fn network(pid: i32) -> BTreeMap<String, NetworkStats> {
     let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
     let row = |line: &str| {

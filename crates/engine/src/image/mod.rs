@@ -167,6 +167,7 @@ impl Images {
         }
         match wanted.parse::<Reference>() {
             Err(error) if !wanted.is_empty() => Err(error.into()),
+            _ if wanted.is_empty() => Err(Error::bad("invalid reference format")),
             _ => Err(none(wanted)),
         }
     }
