@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::{Daemon, Running, ask_tcp, ask_udp, eventually, probe, processes_of, run};
+use support::{Daemon, Running, ask_tcp, ask_udp, eventually, probe, processes_of, run, tree};
 
 #[test]
 fn a_log_has_no_gap_when_the_daemon_is_killed_while_it_is_written() {
@@ -244,6 +244,34 @@ fn a_crash_while_commands_run_in_the_foreground_leaves_no_stray() {
         },
         |daemon| {
             eventually("what had --rm is removed", || (daemon.ok(["ps", "-aq"]).lines().count() == 1).then_some(()));
+        },
+    );
+}
+
+#[test]
+fn a_crash_while_images_are_built_and_removed_loses_no_image() {
+    crash_during(
+        0x5eed_0003,
+        8,
+        |daemon, number| {
+            let folder = daemon.folder().join("context");
+            let dockerfile =
+                format!("FROM busybox\nRUN echo {number} > /number\nRUN head -c 100000 /dev/urandom > /noise\n");
+            tree(&folder, &[("Dockerfile", &dockerfile)]);
+            let name = format!("built:{number}");
+            daemon.teu(["build", "-q", "-t", &name, folder.to_str().expect("path")]);
+            if number % 2 == 0 {
+                daemon.teu(["rmi", &name]);
+            }
+        },
+        |daemon| {
+            // Every image that has a name is whole.
+            for name in daemon.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]).lines() {
+                let ran =
+                    daemon.ok(["run", "--rm", "--network", "none", name, "sh", "-c", "cat /number 2>/dev/null; true"]);
+                let number = name.strip_prefix("built:").unwrap_or_default();
+                assert_eq!(ran, number, "{name}");
+            }
         },
     );
 }

@@ -48,8 +48,8 @@ impl Ran {
             let told = ran.err.to_lowercase().contains(&part.to_lowercase());
             assert!(told, "{} does not say \"{part}\":\n{}", ran.command, ran.err);
         }
-        let sentences =
-            ran.err.lines().filter(|line| !line.is_empty() && !line.starts_with("hint:") && !line.starts_with("Run '"));
+        let help = |line: &&str| ["hint:", "Run '", "Usage:"].iter().any(|start| line.starts_with(start));
+        let sentences = ran.err.lines().filter(|line| !line.is_empty() && !help(line));
         assert_eq!(sentences.count(), 1, "{} should say one sentence:\n{}", ran.command, ran.err);
         ran
     }

@@ -265,9 +265,8 @@ fn merge(mut config: Config, image: &ContainerConfig) -> Config {
         let key = entry.split('=').next();
         env.iter().any(|other| other.split('=').next() == key)
     };
-    let mut env: Vec<String> = image.env.iter().filter(|entry| !set(&config.env, entry)).cloned().collect();
-    env.append(&mut config.env);
-    config.env = env;
+    let missing: Vec<String> = image.env.iter().filter(|entry| !set(&config.env, entry)).cloned().collect();
+    config.env.extend(missing);
     for (name, value) in &image.labels {
         config.labels.entry(name.clone()).or_insert_with(|| value.clone());
     }
@@ -394,7 +393,7 @@ mod tests {
         };
         let plain = merge(Config { env: vec!["B=3".into()], ..Config::default() }, &image);
         assert_eq!((plain.entrypoint, plain.cmd), (words(&["/init"]), words(&["serve"])));
-        assert_eq!(plain.env, ["A=1", "B=3"]);
+        assert_eq!(plain.env, ["B=3", "A=1"]);
         let other = merge(Config { entrypoint: words(&["sh"]), ..Config::default() }, &image);
         assert_eq!((other.entrypoint, other.cmd), (words(&["sh"]), None));
         let cleared = merge(Config { entrypoint: words(&[""]), ..Config::default() }, &image);
