@@ -17,13 +17,17 @@ fn holdings(daemon: &Daemon) -> String {
 #[test]
 fn an_unknown_flag_or_command_is_told_with_what_was_probably_meant() {
     let daemon = Daemon::start();
-    daemon.teu(["run", "--memry", "1g", "busybox"]).refused(125, &["unknown flag: --memry", "--memory"]);
+    let ran = daemon.teu(["run", "--memry", "1g", "busybox"]);
+    ran.refused(125, &["unknown flag: --memry\nhint: did you mean --memory?\n\nUsage:  teu run [OPTIONS] IMAGE"]);
+    daemon.teu(["--hots", "x", "ps"]).refused(125, &["unknown flag: --hots", "did you mean --host?"]);
     daemon.teu(["rnu", "busybox"]).refused(1, &["rnu", "run"]);
     daemon.teu(["image", "pul"]).refused(1, &["pul", "pull"]);
     daemon.teu(["ps", "-Z"]).refused(125, &["-Z"]);
-    daemon.teu(["run"]).refused(1, &["requires"]);
-    daemon.teu(["stop"]).refused(1, &["requires"]);
-    daemon.teu(["rename", "one"]).refused(1, &["requires"]);
+    daemon.teu(["run"]).refused(1, &["teu: 'teu run' requires at least 1 argument\n\nUsage:  teu run [OPTIONS] IMAGE"]);
+    daemon.teu(["container", "stop"]).refused(1, &["teu: 'teu container stop' requires at least 1 argument\n"]);
+    daemon.teu(["rename", "one"]).refused(1, &["teu: 'teu rename' requires 2 arguments\n"]);
+    daemon.teu(["info", "all"]).refused(1, &["teu: 'teu info' accepts no arguments\n"]);
+    daemon.teu(["run", "--cpus", "many", "x"]).refused(125, &["invalid argument \"many\" for \"--cpus\" flag"]);
     assert_eq!(daemon.ok(["ps", "-aq"]), "");
 }
 
@@ -39,6 +43,8 @@ fn a_bad_reference_is_refused() {
         daemon.teu(["tag", "busybox", name]).refused_build(&[]);
         daemon.teu(["pull", "--", name]).refused_build(&[]);
     }
+    daemon.teu(["rmi", ""]).refused(1, &["invalid image name: value is empty"]);
+    daemon.teu(["rm", ""]).refused(1, &["invalid container name or ID: value is empty"]);
     assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
 }
 
@@ -87,7 +93,7 @@ fn a_port_in_use_is_named_and_the_container_can_be_started_later() {
     let publish = format!("{}:80", free_port());
     daemon.ok(["run", "-d", "-p", &publish, "busybox", "sleep", "1000"]);
     daemon.teu(["run", "--rm", "-p", &publish, "busybox", "true"]).refused(125, &["port is already allocated"]);
-    daemon.teu(["run", "--rm", "-p", "99999:80", "busybox", "true"]).refused(125, &["99999"]);
+    daemon.teu(["run", "--rm", "-p", "99999:80", "busybox", "true"]).refused(125, &["invalid hostPort: 99999"]);
     daemon.teu(["run", "--rm", "-p", "80:x", "busybox", "true"]).refused(125, &["containerPort: x"]);
 }
 
@@ -131,11 +137,12 @@ fn a_broken_archive_or_none_is_refused() {
     let daemon = Daemon::bare();
     tree(daemon.folder(), &[("text", &"this is no archive\n".repeat(100))]);
     let path = |name: &str| daemon.folder().join(name).display().to_string();
-    daemon.teu(["load", "-i", &path("text")]).refused(1, &[]);
+    daemon.teu(["load", "-i", &path("text")]).refused(1, &["no tar archive"]);
     daemon.teu(["load", "-i", &path("missing")]).refused(1, &["missing", "no such file"]);
-    daemon.teu(["import", &path("text"), "x"]).refused(1, &[]);
+    daemon.teu(["import", &path("text"), "x"]).refused(1, &["no tar archive"]);
     let half = fs::read(base_image()).expect("image");
-    daemon.teu_with(["load"], &half[..half.len() / 3]).refused(1, &[]);
+    daemon.teu_with(["load"], &half[..half.len() / 3]).refused(1, &["it ends too early"]);
+    daemon.teu_with(["import", "-", "x"], &half[..half.len() / 3]).refused(1, &["ends too early"]);
     // An archive that would write outside.
     let script = "import tarfile, io, sys\n\
         t = tarfile.open(sys.argv[1], 'w')\n\

@@ -40,7 +40,8 @@ impl Ran {
         self
     }
 
-    /// Checks that it was refused: the exit code, and one sentence that says `words`.
+    /// Checks that it was refused: the exit code, and one sentence that says `words`. After it may stand a hint, and
+    /// then the block by which Docker shows how a command is used.
     #[track_caller]
     pub fn refused(self, code: i32, words: &[&str]) -> Self {
         let ran = self.ends_with(code);
@@ -48,9 +49,20 @@ impl Ran {
             let told = ran.err.to_lowercase().contains(&part.to_lowercase());
             assert!(told, "{} does not say \"{part}\":\n{}", ran.command, ran.err);
         }
-        let help = |line: &&str| ["hint:", "Run '", "Usage:"].iter().any(|start| line.starts_with(start));
-        let sentences = ran.err.lines().filter(|line| !line.is_empty() && !help(line));
-        assert_eq!(sentences.count(), 1, "{} should say one sentence:\n{}", ran.command, ran.err);
+        let mut lines = ran.err.lines().peekable();
+        let sentence = lines.next().is_some_and(|line| !line.is_empty());
+        assert!(sentence, "{} should say a sentence:\n{}", ran.command, ran.err);
+        let _ = lines.next_if(|line| line.starts_with("hint: "));
+        if lines.next_if_eq(&"").is_some() {
+            if lines.next_if(|line| line.starts_with("Usage:  ")).is_some() {
+                while lines.next_if(|line| line.starts_with('\t')).is_some() {}
+                assert_eq!(lines.next(), Some(""), "{}:\n{}", ran.command, ran.err);
+            }
+            let more = lines.next().unwrap_or_default();
+            let known = ["Run '", "See '"].iter().any(|start| more.starts_with(start));
+            assert!(known && more.ends_with("--help' for more information"), "{}:\n{}", ran.command, ran.err);
+        }
+        assert_eq!(lines.next(), None, "{} should say one sentence:\n{}", ran.command, ran.err);
         ran
     }
 

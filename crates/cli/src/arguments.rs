@@ -34,10 +34,11 @@ pub(crate) enum Reading {
 pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Reading, Failure> {
     let mut words = words.into_iter().map(text).collect::<Result<Vec<String>, Failure>>()?.into_iter();
     let root = table::globals();
-    let globals = scan(&root, &mut words, Stop::AtFirst, "teu")?;
+    let line = Line { called: "teu", usage: "Usage:  teu [OPTIONS] COMMAND [ARG...]".into() };
+    let globals = scan(&root, &mut words, Stop::AtFirst, &line)?;
     let version = globals.version;
     let mut rest = globals.words.into_iter().chain(words);
-    let matches = parse(root, globals.flags, Vec::new(), "teu", "")?;
+    let matches = parse(root, globals.flags, Vec::new(), &line)?;
     if version {
         return Ok(Reading::Help(format!("teu version {}\n", env!("CARGO_PKG_VERSION"))));
     }
@@ -66,14 +67,15 @@ pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Reading,
 /// Reads the words after a command's name.
 fn command(globals: &ArgMatches, entry: Entry, called: String, words: Vec<String>) -> Result<Reading, Failure> {
     let leaf = entry.command();
+    let line = Line { called: &called, usage: help::usage(&leaf, entry.usage, &called) };
     let stop = if entry.stops { Stop::AtFirst } else { Stop::Never };
     let mut words = words.into_iter();
-    let scanned = scan(&leaf, &mut words, stop, &called)?;
+    let scanned = scan(&leaf, &mut words, stop, &line)?;
     if scanned.help {
         return Ok(Reading::Help(help::verb(&entry, &called)));
     }
     let plain = scanned.words.into_iter().chain(words).collect();
-    let matches = Box::new(parse(leaf, scanned.flags, plain, &called, entry.usage)?);
+    let matches = Box::new(parse(leaf, scanned.flags, plain, &line)?);
     Ok(Reading::Command { session: Box::new(session(globals, called)?), entry, matches })
 }
 
@@ -107,14 +109,29 @@ fn text(word: OsString) -> Result<String, Failure> {
 }
 
 fn unknown_command(parent: &str, name: &str) -> Failure {
+    let group = parent.strip_prefix("teu ").unwrap_or_default();
+    let usage = if group.is_empty() { String::new() } else { format!("Usage:  {parent} COMMAND\n\n") };
     if name.starts_with('-') {
-        return unknown_flag(name, parent);
+        return unknown_flag(name, &Line { called: parent, usage: format!("Usage:  {parent} COMMAND") });
     }
-    let failure =
-        Failure::new(format!("teu: unknown command: {parent} {name}\n\nRun '{parent} --help' for more information"));
-    match table::nearest(parent.strip_prefix("teu ").unwrap_or_default(), name) {
+    let failure = Failure::new(format!("teu: unknown command: {parent} {name}"));
+    let failure = failure.help(format!("{usage}Run '{parent} --help' for more information"));
+    match table::nearest(group, name) {
         Some(near) => failure.hint(format!("did you mean '{parent} {near}'?")),
         None => failure,
+    }
+}
+
+/// What a line of words is read for: how the command was called, and how it is used.
+struct Line<'a> {
+    called: &'a str,
+    usage: String,
+}
+
+impl Line<'_> {
+    /// A mistake in the flags: how the command is used goes along; exit code 125.
+    fn mistake(&self, failure: Failure) -> Failure {
+        failure.help(format!("{}\n\nRun '{} --help' for more information", self.usage, self.called)).code(125)
     }
 }
 
@@ -141,7 +158,7 @@ fn scan(
     command: &Command,
     input: &mut std::vec::IntoIter<String>,
     stop: Stop,
-    called: &str,
+    line: &Line<'_>,
 ) -> Result<Scanned, Failure> {
     let mut scanned = Scanned::default();
     while let Some(word) = input.next() {
@@ -151,11 +168,11 @@ fn scan(
             let (name, value) = split_value(long);
             match find_long(command, name) {
                 Some(arg) => push(&mut scanned.flags, arg, value, input, || format!("--{name}"))
-                    .map_err(|failure| usage(failure, called))?,
+                    .map_err(|failure| line.mistake(failure))?,
                 None if name == "help" => scanned.help = true,
-                None if name == "version" && called == "teu" => scanned.version = true,
+                None if name == "version" && line.called == "teu" => scanned.version = true,
                 None => {
-                    let failure = unknown_flag(&format!("--{name}"), called);
+                    let failure = unknown_flag(&format!("--{name}"), line);
                     return Err(match nearest_flag(command, name) {
                         Some(near) => failure.hint(format!("did you mean --{near}?")),
                         None => failure,
@@ -163,7 +180,7 @@ fn scan(
                 }
             }
         } else if word.len() > 1 && word.starts_with('-') {
-            cluster(command, &word, input, &mut scanned, called)?;
+            cluster(command, &word, input, &mut scanned, line)?;
         } else {
             scanned.words.push(word);
             if stop == Stop::AtFirst {
@@ -180,7 +197,7 @@ fn cluster(
     word: &str,
     input: &mut std::vec::IntoIter<String>,
     scanned: &mut Scanned,
-    called: &str,
+    line: &Line<'_>,
 ) -> Result<(), Failure> {
     let mut rest = &word[1..];
     while let Some(short) = rest.chars().next() {
@@ -188,8 +205,8 @@ fn cluster(
         let Some(arg) = command.get_arguments().find(|arg| arg.get_short() == Some(short)) else {
             match short {
                 'h' => scanned.help = true,
-                'v' if called == "teu" => scanned.version = true,
-                _ => return Err(unknown_flag(&format!("'{short}' in {word}"), called)),
+                'v' if line.called == "teu" => scanned.version = true,
+                _ => return Err(unknown_flag(&format!("'{short}' in {word}"), line)),
             }
             continue;
         };
@@ -200,7 +217,7 @@ fn cluster(
             None => None,
         };
         let ends = value.is_some();
-        push(&mut scanned.flags, arg, value, input, name).map_err(|failure| usage(failure, called))?;
+        push(&mut scanned.flags, arg, value, input, name).map_err(|failure| line.mistake(failure))?;
         if ends {
             break;
         }
@@ -274,59 +291,69 @@ fn nearest_flag<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
     (near.0 <= 2 && near.0 < name.chars().count()).then_some(near.1)
 }
 
-fn unknown_flag(name: &str, called: &str) -> Failure {
-    let message = match name.strip_prefix("--") {
+fn unknown_flag(name: &str, line: &Line<'_>) -> Failure {
+    line.mistake(Failure::new(match name.strip_prefix("--") {
         Some(_) => format!("unknown flag: {name}"),
         None => format!("unknown shorthand flag: {name}"),
-    };
-    usage(Failure::new(message), called)
-}
-
-/// A mistake in the flags: says how to get help; exit code 125.
-fn usage(mut failure: Failure, called: &str) -> Failure {
-    failure.message = format!("{}\n\nRun '{called} --help' for more information", failure.message);
-    failure.code(125)
+    }))
 }
 
 /// Lets clap read the plain form.
-fn parse(
-    command: Command,
-    flags: Vec<String>,
-    words: Vec<String>,
-    called: &str,
-    synopsis: &str,
-) -> Result<ArgMatches, Failure> {
-    let plain = std::iter::once(called.to_owned()).chain(flags).chain(std::iter::once("--".to_owned())).chain(words);
-    command.try_get_matches_from(plain).map_err(|error| explain(&error, called, synopsis))
+fn parse(command: Command, flags: Vec<String>, words: Vec<String>, line: &Line<'_>) -> Result<ArgMatches, Failure> {
+    let (least, most) = counts(&command);
+    let plain =
+        std::iter::once(line.called.to_owned()).chain(flags).chain(std::iter::once("--".to_owned())).chain(words);
+    let mut command = command;
+    command.try_get_matches_from_mut(plain).map_err(|error| match error.kind() {
+        ErrorKind::MissingRequiredArgument | ErrorKind::UnknownArgument => wrong_count(least, most, line),
+        _ => line.mistake(Failure::new(explain(&error, &command))),
+    })
 }
 
-/// clap's error in the field's words.
-fn explain(error: &clap::Error, called: &str, synopsis: &str) -> Failure {
+/// The least and the most words that a command takes.
+fn counts(command: &Command) -> (usize, Option<usize>) {
+    let words = || command.get_arguments().filter(|arg| arg.is_positional());
+    let endless = words().any(|arg| matches!(arg.get_action(), ArgAction::Append));
+    (words().filter(|arg| arg.is_required_set()).count(), (!endless).then(|| words().count()))
+}
+
+/// Too few or too many words, in Docker's words.
+fn wrong_count(least: usize, most: Option<usize>, line: &Line<'_>) -> Failure {
+    let count = |number| format!("{number} argument{}", if number == 1 { "" } else { "s" });
+    let (rule, read) = match (least, most) {
+        (0, Some(0)) => ("accepts no arguments".to_owned(), "Run"),
+        (_, Some(most)) if most == least => (format!("requires {}", count(most)), "Run"),
+        (0, Some(most)) => (format!("requires at most {}", count(most)), "Run"),
+        (_, Some(most)) => (format!("requires at least {least} and at most {}", count(most)), "Run"),
+        (_, None) => (format!("requires at least {}", count(least)), "See"),
+    };
+    let Line { called, usage } = line;
+    Failure::new(format!("teu: '{called}' {rule}"))
+        .help(format!("{usage}\n\n{read} '{called} --help' for more information"))
+}
+
+/// clap's error about a flag in the field's words.
+fn explain(error: &clap::Error, command: &Command) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(", "),
         _ => String::new(),
     };
-    let usage_line = format!("Usage:  {called} [OPTIONS] {synopsis}");
     match error.kind() {
-        ErrorKind::MissingRequiredArgument => Failure::new(format!(
-            "teu: '{called}' requires more arguments\n\n{}\n\nRun '{called} --help' for more information",
-            usage_line.trim_end()
-        )),
-        ErrorKind::UnknownArgument => Failure::new(format!(
-            "teu: '{called}' accepts no argument '{}'\n\n{}\n\nRun '{called} --help' for more information",
-            context(ContextKind::InvalidArg),
-            usage_line.trim_end()
-        )),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let flag = context(ContextKind::InvalidArg);
-            let flag = flag.split([' ', '=']).next().unwrap_or_default().to_owned();
-            let reason =
-                std::error::Error::source(error).map_or("not a value it knows".to_owned(), ToString::to_string);
-            let value = context(ContextKind::InvalidValue);
-            usage(Failure::new(format!("invalid argument \"{value}\" for \"{flag}\" flag: {reason}")), called)
+            let flag = flag.split([' ', '=']).next().unwrap_or_default();
+            let short = find_long(command, flag.trim_start_matches('-')).and_then(Arg::get_short);
+            let flag = short.map_or(flag.to_owned(), |short| format!("-{short}, {flag}"));
+            let known = context(ContextKind::ValidValue);
+            let reason = match std::error::Error::source(error) {
+                Some(reason) => reason.to_string(),
+                None if known.is_empty() => "not a value it knows".to_owned(),
+                None => format!("it is one of {known}"),
+            };
+            format!("invalid argument \"{}\" for \"{flag}\" flag: {reason}", context(ContextKind::InvalidValue))
         }
-        _ => usage(Failure::new(error.to_string().trim().trim_start_matches("error: ").to_owned()), called),
+        _ => error.to_string().trim().trim_start_matches("error: ").to_owned(),
     }
 }
 
@@ -341,7 +368,8 @@ mod tests {
         };
         let mut input = words[1..].iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().into_iter();
         let stop = if leaf.stops { Stop::AtFirst } else { Stop::Never };
-        let scanned = scan(&leaf.command(), &mut input, stop, "teu x")?;
+        let line = Line { called: "teu x", usage: String::new() };
+        let scanned = scan(&leaf.command(), &mut input, stop, &line)?;
         Ok((scanned.flags, scanned.words.into_iter().chain(input).collect()))
     }
 
@@ -399,7 +427,32 @@ mod tests {
         assert!(matches!(read("help image pull"), Ok(Reading::Help(text)) if text.contains("Usage:  teu image pull")));
         let failure = read("rnu img").err().unwrap();
         assert_eq!((failure.code, failure.hint.as_deref()), (1, Some("did you mean 'teu run'?")));
-        assert_eq!(read("run").err().unwrap().code, 1);
         assert_eq!(read("run --cpus x img").err().unwrap().code, 125);
+    }
+
+    #[test]
+    fn too_few_and_too_many_words_are_told_as_docker_tells_it() {
+        for (words, sentence) in [
+            ("run", "teu: 'teu run' requires at least 1 argument"),
+            ("exec a", "teu: 'teu exec' requires at least 2 arguments"),
+            ("rename a", "teu: 'teu rename' requires 2 arguments"),
+            ("image pull a b", "teu: 'teu image pull' requires 1 argument"),
+            ("ps x", "teu: 'teu ps' accepts no arguments"),
+            ("volume create a b", "teu: 'teu volume create' requires at most 1 argument"),
+            ("port", "teu: 'teu port' requires at least 1 and at most 2 arguments"),
+        ] {
+            let failure = read(words.split(' ').map(OsString::from)).err().unwrap();
+            assert_eq!((failure.message.as_str(), failure.code), (sentence, 1));
+        }
+        let help = read(["rename"].map(OsString::from)).err().unwrap().help;
+        let expected = "Usage:  teu rename CONTAINER NEW_NAME\n\nRun 'teu rename --help' for more information";
+        assert_eq!(help.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_told_with_its_flag() {
+        let failure = read("run -m lots x".split(' ').map(OsString::from)).err().unwrap();
+        assert!(failure.message.starts_with("invalid argument \"lots\" for \"-m, --memory\" flag: "), "{failure:?}");
+        assert!(failure.help.unwrap().starts_with("Usage:  teu run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun "));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to try, printed as a `hint:` line.
     pub(crate) hint: Option<String>,
+    /// How the command is used, printed last and apart.
+    pub(crate) help: Option<String>,
     /// The process's exit code.
     pub(crate) code: u8,
     /// HTTP status, when the daemon said no.
@@ -23,12 +25,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// A sentence with exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: 1, status: None }
+        Self { message: message.into(), hint: None, help: None, code: 1, status: None }
     }
 
     /// Nothing more to say; only the exit code.
     pub(crate) fn silent(code: u8) -> Self {
-        Self { message: String::new(), hint: None, code, status: None }
+        Self { code, ..Self::new("") }
     }
 
     /// An answer of the daemon with status 400 or above.
@@ -49,6 +51,12 @@ impl Failure {
         self
     }
 
+    /// Adds how the command is used.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
     /// Sets the exit code.
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;
@@ -63,7 +71,8 @@ impl Failure {
     /// The failure as `teu run` reports it: its program's name first, and how to get help after.
     pub(crate) fn of_run(mut self, called: &str) -> Self {
         if !self.message.is_empty() {
-            self.message = format!("teu: {}\n\nRun '{called} --help' for more information", self.message);
+            self.message = format!("teu: {}", self.message);
+            return self.help(format!("Run '{called} --help' for more information"));
         }
         self
     }
@@ -75,6 +84,9 @@ impl Failure {
         }
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");
+        }
+        if let Some(help) = &self.help {
+            eprintln!("\n{help}");
         }
         ExitCode::from(self.code)
     }

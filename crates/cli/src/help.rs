@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, ArgAction};
+use clap::{Arg, ArgAction, Command};
 
 use crate::arguments::takes_value;
 use crate::table::{self, COMMON, Entry, Group, OTHERS};
@@ -32,21 +32,30 @@ pub(crate) fn group(group: &Group) -> String {
 /// `teu run --help`.
 pub(crate) fn verb(entry: &Entry, called: &str) -> String {
     let command = entry.command();
-    let has_options = command.get_arguments().any(|arg| !arg.is_positional() && !arg.is_hide_set());
-    let flags = if has_options { " [OPTIONS]" } else { "" };
-    let mut text = format!("Usage:  {called}{flags} {}", entry.usage).trim_end().to_owned();
+    let mut text = usage(&command, entry.usage, called);
     let _ = write!(text, "\n\n{}\n", entry.about);
     let names = names(entry);
     if names.len() > 1 {
         let _ = write!(text, "\nAliases:\n  {}\n", names.join(", "));
     }
-    if has_options {
+    if has_options(&command) {
         text.push_str("\nOptions:\n");
         let mut arguments: Vec<&Arg> = command.get_arguments().collect();
         arguments.sort_by_key(|arg| arg.get_long().unwrap_or_default());
         options(&mut text, arguments);
     }
     text
+}
+
+/// The line, or lines, that show how a command is called: `Usage:  teu run [OPTIONS] IMAGE`.
+pub(crate) fn usage(command: &Command, synopsis: &str, called: &str) -> String {
+    let flags = if has_options(command) { " [OPTIONS]" } else { "" };
+    let lines = synopsis.split('\n').map(|words| format!("{called}{flags} {words}").trim_end().to_owned());
+    format!("Usage:  {}", lines.collect::<Vec<_>>().join("\n\t"))
+}
+
+fn has_options(command: &Command) -> bool {
+    command.get_arguments().any(|arg| !arg.is_positional() && !arg.is_hide_set())
 }
 
 /// Every way to call a command.

@@ -54,7 +54,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The archive is damaged, hostile or uses what is not supported.
-    #[error("archive entry {entry:?}: {fault}")]
+    #[error("{}{fault}", place(entry))]
     Tar {
         /// The entry's name as the archive gives it.
         entry: String,
@@ -83,6 +83,11 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+}
+
+/// Where in an archive something is wrong; nothing is to be said when it is no entry's fault.
+fn place(entry: &str) -> String {
+    if entry.is_empty() { String::new() } else { format!("archive entry {entry:?}: ") }
 }
 
 impl Error {

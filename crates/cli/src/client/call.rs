@@ -94,6 +94,9 @@ impl<'c> Call<'c> {
     /// Performs it; the answer's status is below 400.
     async fn send(self) -> Result<(Response<Incoming>, SendRequest<Body>), Failure> {
         let client = self.client;
+        if let Some(kind) = nameless(&self.path) {
+            return Err(Failure::new(format!("invalid {kind}: value is empty")));
+        }
         let mut request = Request::builder()
             .method(self.method)
             .uri(format!("{}{}{}", client.prefix, self.path, self.query))
@@ -190,6 +193,22 @@ pub(super) fn broken(error: &hyper::Error) -> Failure {
     Failure::new(format!("the connection to the daemon broke: {text}"))
 }
 
+/// The kind of object that a path is about when it leaves out which one.
+fn nameless(path: &str) -> Option<&'static str> {
+    let (collection, rest) = path.strip_prefix('/')?.split_once('/')?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    match collection {
+        "containers" => Some("container name or ID"),
+        "images" => Some("image name"),
+        "networks" => Some("network name or ID"),
+        "volumes" => Some("volume name"),
+        "exec" => Some("exec ID"),
+        _ => None,
+    }
+}
+
 /// Text as a part of a path or query.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -206,6 +225,14 @@ pub(crate) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_without_a_name_is_told() {
+        assert_eq!(nameless("/containers//start"), Some("container name or ID"));
+        assert_eq!(nameless("/images/"), Some("image name"));
+        assert_eq!(nameless("/images/a//b"), None);
+        assert_eq!(nameless("/info"), None);
+    }
 
     #[test]
     fn text_is_escaped_for_a_url() {

@@ -89,8 +89,11 @@ impl Images {
             match entry.header().entry_type() {
                 tar::EntryType::Regular | tar::EntryType::Continuous => {
                     let mut writer = self.inner.store.blobs().writer(&format!("load-{}", random_id()?))?;
-                    let copied = io::copy(&mut entry, &mut writer);
-                    if let Err(error) = copied {
+                    let whole = match io::copy(&mut entry, &mut writer) {
+                        Ok(copied) if copied < entry.size() => Err(io::ErrorKind::UnexpectedEof.into()),
+                        other => other,
+                    };
+                    if let Err(error) = whole {
                         writer.abort()?;
                         return Err(broken(error));
                     }

@@ -36,7 +36,7 @@ pub(crate) const DEPTH_LIMIT: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A header's checksum is wrong: damaged, or no tar at all.
-    #[error("not a tar header")]
+    #[error("no tar archive, or a broken one")]
     Checksum,
     /// The stream ends in the middle.
     #[error("archive ends too early")]

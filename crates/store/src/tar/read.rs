@@ -163,7 +163,9 @@ impl<R: Read> Reader<R> {
         let mut filled = 0;
         while filled < BLOCK {
             if self.start == self.end && self.fill()? == 0 {
-                return if filled == 0 { Ok(None) } else { Err(fault_in(b"", Fault::Truncated)) };
+                // A stream shorter than one block never was an archive.
+                let short = if self.total < BLOCK as u64 { Fault::Checksum } else { Fault::Truncated };
+                return if filled == 0 { Ok(None) } else { Err(fault_in(b"", short)) };
             }
             let count = (BLOCK - filled).min(self.end - self.start);
             block[filled..filled + count].copy_from_slice(&self.buffer[self.start..self.start + count]);
