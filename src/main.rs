@@ -5,8 +5,6 @@
 //! shares no code with the others that would cost it memory.
 
 use std::ffi::OsString;
-use std::os::fd::IntoRawFd;
-use std::path::Path;
 use std::process::ExitCode;
 
 use teu_cli::Faces;
@@ -19,16 +17,15 @@ fn main() -> ExitCode {
     teu_cli::run(args, &Faces { daemon, registry })
 }
 
-/// `teu supervise TASK-DIR [--warm]`, with the listening socket as standard input.
+/// `teu supervise --nursery FOLDER`, with the daemon's socket as standard input.
 fn supervise(args: &[OsString]) -> ExitCode {
-    let Some(dir) = args.first() else {
+    if args.first().is_none_or(|arg| arg != "--nursery") {
         eprintln!("teu supervise is started by the daemon only");
         return ExitCode::FAILURE;
-    };
-    let warm = args.iter().any(|arg| arg == "--warm");
-    // The supervisor points its standard streams elsewhere, so the socket moves out of their way first.
+    }
+    // The nursery points its standard streams elsewhere, so the socket moves out of their way first.
     match rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3) {
-        Ok(listener) => teu_supervisor::run(Path::new(dir), listener.into_raw_fd(), warm),
+        Ok(daemon) => teu_supervisor::nursery(daemon),
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -70,10 +70,11 @@ fn half_a_processor_is_what_a_busy_loop_gets() {
     // On a hybrid host the processor time is told by the version 2 tree, beside the limit's own hierarchy.
     let used =
         daemon.ok(["exec", "busy", "sh", "-c", "cut -d' ' -f14 /proc/1/stat"]).parse::<u64>().expect("ticks") * 10_000;
-    // 50 ms of each period, with room for the last period and for where the two files were read.
-    let share = used / periods;
-    assert!(share < 70_000, "{share} µs of each period");
-    assert!(share > 5_000, "{share} µs of each period");
+    // 50 ms of each period, with room for the last one. The periods are counted before and after, because a machine with
+    // other things to do may take its time between two readings.
+    let later = value(&read(), "nr_periods") + 1;
+    assert!(used / later < 60_000, "{used} µs in {later} periods");
+    assert!(used / periods > 2_000, "{used} µs in {periods} periods");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod image;
 mod info;
 mod network;
 mod pipe;
+mod pool;
 mod prune;
 mod restore;
 mod signals;
@@ -120,7 +121,7 @@ pub(crate) struct Context {
     pub(crate) facts: host::Facts,
     pub(crate) store: Store,
     pub(crate) records: Table<Record>,
-    pub(crate) pool: task::Pool,
+    pub(crate) pool: pool::Pool,
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,
@@ -149,7 +150,9 @@ impl Engine {
         let images = Images::open(&store, events.clone(), config.insecure_registries.clone())?;
         let volumes = Volumes::open(&store, events.clone())?;
         let networks = Networks::open(&store, &config.bridge, config.subnet)?;
-        let pool = task::Pool::new(config.program.clone(), config.run.join("tasks"));
+        let tasks = config.run.join("tasks");
+        let nursery = pool::Nursery::new(config.program.clone(), tasks.clone(), &container::spec::ordinary()?);
+        let pool = pool::Pool::new(nursery, tasks);
         let context = Arc::new(Context {
             facts: host::Facts::gather(),
             records: store.table("containers")?,

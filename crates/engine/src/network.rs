@@ -186,11 +186,7 @@ impl Networks {
             File::open(&path).map_err(|error| Error::io("open", path.as_ref(), error))
         };
         match mode(&record.host)? {
-            Mode::Host => Ok(None),
-            Mode::None => {
-                teu_network::loopback_up(namespace()?.as_fd())?;
-                Ok(None)
-            }
+            Mode::Host | Mode::None => Ok(None),
             Mode::Bridge => {
                 let mut live = self.live();
                 self.make(&mut live)?;

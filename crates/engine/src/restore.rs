@@ -129,9 +129,9 @@ pub(crate) fn end_strays(id: &str) {
 
 /// The files of a container outside the store's tables.
 pub(crate) fn remove_files(context: &Context, id: &str) {
-    let _ = fs::remove_dir_all(context.etc_dir(id));
+    let _ = context.store.discard(&context.etc_dir(id));
     let _ = fs::remove_dir_all(context.pool.task_dir(id));
-    let _ = fs::remove_dir_all(context.log_dir(id));
+    let _ = context.store.discard(&context.log_dir(id));
 }
 
 /// A removal that a kill of the daemon cut short.

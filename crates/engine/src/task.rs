@@ -1,34 +1,22 @@
-//! A task: one supervisor process, reached through its socket; and the pool of supervisors started ahead of need.
+//! A task: one supervisor process, reached through its socket.
 //!
-//! `<run>/tasks/<id>/` belongs to the supervisor of container (or build step) `<id>`: `socket`, `pid`, `exit.json`.
-//! A supervisor in the pool lives in `<run>/tasks/.warm-<n>/` until [`Pool::take`] renames the folder; it holds the
-//! folder open, so it does not notice. The engine keeps one control connection to each; when the daemon dies those of
-//! the pool end by themselves, and those with a container go on.
+//! `<run>/tasks/<id>/` belongs to the supervisor of container (or build step) `<id>`: `socket`, `pid`, `exit.json`. The
+//! engine keeps one control connection to each; when the daemon dies, those with a container go on.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use teu_supervisor::protocol::{Event, ExitStatus, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
-
-/// How long after one was taken the pool is filled again.
-const BREATH: Duration = Duration::from_millis(20);
-/// How many supervisors wait ahead of need.
-const WARM: usize = 2;
 
 /// What a supervisor tells unasked about its container.
 #[derive(Debug)]
@@ -75,6 +63,11 @@ impl Task {
     /// Where the supervisor lives.
     pub(crate) fn dir(&self) -> PathBuf {
         self.inner.dir.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says where the supervisor's folder is now.
+    pub(crate) fn moved(&self, dir: PathBuf) {
+        *self.inner.dir.lock().unwrap_or_else(PoisonError::into_inner) = dir;
     }
 
     /// Asks, and waits for the answer.
@@ -145,7 +138,7 @@ async fn dial(dir: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(format!("/proc/self/fd/{}/socket", handle.as_raw_fd())).await
 }
 
-fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
@@ -194,129 +187,5 @@ async fn receive(
     }
     if !ended {
         let _ = tell.send(News::Gone);
-    }
-}
-
-/// Supervisors that wait for a container. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Pool {
-    inner: Arc<PoolInner>,
-}
-
-struct PoolInner {
-    program: PathBuf,
-    /// Keeps `program` valid.
-    _sealed: Option<OwnedFd>,
-    dir: PathBuf,
-    count: AtomicU64,
-    ready: Mutex<Vec<Fresh>>,
-    wanted: Notify,
-    /// Held while the pool is being filled; says whether it is closed for good.
-    closed: tokio::sync::Mutex<bool>,
-}
-
-impl Pool {
-    /// A pool whose tasks live in `dir`; `program` is started as `program supervise <task-dir> --warm`. It stays empty
-    /// until the first [`Pool::refill`].
-    pub(crate) fn new(program: PathBuf, dir: PathBuf) -> Self {
-        let sealed = crate::host::sealed_program(&program);
-        let program = sealed.as_ref().map_or(program, |fd| format!("/proc/self/fd/{}", fd.as_raw_fd()).into());
-        let inner = Arc::new(PoolInner {
-            program,
-            _sealed: sealed,
-            dir,
-            count: AtomicU64::new(0),
-            ready: Mutex::default(),
-            wanted: Notify::new(),
-            closed: tokio::sync::Mutex::new(false),
-        });
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(async move {
-            loop {
-                let Some(inner) = weak.upgrade() else { return };
-                let pool = Self { inner };
-                pool.inner.wanted.notified().await;
-                // Whoever took one is starting a container now; the processors are better left to it.
-                tokio::time::sleep(BREATH).await;
-                if let Err(error) = pool.fill().await {
-                    tracing::warn!(%error, "cannot start a supervisor ahead of need");
-                }
-            }
-        });
-        Self { inner }
-    }
-
-    /// The folder of the task `id`.
-    pub(crate) fn task_dir(&self, id: &str) -> PathBuf {
-        self.inner.dir.join(id)
-    }
-
-    /// A supervisor for `id`, from the pool or, when that is empty, a new one.
-    pub(crate) async fn take(&self, id: &str) -> Result<Fresh> {
-        let ready = self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let fresh = match ready {
-            Some(fresh) => fresh,
-            None => self.spawn().await?,
-        };
-        let (from, to) = (fresh.task.dir(), self.task_dir(id));
-        if to.exists() {
-            let _ = fs::remove_dir_all(&to);
-        }
-        fs::rename(&from, &to).map_err(|error| Error::io("name the task", &to, error))?;
-        *fresh.task.inner.dir.lock().unwrap_or_else(PoisonError::into_inner) = to;
-        Ok(fresh)
-    }
-
-    /// Fills the pool up again; called when the one who took is done with its haste.
-    pub(crate) fn refill(&self) {
-        self.inner.wanted.notify_one();
-    }
-
-    /// Lets the waiting supervisors go.
-    pub(crate) async fn close(&self) {
-        // A supervisor that is being started now would be forgotten.
-        *self.inner.closed.lock().await = true;
-        let ready = std::mem::take(&mut *self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner));
-        for fresh in ready {
-            fresh.task.discard().await;
-            let _ = fs::remove_dir_all(fresh.task.dir());
-        }
-    }
-
-    async fn fill(&self) -> Result<()> {
-        let closed = self.inner.closed.lock().await;
-        while !*closed && self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner).len() < WARM {
-            let fresh = self.spawn().await?;
-            self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner).push(fresh);
-        }
-        Ok(())
-    }
-
-    async fn spawn(&self) -> Result<Fresh> {
-        let number = self.inner.count.fetch_add(1, Ordering::Relaxed);
-        let dir = self.inner.dir.join(format!(".warm-{}-{number}", std::process::id()));
-        let wrong = |error: io::Error| Error::io("start a supervisor in", &dir, error);
-        fs::create_dir(&dir).map_err(wrong)?;
-        let handle = open_dir(&dir).map_err(wrong)?;
-        let listener = UnixListener::bind(format!("/proc/self/fd/{}/socket", handle.as_raw_fd())).map_err(wrong)?;
-        let mut child = tokio::process::Command::new(&self.inner.program)
-            .arg0("teu")
-            .arg("supervise")
-            .arg(&dir)
-            .arg("--warm")
-            .env_clear()
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(listener)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(wrong)?;
-        // Collects the process when it ends while this daemon lives; afterwards init does.
-        tokio::spawn(async move { child.wait().await });
-        let fresh = Task::connect(&dir).await.map_err(wrong)?;
-        // An answer means that it has opened its folder, which may be renamed from then on.
-        fresh.task.request(&Request::State).await?;
-        Ok(fresh)
     }
 }

@@ -1,5 +1,6 @@
 //! The parent's story: plan, cgroup, clone, wait for *ready*; later, *start*. The conversation is drawn in `sync`.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,8 +11,9 @@ use teu_sys::process::{self, Child};
 use crate::credentials::Filter;
 use crate::error::During;
 use crate::init::{self, Orders};
+use crate::sources::{CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
-use crate::{Cgroup, Error, Rootfs, Zygote, seccomp};
+use crate::{Cgroup, Error, Rootfs, Stock, Zygote, seccomp};
 
 /// What a process gets as descriptors 0, 1 and 2; ignored when it has a terminal.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub struct Process {
 /// Makes a container: everything up to, and without, the execution of its program.
 ///
 /// The caller is single-threaded. The container's first process is its child, to be reaped through the pidfd. Without
-/// `stdio` it inherits the caller's descriptors 0, 1 and 2. A `zygote` makes it faster where there is cgroup v1.
+/// `stdio` it inherits the caller's descriptors 0, 1 and 2. A `zygote` and a `stock` make it faster.
 ///
 /// # Errors
 /// [`Error`] says what stood in the way; nothing is left behind then.
@@ -72,21 +74,25 @@ pub fn create(
     rootfs: &Rootfs,
     stdio: Option<Stdio>,
     zygote: Option<Zygote>,
+    stock: &Stock,
 ) -> Result<Created, Error> {
-    let mut orders = Orders::new(spec, rootfs)?;
+    let mut orders = Orders::new(spec)?;
     let linux = spec.linux.as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path.clone()).unwrap_or_else(|| PathBuf::from("/teu").join(id));
     let none = Resources::default();
     let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
-    let (child, cgroup) = match zygote {
-        Some(zygote) if zygote.suits(&path, resources) => {
-            zygote.become_init(&path, resources, &mut orders, stdio.as_ref(), theirs)?
-        }
-        _ => {
+    let suits = |zygote: &Zygote| zygote.suits(&path, resources, &orders.namespaces);
+    let born = match zygote.filter(suits) {
+        Some(zygote) => zygote.become_init(&path, resources, &mut orders, stdio.as_ref(), &theirs)?,
+        None => None,
+    };
+    let (child, cgroup, joins, shown) = match born {
+        Some((child, cgroup, shown)) => (child, cgroup, Vec::new(), shown),
+        None => {
             let cgroup = Cgroup::create_unlimited(&path, resources)?;
-            match clone_init(&mut orders, &cgroup, stdio.as_ref(), (&socket, theirs)) {
-                Ok(child) => (child, cgroup),
+            match clone_init(&mut orders, &cgroup, stdio.as_ref(), &theirs) {
+                Ok((child, joins, shown)) => (child, cgroup, joins, shown),
                 Err(error) => {
                     cgroup.discard();
                     return Err(error);
@@ -94,39 +100,36 @@ pub fn create(
             }
         }
     };
-    drop(stdio);
+    drop((stdio, theirs));
     let mut created = Created { parts: Some(Parts { child, socket, cgroup, terminal: None }), filter: None };
-    created.complete(spec, resources)?;
+    let sources = Sources::open(rootfs, &orders.mounts, &shown)?;
+    unless_gone(sources.send(created.present().socket.as_fd())).during("send the mounts")?;
+    unless_gone(created.place(joins)).during("join the cgroup")?;
+    created.complete(spec, resources, stock)?;
     Ok(created)
 }
 
-/// Clones init straight from the caller. On v1 the caller moves it, while it builds its root.
+/// Clones init straight from the caller. On v1 the caller moves it, while it builds its root: by the returned files.
 fn clone_init(
     orders: &mut Orders,
     cgroup: &Cgroup,
     stdio: Option<&Stdio>,
-    (socket, theirs): (&OwnedFd, OwnedFd),
-) -> Result<Child, Error> {
+    theirs: &OwnedFd,
+) -> Result<(Child, Vec<File>, CgroupDirectories), Error> {
     let joins = cgroup.open_legacy_joins().during("open cgroup.procs")?;
     let unified = cgroup.open_unified().during("open the cgroup")?;
     orders.placed_by_parent = !joins.is_empty();
-    orders.show_cgroup(cgroup);
+    let shown = orders.show_cgroup(cgroup);
     let unified = unified.as_ref().map(AsFd::as_fd);
     let run = || init::run(orders, stdio.map(Stdio::borrow), theirs.as_fd());
-    let child = init::spawn(&orders.namespaces, 0, unified, run)?;
-    drop(theirs);
-    let place = || -> std::io::Result<()> {
-        joins.into_iter().try_for_each(|mut join| join.write_all(child.pid.to_string().as_bytes()))?;
-        if orders.placed_by_parent { sync::order(socket.as_fd(), &Order::Placed) } else { Ok(()) }
-    };
-    match place() {
-        // An init that has ended already says why itself.
-        Ok(()) => Ok(child),
-        Err(error) if matches!(error.raw_os_error(), Some(gone) if is_gone(gone)) => Ok(child),
-        Err(error) => {
-            end(&child);
-            Err(error).during("join the cgroup")
-        }
+    Ok((init::spawn(&orders.namespaces, 0, unified, run)?, joins, shown))
+}
+
+/// An init that has ended already says why itself.
+fn unless_gone(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if matches!(error.raw_os_error(), Some(gone) if is_gone(gone)) => Ok(()),
+        other => other,
     }
 }
 
@@ -143,13 +146,23 @@ pub(crate) fn end(child: &Child) {
 }
 
 impl Created {
+    /// Moves init into its v1 cgroups, and tells it.
+    fn place(&self, joins: Vec<File>) -> std::io::Result<()> {
+        if joins.is_empty() {
+            return Ok(());
+        }
+        let Parts { child, socket, .. } = self.present();
+        joins.into_iter().try_for_each(|mut join| join.write_all(child.pid.to_string().as_bytes()))?;
+        sync::order(socket.as_fd(), &Order::Placed)
+    }
+
     /// What is done while init builds its root, and then the wait for it.
-    fn complete(&mut self, spec: &Spec, resources: &Resources) -> Result<(), Error> {
+    fn complete(&mut self, spec: &Spec, resources: &Resources, stock: &Stock) -> Result<(), Error> {
         if let Some(parts) = &self.parts {
-            parts.cgroup.limit(resources)?;
+            parts.cgroup.limit(resources, stock)?;
             adjust_oom_score(parts.child.pid, spec.process.as_ref().and_then(|process| process.oom_score_adj))?;
         }
-        self.filter = filter(spec)?;
+        self.filter = filter(spec, stock)?;
         let Some(parts) = &mut self.parts else { return Ok(()) };
         parts.terminal = wait_ready(parts.socket.as_fd())?;
         Ok(())
@@ -197,12 +210,7 @@ impl Created {
         let filter = self.filter.take();
         let socket = self.present().socket.as_fd();
         // An init that was killed meanwhile has started as far as anybody can tell; its pidfd says the rest.
-        match sync::order(socket, &Order::Start(filter)) {
-            Err(error) if !matches!(error.raw_os_error(), Some(gone) if is_gone(gone)) => {
-                return Err(error).during("tell the container to start");
-            }
-            _ => {}
-        }
+        unless_gone(sync::order(socket, &Order::Start(filter))).during("tell the container to start")?;
         if let Some((Report::Failed(error), _)) = sync::receive(socket)? {
             return Err(error);
         }
@@ -226,8 +234,11 @@ impl Drop for Created {
 }
 
 /// The spec's filter, compiled.
-pub(crate) fn filter(spec: &Spec) -> Result<Option<Filter>, Error> {
+pub(crate) fn filter(spec: &Spec, stock: &Stock) -> Result<Option<Filter>, Error> {
     let Some(profile) = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) else { return Ok(None) };
+    if let Some(filter) = stock.filter(profile) {
+        return Ok(Some(filter.clone()));
+    }
     let instructions =
         seccomp::compile(profile).map_err(|error| Error::refused(format!("compile the seccomp profile: {error}")))?;
     let mut flags = 0;

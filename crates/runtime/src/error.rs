@@ -87,6 +87,11 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
+/// Names the part of a mount that failed.
+pub(crate) fn at<'a>(destination: &'a str, step: &'a str) -> impl Fn(io::Error) -> Error + 'a {
+    move |error| Error::Mount { destination: destination.to_owned(), step: step.to_owned(), errno: errno(&error) }
+}
+
 /// The number of an I/O error; `EIO` for one that is not the kernel's.
 pub(crate) fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())

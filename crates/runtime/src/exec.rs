@@ -15,7 +15,7 @@ use crate::credentials::Filter;
 use crate::error::During;
 use crate::launch::{self, Launch};
 use crate::sync::{self, Report};
-use crate::{Cgroup, Error, Process, Stdio, create, namespaces};
+use crate::{Cgroup, Error, Process, Stdio, Stock, create, namespaces};
 
 /// The magic number of devpts, statfs(2).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
@@ -40,6 +40,7 @@ pub fn exec(
     spec: &Spec,
     process: &runtime::Process,
     stdio: Option<Stdio>,
+    stock: &Stock,
 ) -> Result<Process, Error> {
     let linux = spec.linux.as_ref().ok_or_else(|| Error::refused("enter the container: its spec has no namespaces"))?;
     let path =
@@ -51,7 +52,7 @@ pub fn exec(
         kinds: namespaces::entered(linux),
         joins: cgroup.open_legacy_joins().during("open cgroup.procs")?,
         launch: Launch::new(process)?,
-        filter: create::filter(spec)?,
+        filter: create::filter(spec, stock)?,
     };
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);

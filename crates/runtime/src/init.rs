@@ -21,8 +21,9 @@ use crate::mounts::apply::{self, Mounts};
 use crate::mounts::mask::{self, Mask};
 use crate::mounts::plan::{self, Planned};
 use crate::namespaces::{self, Namespaces};
+use crate::sources::{CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
-use crate::{Cgroup, Error, Rootfs, devices, sysctl};
+use crate::{Cgroup, Error, devices, sysctl};
 
 /// Everything that init needs to know.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,12 +31,14 @@ pub(crate) struct Orders {
     pub(crate) namespaces: Namespaces,
     /// Whether the parent puts init into its cgroups, and says so.
     pub(crate) placed_by_parent: bool,
+    /// Whether the root of init's mount namespace is empty and a place for the container's to lie on.
+    pub(crate) on_empty_root: bool,
     pub(crate) launch: Launch,
-    rootfs: Rootfs,
     read_only_root: bool,
     propagation: Option<Propagation>,
-    mounts: Vec<Planned>,
-    cgroup: Vec<(Option<String>, PathBuf)>,
+    pub(crate) mounts: Vec<Planned>,
+    /// The cgroup hierarchies that are shown, by name.
+    hierarchies: Vec<Option<String>>,
     devices: Vec<Device>,
     masked: Vec<String>,
     read_only: Vec<String>,
@@ -46,7 +49,7 @@ pub(crate) struct Orders {
 
 impl Orders {
     /// Plans a container, and refuses what cannot be done before anything is made.
-    pub(crate) fn new(spec: &Spec, rootfs: &Rootfs) -> Result<Orders, Error> {
+    pub(crate) fn new(spec: &Spec) -> Result<Orders, Error> {
         let process = spec.process.as_ref().ok_or_else(|| Error::refused("execute: the spec has no process"))?;
         let linux = spec.linux.clone_without_filter();
         if spec.hooks.as_ref().is_some_and(|hooks| *hooks != teu_oci::runtime::Hooks::default()) {
@@ -70,12 +73,12 @@ impl Orders {
         Ok(Orders {
             namespaces,
             placed_by_parent: false,
+            on_empty_root: false,
             launch: Launch::new(process)?,
-            rootfs: rootfs.clone(),
             read_only_root: spec.root.as_ref().is_some_and(|root| root.readonly),
             propagation,
             mounts: plan::plan(&spec.mounts)?,
-            cgroup: Vec::new(),
+            hierarchies: Vec::new(),
             devices: linux.devices,
             masked: linux.masked_paths,
             read_only: linux.readonly_paths,
@@ -85,11 +88,14 @@ impl Orders {
         })
     }
 
-    /// Tells which directories a mount of type cgroup shows.
-    pub(crate) fn show_cgroup(&mut self, cgroup: &Cgroup) {
-        if self.mounts.iter().any(|planned| planned.source == plan::Source::Cgroup) {
-            self.cgroup = cgroup.named_directories();
+    /// Tells which hierarchies a mount of type cgroup shows; returns their directories.
+    pub(crate) fn show_cgroup(&mut self, cgroup: &Cgroup) -> CgroupDirectories {
+        if !self.mounts.iter().any(|planned| planned.source == plan::Source::Cgroup) {
+            return Vec::new();
         }
+        let directories = cgroup.named_directories();
+        self.hierarchies = directories.iter().map(|(name, _)| name.clone()).collect();
+        directories
     }
 }
 
@@ -157,8 +163,13 @@ fn become_container(orders: &Orders, socket: BorrowedFd<'_>) -> Result<Option<In
         let enter = || namespace::enter(File::open(path)?, *kind);
         enter().during_with(|| format!("enter namespace {}", path.display()))?;
     }
+    if orders.namespaces.born & namespace::NETWORK != 0 {
+        teu_sys::link::loopback_up().during("set the loopback interface up")?;
+    }
     let program = orders.launch.program()?;
-    let root = build_root(orders)?;
+    let count = Sources::count(&orders.mounts, orders.hierarchies.len());
+    let Some(sources) = Sources::receive(socket, count).during("wait for the mounts")? else { return Ok(None) };
+    let root = build_root(orders, sources)?;
     let master = finish_root(orders, root)?;
     if orders.placed_by_parent {
         let Some(Order::Placed) = sync::obey(socket).during("wait for the cgroup")? else { return Ok(None) };
@@ -183,15 +194,18 @@ struct NewRoot {
 }
 
 /// Mounts the root file system and everything in it.
-fn build_root(orders: &Orders) -> Result<NewRoot, Error> {
-    let from_host = match orders.propagation {
-        Some(Propagation::Shared) => Propagation::Shared,
-        _ => Propagation::Slave,
-    };
-    mount::set_propagation_of_all(from_host).during("part from the host's mounts")?;
+fn build_root(orders: &Orders, mut sources: Sources) -> Result<NewRoot, Error> {
+    if !orders.on_empty_root {
+        let from_host = match orders.propagation {
+            Some(Propagation::Shared) => Propagation::Shared,
+            _ => Propagation::Slave,
+        };
+        mount::set_propagation_of_all(from_host).during("part from the host's mounts")?;
+    }
     let mask = if orders.masked.is_empty() { None } else { Some(Mask::new().during("make a mask")?) };
-    let root = Root::from_fd(orders.rootfs.attach().during("mount the root file system")?);
-    let mounts = apply::apply(&root, &orders.mounts, &orders.cgroup)?;
+    let root = Root::from_fd(sources.next()?);
+    mount::attach_over_root(&root).during("attach the root file system")?;
+    let mounts = apply::apply(&root, &orders.mounts, &orders.hierarchies, &mut sources)?;
     devices::make(&root, &orders.devices)?;
     if orders.launch.cwd() != "/" {
         // One that cannot be made is told when it cannot be entered.
@@ -222,7 +236,8 @@ fn finish_root(orders: &Orders, NewRoot { root, mounts, mask }: NewRoot) -> Resu
     if orders.read_only_root {
         mount::set_attributes(&root, false, read_only).during("make the root read-only")?;
     }
-    mount::pivot_into(&root).during("change the root")?;
+    let enter = if orders.on_empty_root { mount::enter_over_root } else { mount::pivot_into };
+    enter(&root).during("change the root")?;
     if let Some(propagation) = orders.propagation.filter(|propagation| *propagation != Propagation::Private) {
         let change = Change { propagation: Some(propagation), ..Change::default() };
         mount::set_attributes(&root, false, change).during("set the root's propagation")?;

@@ -19,18 +19,16 @@ pub enum Rootfs {
 }
 
 impl Rootfs {
-    /// Mounts it over the root of the caller's mount namespace, where it waits to become the root.
-    pub(crate) fn attach(&self) -> io::Result<OwnedFd> {
-        let mount = match self {
-            Rootfs::Overlay(overlay) => overlay.mount_detached()?,
+    /// Mounts it, attached to nothing yet.
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+        match self {
+            Rootfs::Overlay(overlay) => overlay.mount_detached(),
             Rootfs::Directory(path) => {
                 let tree = mount::clone_tree(CWD, path, true)?;
                 let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
                 mount::set_attributes(&tree, true, change)?;
-                tree
+                Ok(tree)
             }
-        };
-        mount::attach_over_root(&mount)?;
-        Ok(mount)
+        }
     }
 }

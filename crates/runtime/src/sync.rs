@@ -3,9 +3,10 @@
 //! ```text
 //!  parent (supervisor)                                init (pid 1 of the container)
 //!  cgroup
-//!  clone3 ───────────────────────────────────────────▶ namespaces joined, root, mounts, devices
+//!  clone3 ───────────────────────────────────────────▶ namespaces joined
 //!  v1: write its pid to cgroup.procs
-//!                                     Placed ─────────▶ cgroup namespace, pivot_root, masks, limits
+//!                                     Sources ────────▶ root, mounts, devices, masks
+//!                                     Placed ─────────▶ cgroup namespace, limits
 //!  (sets limits and compiles the filter meanwhile)
 //!                                     ◀────────── Ready (+ terminal's master side)
 //!  Created
@@ -18,16 +19,13 @@
 //! An exec speaks the same language, without Placed, and with its filter in memory: Ready, then end of file or Failed.
 //! When the parent's side closes, init ends: a container that nobody holds does not linger.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use teu_sys::seccomp::Instruction;
+pub(crate) use teu_sys::socket::{MOST_DESCRIPTORS, receive as take, send};
 
 use crate::Error;
 use crate::credentials::Filter;
@@ -126,41 +124,10 @@ pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
     })
 }
 
-/// Sends one datagram with up to eight descriptors.
-pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(io::Error::from(rustix::io::Errno::INVAL));
-    }
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-/// Receives one datagram and its descriptors; a length of 0 is the end of file.
-pub(crate) fn take(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        let mut slice = [IoSliceMut::new(bytes)];
-        match rustix::net::recvmsg(socket.as_fd(), &mut slice, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            // The other side went away with something of ours unread: the same as gone.
-            Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
-            other => break other?,
-        }
-    };
-    let mut fds = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
-        }
-    }
-    Ok((received.bytes, fds))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]

@@ -1,19 +1,21 @@
-//! A process that waits in a container's cgroups before the container is asked for.
+//! A process that waits, ready to become a container, before the container is asked for.
 //!
-//! Joining a cgroup v1 makes the kernel wait some 10 to 20 ms, which a child born there is spared. So a zygote joins
-//! nameless cgroups ahead of time; when the container comes, the cgroups get its name, and the zygote gives birth to
-//! init as a child of its own parent, and ends.
+//! What takes long and is the same for most containers is done ahead of time: joining cgroups (v1 makes the kernel wait
+//! 10 to 20 ms), new namespaces, and a mount namespace that has let go of the host's tree and whose root is an empty
+//! directory. When the container comes, the cgroups get its name, and the zygote gives birth to init as a child of its
+//! own parent, in all of these, and ends.
 //!
 //! ```text
 //!  supervisor                          zygote
-//!  /teu/.warm-…, clone ──────────────▶ joins them (slow), waits
+//!  /teu/.warm-…, clone ──────────────▶ joins them (slow), unshares, empties its tree, waits
 //!  rename to the wanted path
 //!  Birth (orders, descriptors) ──────▶ clone3(CLONE_PARENT) ──▶ init, see `sync`
 //!                                ◀──── pid, pidfd; ends
 //! ```
 //!
-//! Unused, it leaves no trace: dropped, it is killed and its cgroups removed; when the supervisor dies, it sees the end
-//! of file, leaves its cgroups and removes them itself. Where there is no v1 hierarchy it is empty.
+//! A container that shares a namespace with the host makes the zygote go back to it first. Unused, it leaves no trace:
+//! dropped, it is killed and its cgroups removed; when the supervisor dies, it sees the end of file, leaves its cgroups
+//! and removes them itself.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -22,12 +24,20 @@ use std::path::Path;
 
 use rustix::fs::MemfdFlags;
 use teu_oci::runtime::Resources;
+use teu_sys::mount::{self, Propagation, attribute};
+use teu_sys::namespace;
 use teu_sys::process::{self, Child};
 
 use crate::create::{self, Stdio};
 use crate::error::{During, errno};
 use crate::init::{self, Orders};
+use crate::namespaces::Namespaces;
+use crate::sources::CgroupDirectories;
 use crate::{Cgroup, Error, launch, sync};
+
+/// The kinds of namespaces that are made ahead of time, besides the one for mounts, and their names in procfs.
+const PREPARED: [(u64, &str); 4] =
+    [(namespace::PID, "pid"), (namespace::IPC, "ipc"), (namespace::UTS, "uts"), (namespace::NETWORK, "net")];
 
 /// A process that waits in a container's cgroups.
 #[derive(Debug)]
@@ -52,12 +62,9 @@ impl Zygote {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let name = format!("/teu/.warm-{:016x}", u64::from_ne_bytes(random));
         let cgroup = Cgroup::at(Path::new(&name)).map_err(io::Error::other)?;
-        if !cgroup.make_legacy().map_err(io::Error::other)? {
-            return Ok(Zygote { parts: None });
-        }
+        cgroup.make_legacy().map_err(io::Error::other)?;
         let (socket, theirs) = sync::pair()?;
-        let mut joins = cgroup.open_legacy_joins()?;
-        let child = process::spawn(0, None, || wait_for_birth(&cgroup, &mut joins, theirs.as_fd()));
+        let child = process::spawn(0, None, || wait_for_birth(&cgroup, theirs.as_fd()));
         match child {
             Ok(child) => Ok(Zygote { parts: Some(Parts { child, socket, cgroup }) }),
             Err(error) => {
@@ -67,38 +74,44 @@ impl Zygote {
         }
     }
 
-    /// Whether it can become the container in cgroup `path`: v1 renames within one directory only, and a limit may
-    /// need a hierarchy that it has not joined.
-    pub(crate) fn suits(&self, path: &Path, resources: &Resources) -> bool {
+    /// Whether it can become the container in cgroup `path`: v1 renames within one directory only, a limit may need a
+    /// hierarchy that it has not joined, and what is joined by path it cannot find any more.
+    pub(crate) fn suits(&self, path: &Path, resources: &Resources, namespaces: &Namespaces) -> bool {
         let Some(parts) = &self.parts else { return false };
-        path.parent() == Some(Path::new("/teu")) && parts.cgroup.joined_for(resources)
+        path.parent() == Some(Path::new("/teu"))
+            && parts.cgroup.joined_for(resources)
+            && namespaces.born & (namespace::MOUNT | namespace::USER) == namespace::MOUNT
+            && namespaces.pid.is_none()
+            && namespaces.joined.is_empty()
     }
 
-    /// Becomes a container's first process.
+    /// Becomes a container's first process; tells which cgroups a mount of that type shows. `None` when it has ended
+    /// for a reason of its own.
     pub(crate) fn become_init(
         mut self,
         path: &Path,
         resources: &Resources,
         orders: &mut Orders,
         stdio: Option<&Stdio>,
-        sync: OwnedFd,
-    ) -> Result<(Child, Cgroup), Error> {
-        let Some(parts) = self.parts.take() else { return Err(Error::refused("use the zygote: it is empty")) };
+        sync: &OwnedFd,
+    ) -> Result<Option<(Child, Cgroup, CgroupDirectories)>, Error> {
+        let Some(parts) = self.parts.take() else { return Ok(None) };
         let cgroup = Cgroup::at(path)?;
         let born = cgroup.adopt(&parts.cgroup, resources).and_then(|()| {
-            orders.show_cgroup(&cgroup);
-            give_birth(&parts, &cgroup, orders, stdio, sync.as_fd())
+            let shown = orders.show_cgroup(&cgroup);
+            orders.on_empty_root = true;
+            Ok((give_birth(&parts, &cgroup, orders, stdio, sync.as_fd())?, shown))
         });
-        drop(sync);
-        if born.is_err() {
-            create::end(&parts.child);
-            parts.cgroup.discard();
-            cgroup.discard();
-        } else {
+        if let Ok((Some(child), shown)) = born {
             // It ends by itself right after the birth.
             process::wait(&parts.child.pidfd).during("reap the zygote")?;
+            return Ok(Some((child, cgroup, shown)));
         }
-        Ok((born?, cgroup))
+        create::end(&parts.child);
+        parts.cgroup.discard();
+        cgroup.discard();
+        orders.on_empty_root = false;
+        born.map(|_| None)
     }
 }
 
@@ -118,7 +131,7 @@ fn give_birth(
     orders: &Orders,
     stdio: Option<&Stdio>,
     sync: BorrowedFd<'_>,
-) -> Result<Child, Error> {
+) -> Result<Option<Child>, Error> {
     let ask = || -> io::Result<Option<Child>> {
         let memory = rustix::fs::memfd_create("orders", MemfdFlags::CLOEXEC)?;
         let mut file = File::from(memory);
@@ -128,7 +141,10 @@ fn give_birth(
         let mut fds = vec![file.as_fd(), sync];
         fds.extend(unified.as_ref().map(AsFd::as_fd));
         fds.extend(stdio.iter().flat_map(|stdio| stdio.borrow()));
-        sync::send(parts.socket.as_fd(), &[unified.is_some().into(), stdio.is_some().into()], &fds)?;
+        match sync::send(parts.socket.as_fd(), &[unified.is_some().into(), stdio.is_some().into()], &fds) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+            other => other?,
+        }
         let mut answer = [0; 4];
         let (length, mut fds) = sync::take(parts.socket.as_fd(), &mut answer)?;
         let number = i32::from_ne_bytes(answer);
@@ -138,20 +154,25 @@ fn give_birth(
             _ => Ok(None),
         }
     };
-    ask().during("make the container's process")?.ok_or_else(|| Error::refused("make the container: its zygote died"))
+    ask().during("make the container's process")
+}
+
+/// What the zygote needs when the container comes, or when nobody comes.
+struct Ready {
+    /// The host's namespace of each prepared kind.
+    host: Vec<(u64, File)>,
+    /// The roots of the hierarchies in which it has a cgroup.
+    roots: Vec<File>,
 }
 
 /// The zygote's story.
-fn wait_for_birth(cgroup: &Cgroup, joins: &mut [File], socket: BorrowedFd<'_>) -> i32 {
-    let joined = joins.iter_mut().try_for_each(|join| join.write_all(b"0"));
+fn wait_for_birth(cgroup: &Cgroup, socket: BorrowedFd<'_>) -> i32 {
     let Ok(socket) = launch::settle(None, socket) else { return 1 };
-    if joined.is_err() {
-        return 1;
-    }
+    let Ok(ready) = prepare(cgroup) else { return 1 };
     let mut header = [0; 2];
     match sync::take(socket, &mut header) {
         Ok((2, fds)) => {
-            let (number, pidfd) = match deliver(header, fds) {
+            let (number, pidfd) = match deliver(header, fds, &ready) {
                 Ok(Child { pid, pidfd }) => (pid, Some(pidfd)),
                 Err(error) => (errno(&error), None),
             };
@@ -159,22 +180,46 @@ fn wait_for_birth(cgroup: &Cgroup, joins: &mut [File], socket: BorrowedFd<'_>) -
             i32::from(told.is_err())
         }
         _ => {
-            cgroup.abandon();
+            cgroup.abandon(&ready.roots);
             0
         }
     }
 }
 
+/// Does ahead of time what takes long.
+fn prepare(cgroup: &Cgroup) -> io::Result<Ready> {
+    for mut join in cgroup.open_legacy_joins()? {
+        join.write_all(b"0")?;
+    }
+    let open = |(kind, name): &(u64, &str)| Ok((*kind, File::open(format!("/proc/self/ns/{name}"))?));
+    let host = PREPARED.iter().map(open).collect::<io::Result<_>>()?;
+    let roots = cgroup.open_legacy_roots()?;
+    namespace::unshare(PREPARED.iter().fold(namespace::MOUNT, |kinds, (kind, _)| kinds | kind))?;
+    teu_sys::link::loopback_up()?;
+    // The host's tree is let go of, so that nothing in it is ever busy because of us.
+    mount::set_propagation_of_all(Propagation::Private)?;
+    let options = [("source", Some("teu")), ("mode", Some("555")), ("size", Some("4k")), ("nr_inodes", Some("2"))];
+    let empty =
+        mount::filesystem("tmpfs", &options, attribute::READ_ONLY | attribute::NO_EXEC | attribute::NO_DEVICES)?;
+    mount::attach_over_root(&empty)?;
+    mount::pivot_into(&empty)?;
+    Ok(Ready { host, roots })
+}
+
 /// Clones init as a sibling.
-fn deliver([unified, stdio]: [u8; 2], fds: Vec<OwnedFd>) -> io::Result<Child> {
+fn deliver([unified, stdio]: [u8; 2], fds: Vec<OwnedFd>, ready: &Ready) -> io::Result<Child> {
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or(io::Error::from(rustix::io::Errno::BADF));
     let mut text = Vec::new();
     File::from(next()?).read_to_end(&mut text)?;
-    let orders: Orders = serde_json::from_slice(&text)?;
+    let mut orders: Orders = serde_json::from_slice(&text)?;
     let sync = next()?;
     let unified = if unified == 1 { Some(next()?) } else { None };
     let stdio = if stdio == 1 { Some([next()?, next()?, next()?]) } else { None };
+    for (kind, namespace) in ready.host.iter().filter(|(kind, _)| orders.namespaces.born & kind == 0) {
+        namespace::enter(namespace, *kind)?;
+    }
+    orders.namespaces.born &= !ready.host.iter().fold(namespace::MOUNT, |kinds, (kind, _)| kinds | kind);
     let unified = unified.as_ref().map(AsFd::as_fd);
     let run = || init::run(&orders, stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)), sync.as_fd());
     init::spawn(&orders.namespaces, process::PARENT, unified, run).map_err(|error| match error {

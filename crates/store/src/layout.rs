@@ -36,6 +36,21 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Writes a file so that it is there whole or as it was before, and with `durable` also after a power failure. What it
+    /// replaces is freed in the background.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
+        write_whole(path, bytes, durable, |temporary| self.put(temporary, path))
+    }
+
+    fn put(&self, temporary: &Path, path: &Path) -> Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE).is_ok() {
+            return self.trash.discard(temporary).map(drop);
+        }
+        // There was none, or the file system cannot exchange.
+        fs::rename(temporary, path).map_err(|error| Error::io(path, error))
+    }
+
     pub(crate) fn open(root: &Path) -> Result<Self> {
         if let Some(parent) = root.parent() {
             fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
@@ -128,15 +143,15 @@ fn lock(root: &Path) -> Result<File> {
 }
 
 fn write_if_absent(path: &Path, text: &str) -> Result<()> {
-    if path.exists() { Ok(()) } else { replace(path, text.as_bytes(), true) }
+    let put = |temporary: &Path| fs::rename(temporary, path).map_err(|error| Error::io(path, error));
+    if path.exists() { Ok(()) } else { write_whole(path, text.as_bytes(), true, put) }
 }
 
-/// Replaces a file by one with these bytes, in one step.
-pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
+/// Writes a file under another name and lets `put` give it its own.
+fn write_whole(path: &Path, bytes: &[u8], durable: bool, put: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let temporary = dir.join(temporary_name()?);
-    let written = write_new(&temporary, bytes, durable)
-        .and_then(|()| fs::rename(&temporary, path).map_err(|error| Error::io(path, error)));
+    let written = write_new(&temporary, bytes, durable).and_then(|()| put(&temporary));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }

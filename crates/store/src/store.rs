@@ -97,6 +97,12 @@ impl Store {
         self.layout.unsynced.sync()
     }
 
+    /// Takes a file or folder below the root out of the way at once and deletes it in the background; `false` when there
+    /// was nothing.
+    pub fn discard(&self, path: &Path) -> Result<bool> {
+        self.layout.trash.discard(path)
+    }
+
     /// Waits until everything removed so far is gone from the disk.
     pub fn empty_trash(&self) -> Result<()> {
         self.layout.trash.settle()

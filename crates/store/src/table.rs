@@ -62,7 +62,8 @@ impl<T: Record> Table<T> {
     /// Deletes a record; `false` when there was none.
     pub fn remove(&self, key: &str) -> Result<bool> {
         let path = self.path(key);
-        let removed = names::remove_file(&path)?;
+        // Out of sight at once: to free its blocks may take the file system a while.
+        let removed = self.layout.trash.discard(&path)?;
         names::remove_parents(&self.dir, &path);
         Ok(removed)
     }
@@ -95,7 +96,7 @@ impl<T: Record> Table<T> {
         record.refers_to().iter().for_each(|digest| lease.hold(digest));
         let text = serde_json::to_vec(record).map_err(|source| Error::Record { path: path.clone(), source })?;
         names::make_parents(&self.dir, &path)?;
-        layout::replace(&path, &text, durable)
+        self.layout.replace(&path, &text, durable)
     }
 
     fn path(&self, key: &str) -> PathBuf {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use teu_oci::runtime::{IdMapping, Resources, Spec};
-use teu_runtime::{Cgroup, Created, Error, Process, Zygote};
+use teu_runtime::{Cgroup, Created, Error, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
 use crate::log::Writer;
@@ -104,7 +104,11 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    pub(crate) fn create(request: CreateRequest, zygote: Option<Zygote>) -> Result<(Container, i32), Error> {
+    pub(crate) fn create(
+        request: CreateRequest,
+        zygote: Option<Zygote>,
+        stock: &Stock,
+    ) -> Result<(Container, i32), Error> {
         let CreateRequest { id, spec, rootfs, log, stdin, stdin_once, size } = request;
         let log = Writer::open(&log).map_err(step("open the log"))?;
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
@@ -114,7 +118,7 @@ impl Container {
             let (outside, inside) = Streams::pipes(stdin, uid, gid).map_err(step("make pipes"))?;
             (streams, stdio) = (outside, Some(inside));
         }
-        let mut created = teu_runtime::create(&id, &spec, &rootfs, stdio, zygote)?;
+        let mut created = teu_runtime::create(&id, &spec, &rootfs, stdio, zygote, stock)?;
         if let Some(master) = created.terminal() {
             streams = terminal_streams(master, size)?;
         }
@@ -137,7 +141,7 @@ impl Container {
         Ok(pid)
     }
 
-    pub(crate) fn exec(&mut self, request: ExecRequest) -> Result<i32, Error> {
+    pub(crate) fn exec(&mut self, request: ExecRequest, stock: &Stock) -> Result<i32, Error> {
         let ExecRequest { exec, process, stdin, size } = request;
         let Some(init) = self.child.pidfd() else {
             return Err(Error::Refused { what: "container is not running".into() });
@@ -155,7 +159,7 @@ impl Container {
             let (outside, inside) = Streams::pipes(stdin, uid, gid).map_err(step("make pipes"))?;
             (streams, stdio) = (outside, Some(inside));
         }
-        let mut process = teu_runtime::exec(init, &self.spec, &process, stdio)?;
+        let mut process = teu_runtime::exec(init, &self.spec, &process, stdio, stock)?;
         if let Some(master) = process.terminal.take() {
             streams = terminal_streams(master, size)?;
         }

@@ -14,10 +14,12 @@ mod children;
 mod connection;
 
 pub mod log;
+mod nursery;
 pub mod protocol;
 mod requests;
 mod run;
 mod rundir;
 mod streams;
 
+pub use nursery::nursery;
 pub use run::run;

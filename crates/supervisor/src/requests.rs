@@ -10,7 +10,7 @@ use crate::run::{Stage, Supervisor};
 const SIGKILL: i32 = 9;
 const ESRCH: i32 = 3;
 
-impl Supervisor {
+impl Supervisor<'_> {
     /// Carries out a request.
     pub(crate) fn answer(&mut self, request: Request) -> Event {
         match (request, &mut self.stage) {
@@ -19,7 +19,7 @@ impl Supervisor {
             (Request::State, Stage::Empty(_)) => Event::State(Box::default()),
             (Request::Create(request), Stage::Empty(zygote)) => {
                 let (id, zygote) = (request.id.clone(), zygote.take());
-                match Container::create(*request, zygote) {
+                match Container::create(*request, zygote, self.stock) {
                     Ok((container, pid)) => self.created(container, pid),
                     Err(error) => self.failed(id, error),
                 }
@@ -36,7 +36,7 @@ impl Supervisor {
             (Request::Exec(request), Stage::Here(container)) => {
                 let exec = request.exec.clone();
                 let known = container.child(Some(&exec)).is_some();
-                match container.exec(*request) {
+                match container.exec(*request, self.stock) {
                     Ok(pid) => Event::Started { exec: Some(exec), pid },
                     Err(error) => {
                         let waits = |attach: &&mut Attach| !known && attach.target.as_ref() == Some(&exec);

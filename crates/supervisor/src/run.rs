@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use teu_runtime::Zygote;
+use teu_runtime::{Stock, Zygote};
 use teu_sys::poll::Interests;
 
 use crate::attach::{Attach, PATIENCE, Received, Wanted};
@@ -43,23 +43,37 @@ const BUFFER: usize = 64 << 10;
 /// `dir` is the task directory, absolute; `listener` the number of the inherited, listening socket. A `warm` supervisor was
 /// started ahead of need and prepares what it can before it is given its container.
 pub fn run(dir: &Path, listener: RawFd, warm: bool) -> ExitCode {
-    let supervised = detach(listener).and_then(|listener| {
+    let supervised = let_go().is_ok() && supervise(dir, listener, warm, &Stock::default());
+    if supervised { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The same in a process that has let go of its maker; false when something went wrong.
+pub(crate) fn supervise(dir: &Path, listener: RawFd, warm: bool, stock: &Stock) -> bool {
+    let supervised = take(listener).and_then(|listener| {
         let dir = RunDir::open(dir)?;
-        // On cgroup v2 there is nothing to prepare, and a container can be made without.
+        // A container can be made without.
         let zygote = if warm { Zygote::prepare().ok() } else { None };
-        let mut supervisor = Supervisor::new(dir, listener, zygote);
+        let mut supervisor = Supervisor::new(dir, listener, zygote, stock);
         let result = supervisor.supervise();
         supervisor.leave();
         result
     });
-    if supervised.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    supervised.is_ok()
 }
 
-/// Lets go of whoever started us: session, directory, terminal, signals.
-fn detach(listener: RawFd) -> io::Result<UnixListener> {
-    use rustix::fs::{Mode, OFlags};
+fn take(listener: RawFd) -> io::Result<UnixListener> {
     let listener = teu_sys::socket::inherited_listener(listener)?;
     listener.set_nonblocking(true)?;
+    let _ = rustix::thread::set_name(c"teu-supervise");
+    for signal in [1, 2, 3, 10, 12, 13, 14, 15] {
+        teu_sys::signal::ignore(signal)?;
+    }
+    Ok(listener)
+}
+
+/// Lets go of whoever started us: session, directory, terminal.
+pub(crate) fn let_go() -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
     // Refused to a process that leads its group: then whoever started us has done it.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
@@ -67,11 +81,7 @@ fn detach(listener: RawFd) -> io::Result<UnixListener> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
-    let _ = rustix::thread::set_name(c"teu-supervise");
-    for signal in [1, 2, 3, 10, 12, 13, 14, 15] {
-        teu_sys::signal::ignore(signal)?;
-    }
-    Ok(listener)
+    Ok(())
 }
 
 /// What there is to supervise.
@@ -94,8 +104,9 @@ enum Ready {
 }
 
 /// The supervisor of one container.
-pub(crate) struct Supervisor {
+pub(crate) struct Supervisor<'s> {
     pub(crate) dir: RunDir,
+    pub(crate) stock: &'s Stock,
     listener: UnixListener,
     pub(crate) stage: Stage,
     connections: Vec<Connection>,
@@ -108,11 +119,11 @@ pub(crate) struct Supervisor {
     born: Instant,
 }
 
-impl Supervisor {
-    fn new(dir: RunDir, listener: UnixListener, zygote: Option<Zygote>) -> Supervisor {
+impl<'s> Supervisor<'s> {
+    fn new(dir: RunDir, listener: UnixListener, zygote: Option<Zygote>, stock: &'s Stock) -> Supervisor<'s> {
         let (stage, born) = (Stage::Empty(zygote), Instant::now());
         let (connections, attached, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        Supervisor { dir, listener, stage, connections, attached, buffer, met: false, discarded: false, born }
+        Supervisor { dir, stock, listener, stage, connections, attached, buffer, met: false, discarded: false, born }
     }
 
     fn supervise(&mut self) -> io::Result<()> {

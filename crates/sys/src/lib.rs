@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod credentials;
 pub mod fs;
+pub mod link;
 pub mod mount;
 pub mod namespace;
 pub mod poll;

@@ -280,6 +280,18 @@ pub fn pivot_into(root: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Makes the mount `root`, attached over the root directory of the caller's namespace, the caller's root.
+///
+/// For a namespace whose own root is empty: it stays below, where no path leads, and nothing has to be unmounted. A
+/// process whose root is the topmost mount there does not count as chrooted (it may make user namespaces).
+///
+/// # Errors
+/// As chroot(2).
+pub fn enter_over_root(root: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    Ok(rustix::process::chroot(".")?)
+}
+
 fn mount_id(directory: impl AsFd, path: &str) -> io::Result<u64> {
     let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
     Ok(rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID)?.stx_mnt_id)

@@ -1,10 +1,18 @@
-//! Unix sockets handed over by a parent process.
+//! Unix sockets: one handed over by a parent process, and descriptors sent from process to process.
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+
+/// The most descriptors in one message.
+pub const MOST_DESCRIPTORS: usize = 32;
 
 /// Takes the listening Unix socket that the parent left at descriptor `fd`, close-on-exec from now on.
 ///
@@ -33,6 +41,45 @@ fn integer_option(fd: RawFd, option: i32) -> io::Result<i32> {
     // SAFETY: the kernel writes at most `len` bytes into `value`.
     let result = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, (&raw mut value).cast(), &raw mut len) };
     if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends one datagram with up to [`MOST_DESCRIPTORS`].
+///
+/// # Errors
+/// As sendmsg(2); `EINVAL` for more descriptors.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::from(rustix::io::Errno::INVAL));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one datagram and its descriptors, close-on-exec; a length of 0 is the end of file.
+///
+/// # Errors
+/// As recvmsg(2).
+pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut slice = [IoSliceMut::new(bytes)];
+        match rustix::net::recvmsg(socket.as_fd(), &mut slice, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The other side went away with something of ours unread: the same as gone.
+            Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    Ok((received.bytes, fds))
 }
 
 #[cfg(test)]

@@ -126,6 +126,29 @@ pub(crate) struct Inputs<'a> {
     pub(crate) devices: Vec<(Device, String)>,
 }
 
+/// The spec of a container of which nothing special was asked.
+///
+/// # Errors
+/// None that a host can cause.
+pub(crate) fn ordinary() -> Result<Spec> {
+    generate(&Inputs {
+        id: "",
+        host: &HostConfig::default(),
+        args: vec![],
+        env: &[],
+        cwd: "",
+        user: User::default(),
+        home: "/",
+        terminal: false,
+        hostname: "",
+        domainname: "",
+        mounts: &[],
+        etc: None,
+        tmpfs: BTreeMap::new(),
+        devices: vec![],
+    })
+}
+
 /// Makes the spec.
 ///
 /// # Errors

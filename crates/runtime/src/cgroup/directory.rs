@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use teu_oci::runtime::DeviceRule;
 
 use super::devices;
-use crate::Error;
 use crate::error::During;
+use crate::{Error, Stock};
 
 /// How long the kernel may take to freeze or to let go of killed processes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,12 +109,11 @@ pub(super) fn inherit_cpuset(mount: &Path, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn filter_devices(directory: &Path, rules: &[DeviceRule]) -> io::Result<()> {
+pub(super) fn filter_devices(directory: &Path, rules: &[DeviceRule], stock: &Stock) -> io::Result<()> {
     if devices::allows_everything(rules) {
         return Ok(());
     }
-    let program = teu_sys::bpf::load_device_filter(&devices::program(rules))?;
-    teu_sys::bpf::attach_device_filter(File::open(directory)?, program)
+    stock.filter_devices(&File::open(directory)?, rules)
 }
 
 pub(super) fn collect_processes(directory: &Path, pids: &mut Vec<i32>) -> io::Result<()> {

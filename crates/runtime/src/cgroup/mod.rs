@@ -7,14 +7,14 @@
 //!
 //! Invariant: limits hold before a program of the container is executed.
 
-mod devices;
+pub(crate) mod devices;
 mod directory;
 mod hierarchy;
 mod settings;
 mod stats;
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use teu_oci::runtime::{DeviceRule, Resources};
 
-use crate::Error;
 use crate::error::During;
+use crate::{Error, Stock};
 use directory::{
     PATIENCE, collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty,
     wait_for_event, write,
@@ -56,7 +56,7 @@ impl Cgroup {
     /// cgroup that has processes; otherwise the step that failed. What was made is removed again.
     pub fn create(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
         let cgroup = Cgroup::create_unlimited(path, resources)?;
-        if let Err(error) = cgroup.limit(resources) {
+        if let Err(error) = cgroup.limit(resources, &Stock::default()) {
             cgroup.discard();
             return Err(error);
         }
@@ -192,7 +192,7 @@ impl Cgroup {
             return first.iter().try_for_each(|setting| self.apply(setting));
         }
         second.iter().try_for_each(|setting| self.apply(setting))?;
-        if resources.devices.is_empty() { Ok(()) } else { self.limit_devices(&resources.devices) }
+        if resources.devices.is_empty() { Ok(()) } else { self.limit_devices(&resources.devices, &Stock::default()) }
     }
 
     /// Removes it and the cgroups below. Processes that are still in are killed.
@@ -280,12 +280,21 @@ impl Cgroup {
         legacy.controllers.iter().any(|name| wanted(name))
     }
 
-    /// Leaves the v1 directories, in which nobody else is, and removes them.
-    pub(crate) fn abandon(&self) {
-        for legacy in &self.hierarchies.v1 {
-            // One that was never made cannot be removed; there is nobody to tell of any other obstacle.
-            let _ = write(&legacy.mount, "cgroup.procs", "0");
-            let _ = std::fs::remove_dir(legacy.mount.join(&self.path));
+    /// The roots of the v1 hierarchies in which it has a directory: what [`Cgroup::abandon`] needs where no path leads
+    /// to them.
+    pub(crate) fn open_legacy_roots(&self) -> io::Result<Vec<File>> {
+        let has = |legacy: &&hierarchy::Legacy| legacy.mount.join(&self.path).is_dir();
+        self.hierarchies.v1.iter().filter(has).map(|legacy| File::open(&legacy.mount)).collect()
+    }
+
+    /// Moves the caller out of the v1 directories, in which nobody else is, and removes them.
+    pub(crate) fn abandon(&self, roots: &[File]) {
+        use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+        for root in roots {
+            // There is nobody to tell of an obstacle.
+            let procs = openat(root, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            let _ = procs.map(|procs| File::from(procs).write_all(b"0"));
+            let _ = unlinkat(root, &self.path, AtFlags::REMOVEDIR);
         }
     }
 
@@ -315,19 +324,19 @@ impl Cgroup {
     }
 
     /// Sets the limits.
-    pub(crate) fn limit(&self, resources: &Resources) -> Result<(), Error> {
+    pub(crate) fn limit(&self, resources: &Resources, stock: &Stock) -> Result<(), Error> {
         self.limit_settings(resources)?;
-        self.limit_devices(&resources.devices)
+        self.limit_devices(&resources.devices, stock)
     }
 
     fn limit_settings(&self, resources: &Resources) -> Result<(), Error> {
         self.plan(resources)?.iter().try_for_each(|setting| self.apply(setting))
     }
 
-    fn limit_devices(&self, spec: &[DeviceRule]) -> Result<(), Error> {
+    fn limit_devices(&self, spec: &[DeviceRule], stock: &Stock) -> Result<(), Error> {
         let rules = devices::rules(spec);
         if let Some(directory) = self.unified() {
-            return filter_devices(&directory, &rules).during("filter devices");
+            return filter_devices(&directory, &rules, stock).during("filter devices");
         }
         // Without any device controller there is nothing to lean on but the absence of nodes and of CAP_MKNOD.
         let Some(directory) = self.legacy("devices") else { return Ok(()) };

@@ -6,16 +6,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use teu_sys::fs::Root;
-use teu_sys::mount::{self, Change, Propagation, attribute};
+use teu_sys::mount::{self, Change, attribute};
 
-use super::plan::{Attributes, Planned, Source};
+use super::plan::{Planned, Source};
 use crate::Error;
-use crate::error::errno;
+use crate::error::at;
+use crate::sources::Sources;
 
 /// What of procfs may be replaced by a mount; nothing else on it is a target.
 const IN_PROC: [&str; 11] = [
@@ -45,29 +46,28 @@ pub(crate) struct Mounts {
     pub(crate) read_only_dev: Option<OwnedFd>,
 }
 
-/// The name (`None` for v2) and directory of the container's cgroup in each hierarchy.
-pub(crate) type CgroupDirectories = [(Option<String>, PathBuf)];
-
-/// Names the part of a mount that failed.
-fn at<'a>(destination: &'a str, step: &'a str) -> impl Fn(io::Error) -> Error + 'a {
-    move |error| Error::Mount { destination: destination.to_owned(), step: step.to_owned(), errno: errno(&error) }
-}
-
-/// Makes every mount, in order.
-pub(crate) fn apply(root: &Root, plan: &[Planned], cgroup: &CgroupDirectories) -> Result<Mounts, Error> {
+/// Makes every mount, in order. `hierarchies` are the names of the cgroup hierarchies that are shown.
+pub(crate) fn apply(
+    root: &Root,
+    plan: &[Planned],
+    hierarchies: &[Option<String>],
+    sources: &mut Sources,
+) -> Result<Mounts, Error> {
     let mut mounts = Mounts::default();
     for planned in plan {
-        apply_one(root, planned, cgroup, &mut mounts)?;
+        match planned.source {
+            Source::Cgroup => mount_cgroup(root, planned, hierarchies, sources)?,
+            _ => apply_one(root, planned, sources, &mut mounts)?,
+        }
     }
     Ok(mounts)
 }
 
-fn apply_one(root: &Root, planned: &Planned, cgroup: &CgroupDirectories, mounts: &mut Mounts) -> Result<(), Error> {
+fn apply_one(root: &Root, planned: &Planned, sources: &mut Sources, mounts: &mut Mounts) -> Result<(), Error> {
     let destination = planned.destination.as_str();
     let (kind, made) = match &planned.source {
-        Source::Bind { path, recursive } => ("", bind(path, *recursive, planned)?),
         Source::Filesystem { kind, data } => (kind.as_str(), filesystem(kind, data, planned, mounts)?),
-        Source::Cgroup => return mount_cgroup(root, planned, cgroup),
+        Source::Bind { .. } | Source::Cgroup => ("", sources.next()?),
     };
     let target = if matches!(kind, "proc" | "sysfs") {
         real_directory(root, destination)?
@@ -82,30 +82,6 @@ fn apply_one(root: &Root, planned: &Planned, cgroup: &CgroupDirectories, mounts:
         _ => {}
     }
     Ok(())
-}
-
-fn bind(path: &Path, recursive: bool, planned: &Planned) -> Result<OwnedFd, Error> {
-    let destination = planned.destination.as_str();
-    let step = || format!("bind {}", path.display());
-    let tree = mount::clone_tree(CWD, path, recursive).map_err(|error| at(destination, &step())(error))?;
-    // A copy of a host's mount hears of the host's further mounts unless it is told not to.
-    let (propagation, deep) = planned.propagation.unwrap_or((Propagation::Private, true));
-    let whole = Change { set: planned.all.set, clear: planned.all.clear, propagation: None };
-    let own = Change { set: planned.own.set, clear: planned.own.clear, propagation: None };
-    let change = |deep: bool, change: Change| mount::set_attributes(&tree, deep, change);
-    let events = Change { propagation: Some(propagation), ..Change::default() };
-    if deep == recursive && planned.all == Attributes::default() && !recursive {
-        change(false, Change { propagation: Some(propagation), ..own }).map_err(at(destination, "set attributes"))?;
-        return Ok(tree);
-    }
-    change(deep, Change { set: whole.set, clear: whole.clear, ..events }).map_err(at(destination, "set attributes"))?;
-    if !deep && planned.all != Attributes::default() {
-        change(true, whole).map_err(at(destination, "set attributes"))?;
-    }
-    if planned.own != Attributes::default() {
-        change(false, own).map_err(at(destination, "set attributes"))?;
-    }
-    Ok(tree)
 }
 
 fn filesystem(
@@ -133,36 +109,36 @@ fn filesystem(
 }
 
 /// Mounts the container's cgroup: itself on a v2 machine, one directory for each hierarchy on others.
-fn mount_cgroup(root: &Root, planned: &Planned, directories: &CgroupDirectories) -> Result<(), Error> {
+fn mount_cgroup(
+    root: &Root,
+    planned: &Planned,
+    hierarchies: &[Option<String>],
+    sources: &mut Sources,
+) -> Result<(), Error> {
     let destination = planned.destination.as_str();
     let attributes = planned.own.set | planned.all.set;
     let place = target(root, destination, true)?;
     refuse_in_proc(&place, destination)?;
-    let change = Change { set: attributes, propagation: Some(Propagation::Private), ..Change::default() };
-    let copy = |directory: &Path| -> io::Result<OwnedFd> {
-        let tree = mount::clone_tree(CWD, directory, false)?;
-        mount::set_attributes(&tree, false, change)?;
-        Ok(tree)
-    };
-    if let [(None, directory)] = directories {
-        let tree = copy(directory).map_err(at(destination, "cgroup"))?;
-        return mount::attach(tree, place).map_err(at(destination, "attach"));
+    if let [None] = hierarchies {
+        return mount::attach(sources.next()?, place).map_err(at(destination, "attach"));
     }
     let options = [("source", Some("cgroup")), ("mode", Some("755")), ("size", Some("64k"))];
     let cover = mount::filesystem("tmpfs", &options, attributes & !attribute::READ_ONLY);
     let cover = cover.map_err(at(destination, "tmpfs"))?;
     mount::attach(&cover, place).map_err(at(destination, "attach"))?;
-    let fill = || -> io::Result<()> {
-        for (name, directory) in directories {
-            let name = name.as_deref().map_or("unified", |name| name.strip_prefix("name=").unwrap_or(name));
-            rustix::fs::mkdirat(&cover, name, Mode::from_raw_mode(0o755))?;
-            let place = rustix::fs::openat(&cover, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            mount::attach(copy(directory)?, place)?;
-            link_controllers(&cover, name)?;
-        }
-        mount::set_attributes(&cover, false, Change { set: attributes, ..Change::default() })
-    };
-    fill().map_err(at(destination, "cgroup"))
+    for name in hierarchies {
+        let name = name.as_deref().map_or("unified", |name| name.strip_prefix("name=").unwrap_or(name));
+        show_hierarchy(&cover, name, sources.next()?).map_err(at(destination, "cgroup"))?;
+    }
+    let change = Change { set: attributes, ..Change::default() };
+    mount::set_attributes(&cover, false, change).map_err(at(destination, "set attributes"))
+}
+
+fn show_hierarchy(cover: &OwnedFd, name: &str, hierarchy: OwnedFd) -> io::Result<()> {
+    rustix::fs::mkdirat(cover, name, Mode::from_raw_mode(0o755))?;
+    let place = rustix::fs::openat(cover, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    mount::attach(hierarchy, place)?;
+    link_controllers(cover, name)
 }
 
 /// Programs look for `cpu` where the hierarchy is called `cpu,cpuacct`.

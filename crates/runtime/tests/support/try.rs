@@ -12,7 +12,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use teu_oci::runtime::{Process, Resources, Spec};
-use teu_runtime::{Cgroup, Rootfs, Zygote};
+use teu_runtime::{Cgroup, Rootfs, Stock, Zygote};
 
 #[derive(Deserialize)]
 struct Script {
@@ -73,7 +73,7 @@ fn main() -> Result<(), Failure> {
 
 fn run(script: &Script) -> Result<Vec<Value>, teu_runtime::Error> {
     let zygote = script.zygote.then(Zygote::prepare).transpose().expect("a zygote");
-    let mut created = teu_runtime::create(&script.id, &script.spec, &script.rootfs, None, zygote)?;
+    let mut created = teu_runtime::create(&script.id, &script.spec, &script.rootfs, None, zygote, &Stock::default())?;
     if matches!(script.steps[..], [Step::Discard]) {
         drop(created);
         drop(Zygote::prepare());
@@ -97,14 +97,16 @@ fn run(script: &Script) -> Result<Vec<Value>, teu_runtime::Error> {
 fn perform(step: &Step, script: &Script, container: &teu_runtime::Process) -> Value {
     let cgroup = &container.cgroup;
     match step {
-        Step::Exec(process) => match teu_runtime::exec(container.pidfd.as_fd(), &script.spec, process, None) {
-            Ok(process) => {
-                let exit = teu_sys::process::wait(&process.pidfd).expect("an exit");
-                show(process.terminal);
-                json!({ "code": exit.code, "signal": exit.signal })
+        Step::Exec(process) => {
+            match teu_runtime::exec(container.pidfd.as_fd(), &script.spec, process, None, &Stock::default()) {
+                Ok(process) => {
+                    let exit = teu_sys::process::wait(&process.pidfd).expect("an exit");
+                    show(process.terminal);
+                    json!({ "code": exit.code, "signal": exit.signal })
+                }
+                Err(error) => json!({ "error": error }),
             }
-            Err(error) => json!({ "error": error }),
-        },
+        }
         Step::Signal(number) => json!(teu_sys::process::send_signal(&container.pidfd, *number).is_ok()),
         Step::FreezeAndThaw => {
             cgroup.freeze().expect("frozen");
@@ -122,7 +124,7 @@ fn perform(step: &Step, script: &Script, container: &teu_runtime::Process) -> Va
         }
         Step::CreateAgain => {
             let zygote = script.zygote.then(Zygote::prepare).transpose().expect("a zygote");
-            let again = teu_runtime::create(&script.id, &script.spec, &script.rootfs, None, zygote);
+            let again = teu_runtime::create(&script.id, &script.spec, &script.rootfs, None, zygote, &Stock::default());
             json!({ "error": again.err() })
         }
         Step::Discard | Step::DieWithZygote => json!(null),
@@ -150,7 +152,7 @@ fn time(script: &Script, runs: usize) -> Result<(), Failure> {
         // Time for a zygote to settle, and for the kernel to forget the burst before.
         std::thread::sleep(std::time::Duration::from_millis(40));
         let begin = Instant::now();
-        let created = teu_runtime::create(&script.id, &script.spec, &rootfs, None, zygote)?;
+        let created = teu_runtime::create(&script.id, &script.spec, &rootfs, None, zygote, &Stock::default())?;
         times[0].push(begin.elapsed().as_secs_f64() * 1e3);
         let container = created.start()?;
         times[1].push(begin.elapsed().as_secs_f64() * 1e3);

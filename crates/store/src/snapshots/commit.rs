@@ -91,7 +91,7 @@ impl Snapshots {
         }
         let record = dir.join("layer.json");
         let text = serde_json::to_vec(layer).map_err(|source| Error::Record { path: record.clone(), source })?;
-        layout::replace(&record, &text, false)?;
+        self.layout.replace(&record, &text, false)?;
         let target = self.layer_dir(chain);
         let mark = self.layout.unsynced.mark(Kind::Layer, chain)?;
         match fs::rename(dir, &target) {
