@@ -70,6 +70,8 @@ impl Engine {
             runtimes: BTreeMap::from([("teu".into(), Runtime { path: "teu".into(), ..Runtime::default() })]),
             default_runtime: "teu".into(),
             swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
+            n_events_listener: i64::try_from(self.events.listeners()).unwrap_or(0),
+            n_fd: open_files(),
             live_restore_enabled: true,
             init_binary: "teu".into(),
             runc_commit: Commit { id: VERSION.into() },
@@ -123,4 +125,10 @@ impl Engine {
             ..DiskUsage::default()
         })
     }
+}
+
+/// Descriptors that the daemon has open.
+fn open_files() -> i64 {
+    let count = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -39,11 +39,11 @@ use teu_store::{Store, Table};
 
 pub use container::record;
 pub use container::{
-    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Ended, Exec, ListQuery, LogsOptions,
+    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ListQuery, LogsOptions,
     Phase, Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
 };
 pub use error::{Error, Kind, Result};
-pub use events::Events;
+pub use events::{Events, Listener};
 pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage};
 pub use network::Networks;
 pub use pipe::Stream;

@@ -4,10 +4,12 @@
 use std::fs;
 use std::path::Path;
 
+use teu_api::container::HostConfig;
 use teu_supervisor::protocol::{Event, ExitStatus, Request};
 
 use crate::Context;
 use crate::container::lifecycle::{Ending, Input, Phase, Restart};
+use crate::container::spec::cgroup_path;
 use crate::container::{Containers, Record, adopt};
 use crate::error::{Error, Result};
 use crate::task::{Fresh, Task};
@@ -65,7 +67,7 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
                 // Freed again when the lifecycle hears of the end.
                 let _ = context.networks.restore(&record);
                 let status = exit_status(&dir);
-                end_strays(&record.id);
+                end_strays(&cgroup_path(&record.host, &record.id));
                 first = Some(Input::Exited(ending(status)));
             }
             None
@@ -120,8 +122,8 @@ pub(crate) fn exit_status(dir: &Path) -> ExitStatus {
 }
 
 /// Ends what a killed supervisor left running.
-pub(crate) fn end_strays(id: &str) {
-    if let Ok(cgroup) = teu_runtime::Cgroup::open(&Path::new("/teu").join(id)) {
+pub(crate) fn end_strays(cgroup: &Path) {
+    if let Ok(cgroup) = teu_runtime::Cgroup::open(cgroup) {
         let _ = cgroup.kill();
         let _ = cgroup.remove();
     }
@@ -136,7 +138,7 @@ pub(crate) fn remove_files(context: &Context, id: &str) {
 
 /// A removal that a kill of the daemon cut short.
 fn erase(context: &Context, record: &Record) {
-    end_strays(&record.id);
+    end_strays(&cgroup_path(&record.host, &record.id));
     let _ = context.store.snapshots().remove(&record.id);
     remove_files(context, &record.id);
     if record.host.auto_remove {
@@ -173,7 +175,7 @@ async fn drop_orphans(containers: &Containers, context: &Context, tasks: &Path) 
                 fresh.task.discard().await;
             }
         }
-        end_strays(&name);
+        end_strays(&cgroup_path(&HostConfig::default(), &name));
         let _ = fs::remove_dir_all(entry.path());
     }
     let stray = |name: &str| containers.find(name).map_or(true, |found| found.id() != name);

@@ -133,19 +133,19 @@ pub struct Healthcheck {
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
     /// Between two checks.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub interval: i64,
     /// Longest run of one check.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// Failures in this first time do not count.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub start_period: i64,
     /// Between two checks during the start period.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub start_interval: i64,
     /// Failures in a row that make it unhealthy.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub retries: i64,
 }
 

@@ -3,6 +3,8 @@
 //! A request's prefix `/v1.41` is taken off before the routes see it and becomes a [`Version`]; without a prefix it is
 //! the newest. Handlers speak the newest shapes; where an older client needs another one, the change is here.
 
+mod create;
+
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -15,6 +17,8 @@ use teu_api::system::ping;
 use teu_api::{API_VERSION, MIN_API_VERSION};
 
 use crate::failure::Failure;
+
+pub(crate) use create::create_request;
 
 /// A version of the Engine API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +104,47 @@ pub(crate) fn names_multiplexed_streams(version: Version) -> bool {
     version >= Version::minor(42)
 }
 
+/// A container as an older version tells of it.
+pub(crate) fn container(version: Version, mut container: Value) -> Value {
+    if version < Version::minor(45) {
+        short_names(&mut container);
+    }
+    if version < Version::minor(46) {
+        remove(&mut container, &["HostConfig", "Annotations"]);
+    }
+    if version < Version::minor(48) {
+        remove(&mut container, &["ImageManifestDescriptor"]);
+    }
+    container
+}
+
+/// Before 1.45 a container's short id and host name were among its aliases on every network that has names.
+fn short_names(container: &mut Value) {
+    let id = container.get("Id").and_then(Value::as_str).unwrap_or_default().chars().take(12).collect::<String>();
+    let host = container.pointer("/Config/Hostname").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let networks = container.pointer_mut("/NetworkSettings/Networks").and_then(Value::as_object_mut);
+    for (name, endpoint) in networks.into_iter().flatten() {
+        if ["bridge", "host", "none", "default"].contains(&name.as_str()) || name.starts_with("container:") {
+            continue;
+        }
+        let mut aliases = endpoint.get("Aliases").and_then(Value::as_array).cloned().unwrap_or_default();
+        for name in [&id, &host] {
+            if !name.is_empty() && !aliases.iter().any(|alias| alias == name) {
+                aliases.push(name.as_str().into());
+            }
+        }
+        endpoint["Aliases"] = aliases.into();
+    }
+}
+
+fn remove(value: &mut Value, path: &[&str]) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let parent = parents.iter().try_fold(value, |value, key| value.get_mut(key));
+    if let Some(parent) = parent.and_then(Value::as_object_mut) {
+        parent.remove(*last);
+    }
+}
+
 /// Before 1.44 an image had a `VirtualSize`, long since the same as its `Size`.
 pub(crate) fn image(version: Version, mut image: Value) -> Value {
     if version < Version::minor(44)
@@ -143,6 +188,18 @@ mod tests {
                 .into())
         );
         assert!(negotiated("/v2.0/info").is_err());
+    }
+
+    #[test]
+    fn old_clients_find_a_containers_short_names_among_its_aliases() {
+        let container = serde_json::json!({
+            "Id": "0123456789abcdef", "Config": {"Hostname": "web"},
+            "NetworkSettings": {"Networks": {"bridge": {"Aliases": null}, "mine": {"Aliases": ["web"]}}}
+        });
+        let old = super::container(Version::minor(44), container.clone());
+        assert_eq!(old["NetworkSettings"]["Networks"]["mine"]["Aliases"], serde_json::json!(["web", "0123456789ab"]));
+        assert_eq!(old["NetworkSettings"]["Networks"]["bridge"]["Aliases"], Value::Null);
+        assert_eq!(super::container(Version::minor(51), container.clone()), container);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::compat::Version;
 use crate::failure::{method_not_allowed, page_not_found};
-use crate::hijack::{Hijack, last_words};
+use crate::hijack::{Hijack, Wants, last_words};
 use crate::listen::{InFlight, converse};
 
 /// A router with a version, and a process that says what it hears.
@@ -22,11 +22,11 @@ fn router() -> Router {
         });
         let (ready, stream) = oneshot::channel();
         let _ = ready.send(BufReader::new(engine));
-        let attachment = teu_engine::Attachment { tty: true, history: None, stream: Some(stream), ended: None };
-        hijack.connect(attachment, true, request.into_body())
+        let attachment = teu_engine::Attachment { tty: true, history: None, stream: Some(stream), ended: None, detach: None };
+        hijack.connect(attachment, Wants::all(true), request.into_body())
     };
     let fails = |hijack: Hijack, request: Request| async move {
-        hijack.connect(last_words("no such program\r\n".into(), false), true, request.into_body())
+        hijack.connect(last_words("no such program\r\n".into(), false), Wants::all(false), request.into_body())
     };
     Router::new()
         .route("/version", get(|version: Version| async move { version.to_string() }))

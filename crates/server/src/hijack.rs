@@ -30,9 +30,12 @@ use tokio_util::io::ReaderStream;
 
 use crate::body;
 use crate::compat::{self, Version};
+use crate::connection::Connection;
+use crate::detach::Keys;
 use crate::failure::Failure;
+use crate::framing::Framing;
 use crate::json_lines::Job;
-use crate::sniff::{self, Sniffed, hung_up, second_handle};
+use crate::sniff::{self, Sniffed};
 
 const BUFFER: usize = 32 << 10;
 /// How long a client that does not close may go on sending after the end; only so that it sees a clean end.
@@ -40,6 +43,24 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A process's end of a stream.
 type Process = BufReader<UnixStream>;
+
+/// What a client wants of a stream.
+pub(crate) struct Wants {
+    /// Its bytes become input.
+    pub(crate) input: bool,
+    /// Raw bytes instead of frames.
+    pub(crate) raw: bool,
+    /// The keys that let go of a terminal.
+    pub(crate) keys: Option<Keys>,
+}
+
+impl Wants {
+    /// Input, and the output as the process gives it.
+    #[cfg(test)]
+    pub(crate) fn all(raw: bool) -> Self {
+        Self { input: true, raw, keys: None }
+    }
+}
 
 /// A request that may take the connection over.
 pub(crate) struct Hijack {
@@ -61,14 +82,13 @@ impl<S: Sync> FromRequestParts<S> for Hijack {
 }
 
 impl Hijack {
-    /// Connects the client with a process. `input` says whether the client's bytes are wanted; `body` is where they
-    /// come from when the connection has to stay HTTP.
-    pub(crate) fn connect(self, attachment: Attachment, input: bool, body: Body) -> Response {
-        let multiplexed = self.announced && !attachment.tty && compat::names_multiplexed_streams(self.version);
+    /// Connects the client with a process; `body` is where its input comes from when the connection has to stay HTTP.
+    pub(crate) fn connect(self, attachment: Attachment, wants: Wants, body: Body) -> Response {
+        let multiplexed = self.announced && !wants.raw && compat::names_multiplexed_streams(self.version);
         let kind = HeaderValue::from_static(if multiplexed { MULTIPLEXED_STREAM } else { RAW_STREAM });
-        let Some(upgrade) = self.upgrade else { return within_http(attachment, input, body, kind) };
+        let Some(upgrade) = self.upgrade else { return within_http(attachment, wants, body, kind) };
         tokio::spawn(async move {
-            if let Err(error) = take_over(upgrade, attachment, input).await {
+            if let Err(error) = take_over(upgrade, attachment, wants).await {
                 tracing::debug!(%error, "an attached client went away");
             }
         });
@@ -91,23 +111,30 @@ pub(crate) fn last_words(text: String, tty: bool) -> Attachment {
     let bytes = if tty { text } else { [&StreamKind::Stderr.header(length)[..], &text].concat() };
     let (sender, history) = mpsc::channel(1);
     let _ = sender.try_send(bytes.into());
-    Attachment { tty, history: Some(history), stream: None, ended: None }
+    Attachment { tty, history: Some(history), stream: None, ended: None, detach: None }
 }
 
 /// For clients that speak plain HTTP: the answer's body is the output, the request's body the input.
-fn within_http(mut attachment: Attachment, input: bool, body: Body, kind: HeaderValue) -> Response {
+fn within_http(mut attachment: Attachment, wants: Wants, body: Body, kind: HeaderValue) -> Response {
     let (mut writer, reader) = tokio::io::duplex(BUFFER);
+    let framing = Framing::between(attachment.tty, wants.raw);
     let job = Job::start(async move {
         let Ok(Some(container)) = past(&mut attachment, &mut writer).await else { return };
-        let (mut output, stdin) = tokio::io::split(container);
-        let outward = tokio::io::copy(&mut output, &mut writer);
-        if input {
-            let (_, inward) = tokio::join!(outward, feed(body, stdin));
-            return inward;
+        let (output, stdin) = tokio::io::split(container);
+        let outward = async {
+            let _ = framing.copy(output, &mut writer).await;
+            if let Some(ended) = attachment.ended {
+                ended.wait().await;
+            }
+        };
+        if !wants.input {
+            return outward.await;
         }
-        let _ = outward.await;
-        if let Some(ended) = attachment.ended {
-            ended.wait().await;
+        tokio::pin!(outward);
+        // The output's end is the end, whatever the client still wants to say.
+        tokio::select! {
+            () = &mut outward => {}
+            () = feed(body, stdin) => outward.await,
         }
     });
     let output = ReaderStream::with_capacity(reader, BUFFER).inspect(move |_| job.is_held());
@@ -137,7 +164,7 @@ async fn past(attachment: &mut Attachment, client: &mut (impl AsyncWrite + Unpin
     }
 }
 
-async fn take_over(upgrade: OnUpgrade, mut attachment: Attachment, input: bool) -> io::Result<()> {
+async fn take_over(upgrade: OnUpgrade, mut attachment: Attachment, wants: Wants) -> io::Result<()> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
     let parts = upgraded
         .downcast::<TokioIo<Sniffed>>()
@@ -145,58 +172,98 @@ async fn take_over(upgrade: OnUpgrade, mut attachment: Attachment, input: bool) 
     let (mut client, early) = parts.io.into_inner().into_parts();
     // What hyper had read already comes before what it had not.
     let early = if parts.read_buf.is_empty() { early } else { [parts.read_buf, early].concat().into() };
-    let handle = second_handle(&client)?;
+    let departure = client.departure()?;
+    client.taken().await;
     // The client's input waits in the socket until there is somebody to read it.
     let process = tokio::select! {
         process = past(&mut attachment, &mut client) => process?,
-        left = hung_up(handle) => return left,
+        left = departure.wait() => return left,
     };
     match process {
-        Some(process) => relay(client, early, process, input, attachment.ended).await,
+        Some(process) => Relay { attachment, wants, early }.run(client, process).await,
         None => client.shutdown().await,
     }
 }
 
-/// Copies both ways until the container's output ends or the client is gone.
-async fn relay<C>(
-    mut client: UnixStream,
+/// Two streams, and what passes between them.
+struct Relay {
+    attachment: Attachment,
+    wants: Wants,
     early: Bytes,
-    container: C,
-    input: bool,
-    ended: Option<Ended>,
-) -> io::Result<()>
-where
-    C: AsyncRead + AsyncWrite,
-{
-    let handle = second_handle(&client)?;
-    let (output, mut stdin) = tokio::io::split(container);
-    let (mut from_client, mut to_client) = client.split();
-    let inward = async {
-        if input {
-            let mut bytes = BufReader::with_capacity(BUFFER, (&early[..]).chain(&mut from_client));
-            // When the container does not want more, the rest is read and dropped, so that the client can finish.
-            let _ = tokio::io::copy_buf(&mut bytes, &mut stdin).await;
-            let _ = stdin.shutdown().await;
+}
+
+impl Relay {
+    /// Copies both ways until the container's output ends, or the client is gone or has pressed the keys.
+    async fn run<C>(self, client: Connection, container: C) -> io::Result<()>
+    where
+        C: AsyncRead + AsyncWrite,
+    {
+        let Self { attachment, wants, early } = self;
+        let departure = client.departure()?;
+        let framing = Framing::between(attachment.tty, wants.raw);
+        let (output, mut stdin) = tokio::io::split(container);
+        let (mut from_client, mut to_client) = tokio::io::split(client);
+        let inward = async {
+            if wants.input {
+                let bytes = (&early[..]).chain(&mut from_client);
+                // When the container does not want more, the rest is read and dropped, so that the client can finish.
+                if copy_until_keys(bytes, &mut stdin, wants.keys).await.unwrap_or(false) {
+                    return Ok(true);
+                }
+                let _ = stdin.shutdown().await;
+            }
+            let _ = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
+            departure.wait().await.map(|()| false)
+        };
+        let outward = async {
+            framing.copy(output, &mut to_client).await?;
+            settled(attachment.ended).await;
+            to_client.shutdown().await
+        };
+        tokio::select! {
+            result = outward => result?,
+            detached = inward => {
+                if detached? {
+                    attachment.detach.into_iter().for_each(teu_engine::Detach::tell);
+                    to_client.shutdown().await?;
+                }
+                return Ok(());
+            }
         }
-        let _ = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
-        hung_up(handle).await
-    };
-    let outward = async {
-        let mut output = BufReader::with_capacity(BUFFER, output);
-        tokio::io::copy_buf(&mut output, &mut to_client).await?;
-        if let Some(ended) = ended {
-            ended.wait().await;
-        }
-        to_client.shutdown().await
-    };
-    tokio::select! {
-        result = outward => result?,
-        result = inward => return result,
+        // Closing with bytes unread would make the client see a reset instead of the end.
+        let mut nowhere = tokio::io::sink();
+        let _ = tokio::time::timeout(FAREWELL, tokio::io::copy(&mut from_client, &mut nowhere)).await;
+        Ok(())
     }
-    // Closing with bytes unread would make the client see a reset instead of the end.
-    let mut nowhere = tokio::io::sink();
-    let _ = tokio::time::timeout(FAREWELL, tokio::io::copy(&mut from_client, &mut nowhere)).await;
-    Ok(())
+}
+
+async fn settled(ended: Option<Ended>) {
+    if let Some(ended) = ended {
+        ended.wait().await;
+    }
+}
+
+/// Copies to the end of `from`, or until the keys are pressed: then `true`.
+async fn copy_until_keys(
+    from: impl AsyncRead + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
+    keys: Option<Keys>,
+) -> io::Result<bool> {
+    let mut from = BufReader::with_capacity(BUFFER, from);
+    let Some(mut keys) = keys else { return tokio::io::copy_buf(&mut from, to).await.map(|_| false) };
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(false);
+        }
+        let mut passed = Vec::new();
+        let detached = keys.feed(&buffer[..length], |bytes| passed.extend_from_slice(bytes));
+        to.write_all(&passed).await?;
+        if detached {
+            return Ok(true);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +274,10 @@ mod tests {
     fn relayed(early: &'static str, input: bool) -> (UnixStream, UnixStream, tokio::task::JoinHandle<io::Result<()>>) {
         let (client, door) = UnixStream::pair().expect("pair");
         let (engine, container) = UnixStream::pair().expect("pair");
-        (client, container, tokio::spawn(relay(door, Bytes::from(early), engine, input, None)))
+        let attachment = Attachment { tty: true, history: None, stream: None, ended: None, detach: None };
+        let wants = Wants { input, raw: true, keys: Some(Keys::parse("ctrl-p").expect("keys")) };
+        let relay = Relay { attachment, wants, early: Bytes::from(early) };
+        (client, container, tokio::spawn(relay.run(door.into(), engine)))
     }
 
     async fn text(stream: &mut UnixStream) -> String {
@@ -235,6 +305,15 @@ mod tests {
         drop(client);
         relay.await.expect("joined").expect("relayed");
         assert_eq!(text(&mut container).await, "");
+    }
+
+    #[tokio::test]
+    async fn the_keys_let_go_of_the_container_and_nothing_else_is_lost() {
+        let (mut client, mut container, relay) = relayed("", true);
+        client.write_all(b"in\x10").await.expect("written");
+        assert_eq!(text(&mut client).await, "");
+        relay.await.expect("joined").expect("relayed");
+        assert_eq!(text(&mut container).await, "in");
     }
 
     #[tokio::test]

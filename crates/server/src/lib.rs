@@ -13,10 +13,13 @@
 mod body;
 mod compat;
 mod config;
+mod connection;
 #[cfg(test)]
 mod conversation;
 mod daemon;
+mod detach;
 mod failure;
+mod framing;
 mod hijack;
 mod json_lines;
 mod listen;

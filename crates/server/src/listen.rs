@@ -13,17 +13,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::compat;
 use crate::config::{Group, Host};
-use crate::sniff::{Sniffed, hung_up};
+use crate::connection::Connection;
+use crate::sniff::Sniffed;
 
 const MODE: u32 = 0o660;
 /// The first descriptor systemd hands over.
@@ -244,7 +245,7 @@ async fn ended(ending: &mut watch::Receiver<bool>) {
 
 /// One connection, from its first byte to its last.
 pub(crate) async fn converse(
-    stream: UnixStream,
+    stream: impl Into<Connection>,
     router: Router,
     in_flight: InFlight,
     mut ending: watch::Receiver<bool>,
@@ -254,10 +255,7 @@ pub(crate) async fn converse(
         () = ended(&mut ending) => return,
     };
     let Ok(Some(sniffed)) = sniffed else { return };
-    let Ok(handle) = sniffed.second_handle() else { return };
-    let mut http = http1::Builder::new();
-    // A client that closes only its half still wants the answer; one that closes both is seen by `hung_up`.
-    http.half_close(true).timer(TokioTimer::new());
+    let Ok(departure) = sniffed.departure() else { return };
     let service = service_fn(move |request| {
         let (router, flight) = (router.clone(), in_flight.one());
         async move {
@@ -266,17 +264,36 @@ pub(crate) async fn converse(
             answered
         }
     });
-    let connection = http.serve_connection(TokioIo::new(sniffed), service).with_upgrades();
-    tokio::pin!(connection);
-    let served = tokio::select! {
-        biased;
-        served = &mut connection => served,
-        () = ended(&mut ending) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = if sniffed.is_http2() {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(sniffed), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            biased;
+            served = &mut connection => served,
+            () = ended(&mut ending) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            // What was only for this client is dropped here.
+            _ = departure.wait() => return,
         }
-        // What was only for this client is dropped here.
-        _ = hung_up(handle) => return,
+    } else {
+        let mut http = http1::Builder::new();
+        // A client that closes only its half still wants the answer; one that closes both has left.
+        http.half_close(true).timer(TokioTimer::new());
+        let connection = http.serve_connection(TokioIo::new(sniffed), service).with_upgrades();
+        tokio::pin!(connection);
+        tokio::select! {
+            biased;
+            served = &mut connection => served,
+            () = ended(&mut ending) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            _ = departure.wait() => return,
+        }
     };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended early");

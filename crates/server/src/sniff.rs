@@ -14,18 +14,19 @@
 //! Everything else passes through untouched.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::compat;
+use crate::connection::{Connection, Departure};
 
 /// The value of `Upgrade` that stands for a client that sent none.
 pub(crate) const RAW: &str = "teu-raw";
+/// The first line of a connection's preface in HTTP/2; whoever begins so has sent it whole.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// A request head longer than this is left to hyper to refuse.
 const LONGEST_HEAD: usize = 64 << 10;
 /// What hyper writes, and what the client gets instead; of one length, so that hyper's count stays right.
@@ -35,7 +36,7 @@ const OK: &[u8; UPGRADED.len()] = b"HTTP/1.1 200";
 /// A connection whose first bytes have been read.
 #[derive(Debug)]
 pub(crate) struct Sniffed {
-    stream: UnixStream,
+    stream: Connection,
     /// Read from the stream, not yet by hyper.
     head: Bytes,
     /// How much of the answer's first line has been written, while it may have to be changed.
@@ -44,7 +45,8 @@ pub(crate) struct Sniffed {
 
 impl Sniffed {
     /// Waits for the first request; `None` when the client leaves without one.
-    pub(crate) async fn new(mut stream: UnixStream) -> io::Result<Option<Self>> {
+    pub(crate) async fn new(stream: impl Into<Connection>) -> io::Result<Option<Self>> {
+        let mut stream = stream.into();
         let mut head = BytesMut::with_capacity(2048);
         if stream.read_buf(&mut head).await? == 0 {
             return Ok(None);
@@ -67,29 +69,20 @@ impl Sniffed {
         Ok(Some(Self { stream, head: head.freeze(), rewriting: raw.then_some(0) }))
     }
 
-    /// For [`hung_up`].
-    pub(crate) fn second_handle(&self) -> io::Result<UnixStream> {
-        second_handle(&self.stream)
+    /// Tells when the client is gone.
+    pub(crate) fn departure(&self) -> io::Result<Departure> {
+        self.stream.departure()
+    }
+
+    /// Whether the client began with HTTP/2, without having asked for it (RFC 9113, section 3.3).
+    pub(crate) fn is_http2(&self) -> bool {
+        self.head.starts_with(HTTP2)
     }
 
     /// The connection itself, with what has been read of it but not been used.
-    pub(crate) fn into_parts(self) -> (UnixStream, Bytes) {
+    pub(crate) fn into_parts(self) -> (Connection, Bytes) {
         (self.stream, self.head)
     }
-}
-
-/// A second registration of a socket: the edges it consumes are not those that the writer waits for.
-pub(crate) fn second_handle(socket: &UnixStream) -> io::Result<UnixStream> {
-    UnixStream::from_std(socket.as_fd().try_clone_to_owned()?.into())
-}
-
-/// Waits until the other end of the socket is closed in both directions; give it a [`second_handle`].
-pub(crate) async fn hung_up(socket: UnixStream) -> io::Result<()> {
-    while !socket.ready(Interest::WRITABLE).await?.is_write_closed() {
-        // Nothing is written: this only says that the next edge is to be waited for.
-        let _ = socket.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-    }
-    Ok(())
 }
 
 fn ended(head: &[u8]) -> bool {
@@ -189,6 +182,7 @@ impl AsyncWrite for Sniffed {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
 
     use super::*;
 

@@ -1,10 +1,11 @@
-//! Unix sockets: one handed over by a parent process, and descriptors sent from process to process.
+//! Unix sockets: one handed over by a parent process, descriptors sent from process to process, and what the other end
+//! has not read yet.
 
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 use rustix::net::{
@@ -33,6 +34,17 @@ pub fn inherited_listener(fd: RawFd) -> io::Result<UnixListener> {
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
     Ok(UnixListener::from(owned))
+}
+
+/// Whether the other end of a Unix stream socket has not read yet all that was written to this one (`SIOCOUTQ`, unix(7)).
+///
+/// # Errors
+/// As ioctl(2).
+pub fn has_unread(socket: impl AsFd) -> io::Result<bool> {
+    let mut bytes: i32 = 0;
+    // SAFETY: the kernel writes one int into `bytes`.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(bytes != 0) } else { Err(io::Error::last_os_error()) }
 }
 
 fn integer_option(fd: RawFd, option: i32) -> io::Result<i32> {
@@ -84,9 +96,20 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, V
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::fd::{AsRawFd as _, IntoRawFd};
 
     use super::*;
+
+    #[test]
+    fn what_was_written_is_unread_until_the_other_end_reads_it() {
+        use std::io::{Read, Write};
+        let (mut one, mut two) = std::os::unix::net::UnixStream::pair().expect("pair");
+        assert!(!has_unread(&one).expect("asked"));
+        one.write_all(b"word").expect("written");
+        assert!(has_unread(&one).expect("asked"));
+        two.read_exact(&mut [0; 4]).expect("read");
+        assert!(!has_unread(&one).expect("asked"));
+    }
 
     #[test]
     fn only_a_listening_unix_socket_is_taken() {

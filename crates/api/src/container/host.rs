@@ -19,6 +19,10 @@ wire! {
         pub port_bindings: PortMap = "PortBindings",
         /// What happens after exit.
         pub restart_policy: RestartPolicy = "RestartPolicy",
+        /// What happens when the container becomes unhealthy: `none` (or empty), `restart`, `stop` or `kill`. An addition
+        /// of teu's to Docker's fields.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub health_on_failure: String = "HealthOnFailure",
         /// Remove the container when it exits.
         pub auto_remove: bool = "AutoRemove",
         /// Driver of volumes made for `binds`.

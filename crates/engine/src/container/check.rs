@@ -2,6 +2,7 @@
 
 use teu_api::container::{CreateRequest, HostConfig};
 
+use super::health::OnFailure;
 use crate::error::{Error, Kind, Result};
 
 /// Docker's least memory limit.
@@ -20,6 +21,11 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
     }
     if request.config.hostname.len() > 63 || request.config.hostname.contains(['/', ' ', '\n', '\0']) {
         return Err(Error::bad(format!("invalid hostname: {}", request.config.hostname)));
+    }
+    super::health::check(request.config.healthcheck.as_ref())?;
+    if OnFailure::parse(&host.health_on_failure).is_none() {
+        let wrong = &host.health_on_failure;
+        return Err(Error::bad(format!("invalid health-on-failure \"{wrong}\": choose none, restart, stop or kill")));
     }
     let signal = &request.config.stop_signal;
     if !signal.is_empty() && crate::signals::parse(signal).is_none() {
@@ -69,6 +75,18 @@ fn limits(host: &HostConfig, processors: usize) -> Result<()> {
     if host.shm_size < 0 {
         return Err(Error::bad("SHM size can not be less than 0"));
     }
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err(Error::bad("Range of blkio weight is from 10 to 1000"));
+    }
+    if let Some(wrong) = host.memory_swappiness.filter(|number| !(-1..=100).contains(number)) {
+        return Err(Error::bad(format!("Invalid value: {wrong}, valid memory swappiness range is 0-100")));
+    }
+    if host.memory_reservation != 0 && host.memory_reservation < LEAST_MEMORY {
+        return Err(Error::bad("Minimum memory reservation allowed is 6MB"));
+    }
+    if host.cpu_realtime_runtime != 0 && host.cpu_realtime_runtime > host.cpu_realtime_period {
+        return Err(Error::bad("cpu real-time runtime cannot be higher than cpu real-time period"));
+    }
     if !(-1000..=1000).contains(&host.oom_score_adj) {
         let score = host.oom_score_adj;
         return Err(Error::bad(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
@@ -107,10 +125,14 @@ fn restart(host: &HostConfig) -> Result<()> {
 
 fn modes(host: &HostConfig) -> Result<()> {
     let known = |mode: &str, words: &[&str]| words.contains(&mode);
-    if !known(&host.pid_mode, &["", "private", "host"]) {
-        return Err(not_yet(&format!("--pid {}", host.pid_mode)));
+    let other = |mode: &str| mode.strip_prefix("container:").is_some_and(|name| !name.is_empty());
+    if !known(&host.pid_mode, &["", "private", "host"]) && !other(&host.pid_mode) {
+        return Err(Error::bad(format!("invalid PID mode: {}", host.pid_mode)));
     }
     if !known(&host.ipc_mode, &["", "private", "shareable", "host", "none"]) {
+        if !other(&host.ipc_mode) {
+            return Err(Error::bad(format!("invalid IPC mode: {}", host.ipc_mode)));
+        }
         return Err(not_yet(&format!("--ipc {}", host.ipc_mode)));
     }
     if !known(&host.uts_mode, &["", "private", "host"]) {
@@ -118,6 +140,9 @@ fn modes(host: &HostConfig) -> Result<()> {
     }
     if !known(&host.cgroupns_mode, &["", "private", "host"]) {
         return Err(Error::bad(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
+    }
+    if host.cgroup_parent.split('/').any(|part| part == "..") || host.cgroup_parent.contains('\0') {
+        return Err(Error::bad(format!("invalid cgroup parent: \"{}\"", host.cgroup_parent)));
     }
     if !known(&host.userns_mode, &["", "host"]) {
         return Err(not_yet(&format!("--userns {}", host.userns_mode)));
@@ -131,19 +156,21 @@ fn unsupported(host: &HostConfig) -> Result<()> {
         ("--link", !host.links.is_empty()),
         ("--storage-opt", !host.storage_opt.is_empty()),
         ("--gpus", !host.device_requests.is_empty()),
-        ("--device-cgroup-rule", !host.device_cgroup_rules.is_empty()),
         ("--volume-driver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("--runtime", !matches!(host.runtime.as_str(), "" | "teu" | "runc" | "io.containerd.runc.v2")),
         ("--isolation", !matches!(host.isolation.as_str(), "" | "default")),
-        ("--cgroup-parent", !host.cgroup_parent.is_empty()),
         ("--init", host.init == Some(true)),
-        ("--cpu-rt-runtime", host.cpu_realtime_runtime != 0 || host.cpu_realtime_period != 0),
+        ("--cpu-count", host.cpu_count != 0),
+        ("--cpu-percent", host.cpu_percent != 0),
+        ("--io-maxiops", host.io_maximum_iops != 0),
+        ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
         ("--blkio-weight-device", !host.blkio_weight_device.is_empty()),
-        ("--device-read-bps", !host.blkio_device_read_bps.is_empty()),
-        ("--device-write-bps", !host.blkio_device_write_bps.is_empty()),
-        ("--device-read-iops", !host.blkio_device_read_iops.is_empty()),
-        ("--device-write-iops", !host.blkio_device_write_iops.is_empty()),
     ];
+    for (name, value) in &host.sysctls {
+        if name.is_empty() || value.contains(['\n', '+', '=', '\0']) || name.contains(['\n', '+', '=', '\0']) {
+            return Err(Error::bad(format!("invalid sysctl: \"{name}={value}\"")));
+        }
+    }
     match refused.iter().find(|(_, used)| *used) {
         Some((flag, _)) => Err(not_yet(flag)),
         None => logging(host),

@@ -4,7 +4,7 @@ use teu_api::container::Config;
 use teu_oci::{ConfigChange, ContainerConfig, Descriptor, History, Reference, media_type};
 
 use super::{Container, Phase};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::image::NewImage;
 
 /// What the new image is to be like.
@@ -48,7 +48,11 @@ impl Container {
         let id = record.id.clone();
         let copied = tokio::task::spawn_blocking(move || snapshots.commit_copy(&id)).await;
         if frozen {
-            self.unpause().await?;
+            match self.unpause().await {
+                // It ended before it was frozen, and only now was that heard of.
+                Err(error) if error.kind == Kind::Conflict => {}
+                other => other?,
+            }
         }
         let layer = copied.map_err(|error| crate::Error::internal(error.to_string()))??;
         lease.hold(&layer.chain_id);

@@ -2,12 +2,10 @@
 //! is prepared and the record is saved. Nothing runs yet.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use teu_api::container::{Config, CreateRequest, CreateResponse, HostConfig, Mount, MountPoint};
 use teu_oci::ContainerConfig;
-use teu_oci::runtime::Device;
 
 use super::names::{self, random_id, random_name};
 use super::{Containers, Record, driver};
@@ -16,6 +14,8 @@ use crate::image::Image;
 
 /// How often a made-up name is made up again before giving up.
 const NAME_ATTEMPTS: u32 = 32;
+/// The one runtime there is.
+const RUNTIME: &str = "teu";
 
 impl Containers {
     /// Makes a container.
@@ -81,6 +81,14 @@ impl Containers {
         if host.shm_size == 0 {
             host.shm_size = 64 << 20;
         }
+        if host.memory > 0 && host.memory_swap == 0 {
+            host.memory_swap = host.memory.saturating_mul(2);
+        }
+        if host.runtime.is_empty() {
+            host.runtime = RUNTIME.into();
+        }
+        super::devices::nodes(&host)?;
+        super::devices::block_io(&host)?;
         super::spec::check(&host)?;
         let mut record = Record {
             id: id.into(),
@@ -291,9 +299,7 @@ fn merge(mut config: Config, image: &ContainerConfig) -> Config {
     if config.stop_signal.is_empty() {
         config.stop_signal = image.stop_signal.clone().unwrap_or_default();
     }
-    if config.healthcheck.as_ref().is_none_or(|check| check.test.is_empty()) {
-        config.healthcheck.clone_from(&image.healthcheck);
-    }
+    super::health::merge(&mut config.healthcheck, image.healthcheck.as_ref());
     if config.shell.is_none() {
         config.shell.clone_from(&image.shell);
     }
@@ -324,38 +330,6 @@ pub(super) fn tmpfs(host: &HostConfig) -> BTreeMap<String, Vec<String>> {
         mounts.insert(mount.target.clone(), all);
     }
     mounts
-}
-
-/// The device nodes asked for, with the access allowed to each.
-pub(super) fn devices(host: &HostConfig) -> Result<Vec<(Device, String)>> {
-    let mut devices = vec![];
-    for asked in &host.devices {
-        let gone = |why: String| {
-            Error::bad(format!(
-                "error gathering device information while adding custom device \"{}\": {why}",
-                asked.path_on_host
-            ))
-        };
-        let meta = std::fs::metadata(&asked.path_on_host).map_err(|error| gone(error.to_string()))?;
-        let kind = match meta.file_type() {
-            kind if kind.is_char_device() => "c",
-            kind if kind.is_block_device() => "b",
-            _ => return Err(gone("not a device node".into())),
-        };
-        let path = if asked.path_in_container.is_empty() { &asked.path_on_host } else { &asked.path_in_container };
-        let access = if asked.cgroup_permissions.is_empty() { "rwm" } else { &asked.cgroup_permissions };
-        let device = Device {
-            path: path.clone(),
-            kind: kind.into(),
-            major: rustix::fs::major(meta.rdev()),
-            minor: rustix::fs::minor(meta.rdev()),
-            file_mode: Some(meta.mode() & 0o7777),
-            uid: Some(meta.uid()),
-            gid: Some(meta.gid()),
-        };
-        devices.push((device, access.into()));
-    }
-    Ok(devices)
 }
 
 /// Is a changed host config still sound?

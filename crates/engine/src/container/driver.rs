@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use teu_api::container::UpdateRequest;
+use teu_api::container::{HealthResult, UpdateRequest};
 use teu_supervisor::protocol::{ExitStatus, Request};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::health::{self, OnFailure};
 use super::lifecycle::{self, Effect, Ending, Input, Phase, Refusal};
 use super::{Container, Containers, Live, Published, Record, Shared};
 use crate::error::{Error, Kind, Result};
@@ -30,7 +32,14 @@ pub(super) enum Command {
         reply: Option<Reply>,
     },
     /// It is about to be ended by the user.
-    StopAsked(Reply),
+    StopAsked {
+        /// And started right again.
+        restart: bool,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// A health check has ended.
+    Probed(HealthResult),
     /// Freeze.
     Pause(Reply),
     /// Thaw.
@@ -65,6 +74,10 @@ pub(super) struct Driver {
     pub(super) news: Option<mpsc::UnboundedReceiver<News>>,
     remove_volumes: bool,
     restart_at: Option<Instant>,
+    /// The health checks of the running container.
+    checks: Option<JoinHandle<()>>,
+    /// How long its last run was.
+    ran: Duration,
     gone: bool,
 }
 
@@ -86,6 +99,8 @@ pub(crate) fn spawn(containers: &Containers, record: Record, fresh: Option<Fresh
         news,
         remove_volumes: false,
         restart_at: None,
+        checks: None,
+        ran: Duration::ZERO,
         gone: false,
     };
     tokio::spawn(driver.run(queue, first));
@@ -97,6 +112,7 @@ impl Driver {
         if let Some(input) = first {
             let _ = self.feed(input).await;
         }
+        self.settle_checks();
         while !self.gone {
             let delay = self.restart_at;
             tokio::select! {
@@ -121,14 +137,16 @@ impl Driver {
             News::Exited(status) => status,
             News::Gone => self.aftermath(),
         };
-        let _ = self.feed(Input::Exited(self.ending(status))).await;
+        let ending = self.ending(status);
+        self.ran = ending.ran;
+        let _ = self.feed(Input::Exited(ending)).await;
     }
 
     /// The supervisor was killed: what it left behind decides, and what still runs is ended.
     fn aftermath(&self) -> ExitStatus {
         let dir = self.containers.context.pool.task_dir(&self.record.id);
         let status = crate::restore::exit_status(&dir);
-        crate::restore::end_strays(&self.record.id);
+        crate::restore::end_strays(&super::spec::cgroup_path(&self.record.host, &self.record.id));
         status
     }
 
@@ -153,9 +171,13 @@ impl Driver {
                     let _ = reply.send(result);
                 }
             }
-            Command::StopAsked(reply) => {
+            Command::StopAsked { restart, reply } => {
                 self.restart_at = None;
-                let _ = reply.send(self.feed(Input::StopAsked).await);
+                let _ = reply.send(self.feed(Input::StopAsked { restart }).await);
+            }
+            Command::Probed(result) => {
+                let young = health::is_young(&self.record.config, &self.record.state.started_at, &result.start);
+                let _ = self.feed(Input::Probed { result, young }).await;
             }
             Command::Pause(reply) => {
                 let _ = reply.send(self.freeze(Input::Paused, &Request::Pause).await);
@@ -222,7 +244,35 @@ impl Driver {
         if !self.gone {
             self.publish();
         }
+        self.settle_checks();
         outcome
+    }
+
+    /// Health is checked while it runs, and only then.
+    fn settle_checks(&mut self) {
+        let wanted = self.record.state.phase == Phase::Running && self.record.state.health.is_some();
+        if wanted && self.checks.is_none() {
+            let watch = health::watch(self.containers.clone(), self.container.clone());
+            self.checks = Some(tokio::spawn(watch));
+        } else if !wanted && let Some(checks) = self.checks.take() {
+            checks.abort();
+        }
+    }
+
+    /// What the user wants done with it when it is unhealthy; done as the user would do it, beside this task.
+    fn heal(&self, how: OnFailure) {
+        let container = self.container.clone();
+        tokio::spawn(async move {
+            let done = match how {
+                OnFailure::None => Ok(()),
+                OnFailure::Restart => container.restart(None, None).await,
+                OnFailure::Stop => container.stop(None, None).await,
+                OnFailure::Kill => container.kill("KILL").await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(container = container.id(), %error, "act on an unhealthy container");
+            }
+        });
     }
 
     fn refuse_removal(&self) -> Error {
@@ -251,6 +301,7 @@ impl Driver {
             Effect::Save => self.save()?,
             Effect::DetachNetwork => self.detach(),
             Effect::Emit(action) => self.emit(action),
+            Effect::Heal(how) => self.heal(*how),
             Effect::StartAfter(delay) => self.restart_at = Some(Instant::now() + *delay),
             Effect::Remove => self.erase().await,
         }
@@ -269,8 +320,12 @@ impl Driver {
     }
 
     fn emit(&self, action: &str) {
-        let code = self.record.state.exit_code.to_string();
-        let extra = if action == "die" { vec![("exitCode", code)] } else { vec![] };
+        let extra = if action == "die" {
+            let code = self.record.state.exit_code.to_string();
+            vec![("execDuration", self.ran.as_secs().to_string()), ("exitCode", code)]
+        } else {
+            vec![]
+        };
         self.containers.context.emit_container(action, &self.record, &extra);
     }
 
@@ -279,6 +334,7 @@ impl Driver {
             let mut live = self.container.live();
             live.task = None;
             live.waiting.clear();
+            live.execs.clear();
         }
         if let Some(endpoint) = self.record.endpoint.take() {
             self.containers.context.networks.detach(&self.record.id, &endpoint);

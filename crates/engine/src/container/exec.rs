@@ -1,6 +1,7 @@
 //! Execs: a further process in a running container. They live as long as the daemon and their container do.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use teu_api::container::HostConfig;
 use teu_api::exec::{ExecCreate, ExecInspect, ProcessConfig};
@@ -11,7 +12,7 @@ use super::launch::explain;
 use super::names::random_id;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
-use super::{Attachment, Container, Containers, Ended, Phase};
+use super::{Attachment, Container, Containers, Detach, Ended, Phase};
 use crate::error::{Error, Result};
 
 /// One exec. Cheap to clone.
@@ -27,9 +28,13 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// How long the result of an exec that has ended can be asked for.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
 #[derive(Default)]
 struct State {
     started: bool,
+    over: Option<Instant>,
     pid: i32,
     failed: Option<i32>,
     ended: Option<watch::Receiver<Option<ExitStatus>>>,
@@ -53,7 +58,11 @@ impl Containers {
         let inner = Inner { id: id.clone(), container: container.clone(), config, state: Mutex::default() };
         let exec = Exec { inner: Arc::new(inner) };
         container.live().execs.push(id.clone());
-        self.index.write().unwrap_or_else(PoisonError::into_inner).execs.insert(id.clone(), exec);
+        {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            index.execs.retain(|_, exec| !exec.is_forgotten());
+            index.execs.insert(id.clone(), exec);
+        }
         self.context.emit_container(&format!("exec_create: {words}"), &container.record(), &[("execID", id.clone())]);
         Ok(id)
     }
@@ -90,6 +99,28 @@ impl Exec {
         self.inner.config.tty
     }
 
+    /// Whether its standard input is wanted.
+    #[must_use]
+    pub fn open_stdin(&self) -> bool {
+        self.inner.config.attach_stdin
+    }
+
+    /// The keys that let go of its terminal, as they were given.
+    #[must_use]
+    pub fn detach_keys(&self) -> &str {
+        &self.inner.config.detach_keys
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.state().over.is_some_and(|over| over.elapsed() > REMEMBERED)
+    }
+
+    /// It will not run any more: the container no longer lists it.
+    fn over(&self) {
+        self.state().over.get_or_insert_with(Instant::now);
+        self.inner.container.live().execs.retain(|id| id != self.id());
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,6 +142,7 @@ impl Exec {
             let code =
                 if error.message.contains("not found") || error.message.contains("no such file") { 127 } else { 126 };
             self.state().failed.get_or_insert(code);
+            self.over();
         }
         result
     }
@@ -151,7 +183,8 @@ impl Exec {
         Ok(stream.map(|stream| {
             let (ready, attached) = oneshot::channel();
             let _ = ready.send(stream);
-            Attachment { tty: config.tty, history: None, stream: Some(attached), ended: Some(Ended(ended)) }
+            let detach = Some(Detach { container: container.clone(), exec: Some(self.id().to_string()) });
+            Attachment { tty: config.tty, history: None, stream: Some(attached), ended: Some(Ended(ended)), detach }
         }))
     }
 
@@ -168,6 +201,7 @@ impl Exec {
         emit(&exec, &format!("exec_start: {words}"), None);
         tokio::spawn(async move {
             let code = ended.wait_for(Option::is_some).await.ok().and_then(|status| status.as_ref().map(|s| s.code));
+            exec.over();
             emit(&exec, "exec_die", code);
         });
     }
@@ -203,8 +237,22 @@ impl Exec {
             etc: None,
             tmpfs: std::collections::BTreeMap::new(),
             devices: vec![],
+            joined: spec::Joined::default(),
         };
         spec::process_of(&inputs)
+    }
+
+    /// Ends it.
+    pub(super) async fn kill(&self) -> Result<()> {
+        let exec = Some(self.id().to_string());
+        let request = Request::Signal { exec, signal: crate::signals::KILL, all: false };
+        self.inner.container.task()?.order(&request).await
+    }
+
+    /// What it returned, once it has ended.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        let state = self.state();
+        state.failed.or(state.ended.as_ref().and_then(|watch| watch.borrow().as_ref().map(|status| status.code)))
     }
 
     /// Sets its terminal's size.

@@ -84,7 +84,7 @@ fn state(state: &State) -> ApiState {
         error: state.error.clone(),
         started_at: time(&state.started_at),
         finished_at: time(&state.finished_at),
-        health: None,
+        health: state.health.clone(),
     }
 }
 
@@ -137,12 +137,20 @@ pub(super) fn status(state: &State, now: Timestamp) -> String {
     };
     match state.phase {
         Phase::Created => "Created".into(),
-        Phase::Running => format!("Up {}", since(&state.started_at)),
+        Phase::Running => format!("Up {}{}", since(&state.started_at), health(state)),
         Phase::Paused => format!("Up {} (Paused)", since(&state.started_at)),
         Phase::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Phase::Exited if state.finished_at.is_empty() => "Created".into(),
         Phase::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Phase::Removing => "Removal In Progress".into(),
+    }
+}
+
+fn health(state: &State) -> String {
+    match state.health.as_ref().map(|health| health.status.as_str()) {
+        Some("starting") => " (health: starting)".into(),
+        Some(word) => format!(" ({word})"),
+        None => String::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowS
 use super::driver::Driver;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
-use super::{Pending, Record};
+use super::{Pending, Phase, Record};
 use crate::Context;
 use crate::error::{Error, Kind, Result};
 use crate::network::{Mode, mode};
@@ -77,7 +77,8 @@ impl Driver {
             mounts: &record.mounts,
             etc: Some(&etc),
             tmpfs: super::create::tmpfs(&record.host),
-            devices: super::create::devices(&record.host)?,
+            devices: super::devices::nodes(&record.host)?,
+            joined: spec::Joined { pid: self.joined("PID", &record.host.pid_mode)? },
         };
         let [rows, cols] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(0));
         Ok(CreateRequest {
@@ -89,6 +90,19 @@ impl Driver {
             stdin_once: record.config.stdin_once,
             size: (rows > 0 && cols > 0).then_some(WindowSize { rows, cols }),
         })
+    }
+
+    /// The first process of the container whose namespace `mode` (`container:NAME`) joins.
+    fn joined(&self, what: &str, mode: &str) -> Result<Option<i32>> {
+        let Some(name) = mode.strip_prefix("container:") else { return Ok(None) };
+        let cannot = |why: &str| format!("cannot join {what} namespace of container {name}: {why}");
+        let other = self.containers.find(name).map_err(|error| Error::bad(cannot(&error.message)))?.record();
+        match other.state.phase {
+            _ if other.id == self.record.id => Err(Error::bad(cannot("it is the container itself"))),
+            Phase::Running | Phase::Paused => Ok(Some(other.state.pid)),
+            Phase::Restarting => Err(Error::conflict(cannot(&format!("container {} is restarting", other.id)))),
+            _ => Err(Error::conflict(cannot(&format!("container {} is not running", other.id)))),
+        }
     }
 
     async fn bring_up(
@@ -148,6 +162,10 @@ impl Driver {
     /// Changes limits now and for every later start.
     pub(super) async fn update(&mut self, request: UpdateRequest) -> Result<()> {
         let host = &mut self.record.host;
+        if host.auto_remove && !matches!(request.restart_policy.name.as_str(), "" | "no") {
+            let sentence = "Restart policy cannot be updated because AutoRemove is enabled for the container";
+            return Err(Error::bad(sentence));
+        }
         let before = host.clone();
         for (new, old) in [
             (request.cpu_shares, &mut host.cpu_shares),
@@ -157,6 +175,8 @@ impl Driver {
             (request.nano_cpus, &mut host.nano_cpus),
             (request.cpu_quota, &mut host.cpu_quota),
             (request.cpu_period, &mut host.cpu_period),
+            (request.cpu_realtime_period, &mut host.cpu_realtime_period),
+            (request.cpu_realtime_runtime, &mut host.cpu_realtime_runtime),
         ] {
             if new != 0 {
                 *old = new;
@@ -168,11 +188,14 @@ impl Driver {
                 old.clone_from(new);
             }
         }
+        if request.blkio_weight != 0 {
+            host.blkio_weight = request.blkio_weight;
+        }
         host.pids_limit = request.pids_limit.or(host.pids_limit);
         if !request.restart_policy.name.is_empty() {
             host.restart_policy = request.restart_policy;
         }
-        let resources = spec::limits(host);
+        let resources = spec::limits(host)?;
         let check = super::create::recheck(host, self.containers.context.facts.processors);
         let task = self.container.live().task.clone();
         let applied = match (check, task) {

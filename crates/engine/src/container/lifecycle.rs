@@ -13,6 +13,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use teu_api::container::{Health, HealthResult};
+
+use super::health;
+pub use super::health::OnFailure;
 
 /// The first wait before a restart; each further one doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -81,6 +85,11 @@ pub struct State {
     pub stopped_by_user: bool,
     /// How often it has ended: what `wait` counts by.
     pub exits: u64,
+    /// The user restarts it: it is not removed in between.
+    pub kept: bool,
+    /// Its health, if it has a check and was ever started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// When a container that ended is started again.
@@ -104,6 +113,10 @@ pub struct Policy {
     pub restart: Restart,
     /// Remove it when it has ended for good.
     pub auto_remove: bool,
+    /// Failed health checks in a row that make it unhealthy, if it has a check.
+    pub retries: Option<i64>,
+    /// What follows then.
+    pub on_unhealthy: OnFailure,
 }
 
 /// How a container ended.
@@ -144,7 +157,17 @@ pub enum Input {
     /// It ended.
     Exited(Ending),
     /// The user asks it to end, so what follows is no failure.
-    StopAsked,
+    StopAsked {
+        /// And to be started right again.
+        restart: bool,
+    },
+    /// Its health was checked.
+    Probed {
+        /// What came of it.
+        result: HealthResult,
+        /// It began within the start period.
+        young: bool,
+    },
     /// Its processes were frozen.
     Paused,
     /// Its processes were thawed.
@@ -164,6 +187,8 @@ pub enum Effect {
     DetachNetwork,
     /// Tell that this happened.
     Emit(&'static str),
+    /// It has become unhealthy, and its policy says what follows.
+    Heal(OnFailure),
     /// Give `Start` again after this long.
     StartAfter(Duration),
     /// Take everything of it away.
@@ -192,21 +217,24 @@ pub enum Refusal {
 pub fn next(state: &State, input: Input, policy: Policy) -> Result<(State, Vec<Effect>), Refusal> {
     let mut next = state.clone();
     let effects = match (state.phase, input) {
-        (Phase::Removing, Input::Exited(_)) => vec![],
+        (Phase::Removing, Input::Exited(_) | Input::Probed { .. }) => vec![],
         (Phase::Removing, _) => return Err(Refusal::Removing),
         (Phase::Running, Input::Start { .. }) => return Err(Refusal::Running),
         (Phase::Paused, Input::Start { .. }) => return Err(Refusal::Paused),
         (Phase::Exited, Input::Start { by_policy: true }) => return Ok((next, vec![])),
         (_, Input::Start { by_policy }) => start(&mut next, by_policy),
-        (_, Input::Launched { pid, at }) => launched(&mut next, pid, at),
+        (_, Input::Launched { pid, at }) => launched(&mut next, pid, at, policy),
         (_, Input::LaunchFailed { code, message }) => launch_failed(&mut next, code, message, policy),
         (Phase::Running | Phase::Paused, Input::Exited(ending)) => exited(&mut next, ending, policy),
         (_, Input::Exited(_)) => vec![],
-        (Phase::Running | Phase::Paused, Input::StopAsked) => {
+        (Phase::Running, Input::Probed { result, young }) => probed(&mut next, result, young, policy),
+        (_, Input::Probed { .. }) => vec![],
+        (Phase::Running | Phase::Paused, Input::StopAsked { restart }) => {
             next.stopped_by_user = true;
+            next.kept = restart;
             vec![Effect::Save]
         }
-        (Phase::Restarting, Input::StopAsked) => {
+        (Phase::Restarting, Input::StopAsked { .. }) => {
             next.stopped_by_user = true;
             next.phase = Phase::Exited;
             vec![Effect::Save, Effect::Emit("stop")]
@@ -216,7 +244,7 @@ pub fn next(state: &State, input: Input, policy: Policy) -> Result<(State, Vec<E
             vec![Effect::Save, Effect::Emit("pause")]
         }
         (Phase::Paused, Input::Paused) => return Err(Refusal::Paused),
-        (_, Input::StopAsked | Input::Paused) => return Err(Refusal::NotRunning),
+        (_, Input::StopAsked { .. } | Input::Paused) => return Err(Refusal::NotRunning),
         (Phase::Running, Input::Resumed) => return Err(Refusal::NotPaused),
         (_, Input::Resumed) if state.phase != Phase::Paused => return Err(Refusal::NotRunning),
         (_, Input::Resumed) => {
@@ -239,17 +267,34 @@ fn start(next: &mut State, by_policy: bool) -> Vec<Effect> {
         next.delay_ms = 0;
     }
     next.stopped_by_user = false;
+    next.kept = false;
     vec![Effect::Launch]
 }
 
-fn launched(next: &mut State, pid: i32, at: String) -> Vec<Effect> {
+fn launched(next: &mut State, pid: i32, at: String, policy: Policy) -> Vec<Effect> {
     next.phase = Phase::Running;
     next.pid = pid;
     next.started_at = at;
     next.exit_code = 0;
     next.error.clear();
     next.oom_killed = false;
+    next.health = policy.retries.map(|_| health::begun(next.health.take()));
     vec![Effect::Save, Effect::Emit("start")]
+}
+
+fn probed(next: &mut State, result: HealthResult, young: bool, policy: Policy) -> Vec<Effect> {
+    let (Some(state), Some(retries)) = (&mut next.health, policy.retries) else { return vec![] };
+    if !health::judge(state, result, retries, young) {
+        return vec![];
+    }
+    if state.status == health::HEALTHY {
+        return vec![Effect::Emit("health_status: healthy")];
+    }
+    let mut effects = vec![Effect::Emit("health_status: unhealthy")];
+    if policy.on_unhealthy != OnFailure::None {
+        effects.push(Effect::Heal(policy.on_unhealthy));
+    }
+    effects
 }
 
 fn launch_failed(next: &mut State, code: i32, message: String, policy: Policy) -> Vec<Effect> {
@@ -288,7 +333,7 @@ fn exited(next: &mut State, ending: Ending, policy: Policy) -> Vec<Effect> {
         next.restarts += 1;
         next.phase = Phase::Restarting;
         effects.extend([Effect::Save, Effect::Emit("die"), Effect::StartAfter(delay)]);
-    } else if policy.auto_remove {
+    } else if policy.auto_remove && !next.kept {
         next.phase = Phase::Removing;
         effects.extend([Effect::Emit("die"), Effect::Remove]);
     } else {
@@ -343,7 +388,7 @@ mod tests {
 
     #[test]
     fn restart_delays_double_and_fall_back_after_a_long_run() {
-        let policy = Policy { restart: Restart::Always, auto_remove: false };
+        let policy = Policy { restart: Restart::Always, ..Policy::default() };
         let mut state = running();
         for want in [100, 200, 400] {
             let (ended, effects) = next(&state, exit(0, 1), policy).unwrap();
@@ -356,14 +401,14 @@ mod tests {
 
     #[test]
     fn a_stopped_container_stays_stopped_whatever_its_policy() {
-        let policy = Policy { restart: Restart::Always, auto_remove: false };
-        let (asked, _) = next(&running(), Input::StopAsked, policy).unwrap();
+        let policy = Policy { restart: Restart::Always, ..Policy::default() };
+        let (asked, _) = next(&running(), Input::StopAsked { restart: false }, policy).unwrap();
         assert_eq!(next(&asked, exit(137, 1), policy).unwrap().0.phase, Phase::Exited);
     }
 
     #[test]
     fn on_failure_counts_its_tries() {
-        let policy = Policy { restart: Restart::OnFailure(1), auto_remove: false };
+        let policy = Policy { restart: Restart::OnFailure(1), ..Policy::default() };
         assert_eq!(next(&running(), exit(0, 1), policy).unwrap().0.phase, Phase::Exited);
         let (state, _) = next(&running(), exit(1, 1), policy).unwrap();
         assert_eq!((state.phase, state.restarts), (Phase::Restarting, 1));
@@ -373,9 +418,32 @@ mod tests {
 
     #[test]
     fn auto_removal_follows_the_end() {
-        let policy = Policy { restart: Restart::No, auto_remove: true };
+        let policy = Policy { auto_remove: true, ..Policy::default() };
         let (state, effects) = next(&running(), exit(0, 1), policy).unwrap();
         assert_eq!(state.phase, Phase::Removing);
         assert_eq!(effects, [Effect::DetachNetwork, Effect::Emit("die"), Effect::Remove]);
+    }
+
+    #[test]
+    fn a_restart_by_the_user_does_not_remove_in_between() {
+        let policy = Policy { auto_remove: true, ..Policy::default() };
+        let (asked, _) = next(&running(), Input::StopAsked { restart: true }, policy).unwrap();
+        let (ended, _) = next(&asked, exit(143, 1), policy).unwrap();
+        assert_eq!(ended.phase, Phase::Exited);
+        let (started, _) = next(&ended, Input::Start { by_policy: false }, policy).unwrap();
+        assert!(!started.kept);
+    }
+
+    #[test]
+    fn a_container_with_a_check_starts_and_becomes_healthy_or_not() {
+        let policy = Policy { retries: Some(1), on_unhealthy: OnFailure::Kill, ..Policy::default() };
+        let launch = Input::Launched { pid: 7, at: "t".into() };
+        let (state, _) = next(&State::default(), launch, policy).unwrap();
+        assert_eq!(state.health.as_ref().unwrap().status, "starting");
+        let probed = |exit_code| Input::Probed { result: HealthResult { exit_code, ..Default::default() }, young: false };
+        let (state, effects) = next(&state, probed(0), policy).unwrap();
+        assert_eq!(effects, [Effect::Emit("health_status: healthy")]);
+        let (_, effects) = next(&state, probed(1), policy).unwrap();
+        assert_eq!(effects, [Effect::Emit("health_status: unhealthy"), Effect::Heal(OnFailure::Kill)]);
     }
 }

@@ -80,6 +80,11 @@ impl Containers {
                 return Err(Error::bad(format!("invalid filter 'status={word}'")));
             }
         }
+        for word in filters.get("health") {
+            if !["none", "starting", "healthy", "unhealthy"].contains(&word.as_str()) {
+                return Err(Error::bad(format!("invalid filter 'health={word}'")));
+            }
+        }
         let any = |key: &str, test: &dyn Fn(&str) -> bool| {
             !filters.contains(key) || filters.get(key).iter().any(|value| test(value))
         };
@@ -110,7 +115,7 @@ impl Containers {
             && any("publish", &|wanted| has_port(record, wanted, true))
             && any("expose", &|wanted| has_port(record, wanted, false))
             && any("ancestor", &ancestor)
-            && any("health", &|wanted| wanted == "none")
+            && any("health", &|wanted| wanted == state.health.as_ref().map_or("none", |health| health.status.as_str()))
             && any("is-task", &|wanted| wanted == "false")
             && bounds.0.as_ref().is_none_or(|before| record.created < *before)
             && bounds.1.as_ref().is_none_or(|since| record.created > *since)

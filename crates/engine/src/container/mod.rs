@@ -7,8 +7,10 @@ mod archive;
 mod check;
 mod commit;
 mod create;
+mod devices;
 mod driver;
 mod exec;
+mod health;
 mod inspect;
 mod launch;
 pub mod lifecycle;
@@ -19,6 +21,7 @@ pub mod record;
 pub(crate) mod spec;
 mod stats;
 mod step;
+mod top;
 pub(crate) mod user;
 
 use std::collections::{BTreeMap, HashMap};
@@ -122,6 +125,25 @@ pub struct Attachment {
     /// The end of an exec: whoever has read the stream to its end waits for this before saying so, because a client
     /// asks for the exit code next.
     pub ended: Option<Ended>,
+    /// To be told when the client lets go by its keys.
+    pub detach: Option<Detach>,
+}
+
+/// Whoever lets go of a stream by its keys says so here.
+pub struct Detach {
+    container: Container,
+    exec: Option<String>,
+}
+
+impl Detach {
+    /// The client has let go.
+    pub fn tell(self) {
+        let (action, extra) = match self.exec {
+            Some(exec) => ("exec_detach", vec![("execID", exec)]),
+            None => ("detach", vec![]),
+        };
+        self.container.shared.context.emit_container(action, &self.container.record(), &extra);
+    }
 }
 
 /// The end of an exec, to be waited for.
@@ -295,13 +317,17 @@ impl Container {
     /// # Errors
     /// [`Kind::NotModified`] when it does not run.
     pub async fn stop(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+        self.end(signal, seconds, false).await
+    }
+
+    async fn end(&self, signal: Option<&str>, seconds: Option<i64>, restart: bool) -> Result<()> {
         let record = self.record();
         let asked = signal.filter(|signal| !signal.is_empty()).unwrap_or(&record.config.stop_signal);
         let signal = crate::signals::parse(if asked.is_empty() { "SIGTERM" } else { asked })
             .ok_or_else(|| Error::bad(format!("Invalid signal: {asked}")))?;
         let seconds = seconds.or(record.config.stop_timeout).unwrap_or(STOP_SECONDS);
         let ended = self.wait(Condition::NotRunning);
-        if let Err(error) = self.command(driver::Command::StopAsked).await {
+        if let Err(error) = self.command(|reply| driver::Command::StopAsked { restart, reply }).await {
             let idle = error.kind == Kind::Conflict;
             return Err(if idle { Error::new(Kind::NotModified, "container is not running") } else { error });
         }
@@ -323,7 +349,7 @@ impl Container {
     /// # Errors
     /// As for [`Container::stop`] and [`Container::start`].
     pub async fn restart(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
-        match self.stop(signal, seconds).await {
+        match self.end(signal, seconds, true).await {
             Err(error) if error.kind != Kind::NotModified => return Err(error),
             _ => {}
         }
@@ -349,7 +375,7 @@ impl Container {
         }
         if number == crate::signals::KILL || crate::signals::parse(&record.config.stop_signal) == Some(number) {
             // The restart policy leaves alone what the user ended.
-            let _ = self.command(driver::Command::StopAsked).await;
+            let _ = self.command(|reply| driver::Command::StopAsked { restart: false, reply }).await;
         }
         self.signal(number).await?;
         self.emit_kill(number);
@@ -398,7 +424,7 @@ impl Container {
         let gone = self.wait(Condition::Removed);
         if options.force && matches!(self.record().state.phase, Phase::Running | Phase::Paused | Phase::Restarting) {
             let ended = self.wait(Condition::NotRunning);
-            let _ = self.command(driver::Command::StopAsked).await;
+            let _ = self.command(|reply| driver::Command::StopAsked { restart: false, reply }).await;
             if self.record().state.phase == Phase::Paused {
                 let _ = self.command(driver::Command::Unpause).await;
             }
@@ -446,8 +472,10 @@ impl Container {
         let fulfilled = move |now: &Published| {
             let state = &now.record.state;
             match condition {
+                // An end is an end, even when its policy starts it again at once.
                 Condition::NotRunning => {
-                    now.gone || !matches!(state.phase, Phase::Running | Phase::Paused | Phase::Restarting)
+                    let running = matches!(state.phase, Phase::Running | Phase::Paused | Phase::Restarting);
+                    now.gone || !running || state.exits > before
                 }
                 Condition::NextExit => now.gone || state.exits > before,
                 Condition::Removed => now.gone,
@@ -485,7 +513,8 @@ impl Container {
         };
         let stream = if options.stream { Some(self.stream(options, record.state.phase).await?) } else { None };
         self.shared.context.emit_container("attach", &record, &[]);
-        Ok(Attachment { tty: record.config.tty, history, stream, ended: None })
+        let detach = Some(Detach { container: self.clone(), exec: None });
+        Ok(Attachment { tty: record.config.tty, history, stream, ended: None, detach })
     }
 
     async fn stream(&self, options: AttachOptions, phase: Phase) -> Result<oneshot::Receiver<BufReader<UnixStream>>> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use teu_api::container::{Config, HostConfig, MountPoint, NetworkingConfig};
 use teu_oci::Digest;
 
+use super::health;
 use super::lifecycle::{Policy, Restart, State};
 
 /// A container, as asked for and as it last stood.
@@ -87,7 +88,12 @@ impl Record {
             "on-failure" => Restart::OnFailure(tries),
             _ => Restart::No,
         };
-        Policy { restart, auto_remove: self.host.auto_remove }
+        Policy {
+            restart,
+            auto_remove: self.host.auto_remove,
+            retries: health::command(&self.config).map(|_| health::retries(&self.config)),
+            on_unhealthy: health::OnFailure::parse(&self.host.health_on_failure).unwrap_or_default(),
+        }
     }
 
     /// Entrypoint and command as one list.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use teu_api::container::{HostConfig, MountPoint, Ulimit};
 use teu_oci::runtime::{
-    BlockIo, Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind, Pids,
+    Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind, Pids,
     Process, Resources, Rlimit, Root, Spec, User, VERSION,
 };
 
@@ -124,6 +124,21 @@ pub(crate) struct Inputs<'a> {
     pub(crate) tmpfs: BTreeMap<String, Vec<String>>,
     /// Device nodes of the host that were asked for.
     pub(crate) devices: Vec<(Device, String)>,
+    /// Namespaces of other containers that it joins.
+    pub(crate) joined: Joined,
+}
+
+/// The first processes of the containers whose namespaces are joined.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Joined {
+    /// For the pid namespace.
+    pub(crate) pid: Option<i32>,
+}
+
+/// Where a container's cgroup is: in its own folder below its parent.
+pub(crate) fn cgroup_path(host: &HostConfig, id: &str) -> PathBuf {
+    let parent = host.cgroup_parent.trim_matches('/');
+    Path::new("/").join(if parent.is_empty() { "teu" } else { parent }).join(id)
 }
 
 /// The spec of a container of which nothing special was asked.
@@ -184,10 +199,10 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
         hooks: None,
         annotations: host.annotations.clone(),
         linux: Some(Linux {
-            namespaces: namespaces(host),
+            namespaces: namespaces(host, inputs.joined),
             devices: inputs.devices.iter().map(|(device, _)| device.clone()).collect(),
-            cgroups_path: Some(PathBuf::from("/teu").join(inputs.id)),
-            resources: Some(resources(host, &inputs.devices)),
+            cgroups_path: Some(cgroup_path(host, inputs.id)),
+            resources: Some(resources(host, &inputs.devices)?),
             seccomp,
             sysctl: host.sysctls.clone(),
             masked_paths: paths(&host.masked_paths, MASKED),
@@ -337,7 +352,7 @@ fn security(options: &[String]) -> Result<Security> {
     Ok(security)
 }
 
-fn namespaces(host: &HostConfig) -> Vec<Namespace> {
+fn namespaces(host: &HostConfig, joined: Joined) -> Vec<Namespace> {
     use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
     let kinds = [
         (Mount, true),
@@ -347,7 +362,11 @@ fn namespaces(host: &HostConfig) -> Vec<Namespace> {
         (Ipc, host.ipc_mode != "host"),
         (Cgroup, host.cgroupns_mode != "host"),
     ];
-    kinds.into_iter().filter(|(_, own)| *own).map(|(kind, _)| Namespace { kind, path: None }).collect()
+    let path = |kind| match (kind, joined) {
+        (Pid, Joined { pid: Some(pid) }) => Some(PathBuf::from(format!("/proc/{pid}/ns/pid"))),
+        _ => None,
+    };
+    kinds.into_iter().filter(|(_, own)| *own).map(|(kind, _)| Namespace { kind, path: path(kind) }).collect()
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
@@ -416,15 +435,16 @@ fn bind(point: &MountPoint) -> Mount {
 pub(crate) fn check(host: &HostConfig) -> Result<()> {
     capabilities(host)?;
     security(&host.security_opt)?;
+    host.device_cgroup_rules.iter().try_for_each(|text| super::devices::rule(text).map(|_| ()))?;
     host.ulimits.iter().try_for_each(|limit| rlimit(limit).map(|_| ()))
 }
 
 /// The limits alone, for a container that runs.
-pub(crate) fn limits(host: &HostConfig) -> Resources {
-    Resources { devices: vec![], ..resources(host, &[]) }
+pub(crate) fn limits(host: &HostConfig) -> Result<Resources> {
+    Ok(Resources { devices: vec![], ..resources(host, &[])? })
 }
 
-fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Resources {
+fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Result<Resources> {
     let positive = |number: i64| (number > 0).then_some(number);
     let unsigned = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
     let (quota, period) = if host.nano_cpus > 0 {
@@ -437,8 +457,12 @@ fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Resources {
         0 => None,
         other => Some(other),
     };
-    Resources {
-        devices: device_rules(host.privileged, devices),
+    let mut rules = device_rules(host.privileged, devices);
+    for text in host.device_cgroup_rules.iter().filter(|_| !host.privileged) {
+        rules.push(super::devices::rule(text)?);
+    }
+    Ok(Resources {
+        devices: rules,
         memory: Some(Memory {
             limit: positive(host.memory),
             reservation: positive(host.memory_reservation),
@@ -452,12 +476,14 @@ fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Resources {
             period,
             cpus: host.cpuset_cpus.clone(),
             mems: host.cpuset_mems.clone(),
+            realtime_period: unsigned(host.cpu_realtime_period),
+            realtime_runtime: positive(host.cpu_realtime_runtime),
             ..Cpu::default()
         }),
         pids: host.pids_limit.filter(|limit| *limit != 0).map(|limit| Pids { limit }),
-        block_io: (host.blkio_weight > 0).then(|| BlockIo { weight: Some(host.blkio_weight), ..BlockIo::default() }),
+        block_io: super::devices::block_io(host)?,
         ..Resources::default()
-    }
+    })
 }
 
 fn device_rules(privileged: bool, devices: &[(Device, String)]) -> Vec<DeviceRule> {
@@ -512,7 +538,7 @@ mod tests {
     #[test]
     fn half_a_processor_is_half_of_each_period() {
         let host = HostConfig { nano_cpus: 500_000_000, memory: 64 << 20, ..HostConfig::default() };
-        let resources = resources(&host, &[]);
+        let resources = resources(&host, &[]).unwrap();
         let cpu = resources.cpu.unwrap();
         assert_eq!((cpu.quota, cpu.period), (Some(50_000), Some(100_000)));
         assert_eq!(resources.memory.unwrap().swap, Some(128 << 20));

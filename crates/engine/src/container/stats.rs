@@ -1,21 +1,20 @@
-//! What a container uses, and which processes it has: read from its cgroup and from proc(5).
+//! What a container uses, read from its cgroup and from proc(5); and how its files differ from its image's.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use teu_api::container::{
-    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, Throttling, TopResponse,
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, Throttling,
 };
 use teu_runtime::Cgroup;
 
 use super::{Container, Phase};
 use crate::error::{Error, Result};
 
-/// What `update` answers, what `changes` lists: the rest of what is asked of a container that is there.
 impl Container {
-    fn cgroup(&self) -> Result<Cgroup> {
-        let path = Path::new("/teu").join(self.id());
+    pub(super) fn cgroup(&self) -> Result<Cgroup> {
+        let path = super::spec::cgroup_path(&self.record().host, self.id());
         Cgroup::open(&path).map_err(|error| Error::io("open cgroup", &path, error))
     }
 
@@ -67,23 +66,6 @@ impl Container {
             stats.networks = network(record.state.pid);
         }
         Ok(stats)
-    }
-
-    /// Its processes, with the columns of `ps -ef`.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn top(&self, _ps_args: &str) -> Result<TopResponse> {
-        let record = self.record();
-        if !matches!(record.state.phase, Phase::Running | Phase::Paused) {
-            return Err(Error::conflict(format!("container {} is not running", record.id)));
-        }
-        let titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(String::from).to_vec();
-        let pids = self
-            .cgroup()?
-            .processes()
-            .map_err(|error| Error::io("list the processes of", record.id.as_ref(), error))?;
-        Ok(TopResponse { titles, processes: pids.iter().filter_map(|pid| process(*pid)).collect() })
     }
 
     /// How its files differ from its image's.
@@ -142,35 +124,4 @@ fn network(pid: i32) -> BTreeMap<String, NetworkStats> {
         Some((name.trim().to_string(), stats)).filter(|(name, _)| name != "lo")
     };
     text.lines().filter_map(row).collect()
-}
-
-fn process(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so what follows is found from its end.
-    let (head, tail) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = tail.split_whitespace().collect();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.to_string();
-    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut command = String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ");
-    if command.is_empty() {
-        command = format!("[{}]", head.split_once('(').map_or("", |(_, name)| name));
-    }
-    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let seconds = (number(11) + number(12)) / 100;
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    let time = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
-    let terminal = if number(4) == 0 { "?".into() } else { format!("pts/{}", number(4) & 0xff) };
-    let parent = fields.get(1)?.to_string();
-    Some(vec![uid, pid.to_string(), parent, "0".into(), started(number(19)), terminal, time, command])
-}
-
-/// When a process was started, `HH:MM` UTC, from clock ticks since boot.
-fn started(ticks: u64) -> String {
-    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let up: f64 = uptime.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "seconds are enough for a clock")]
-    let age = (up - ticks as f64 / 100.0) as i64;
-    let then = jiff::Timestamp::now().as_second() - age;
-    format!("{:02}:{:02}", then / 3600 % 24, then / 60 % 60)
 }

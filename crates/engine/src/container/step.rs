@@ -120,6 +120,7 @@ impl Containers {
             etc: Some(&etc),
             tmpfs: BTreeMap::new(),
             devices: vec![],
+            joined: spec::Joined::default(),
         };
         Ok(CreateRequest {
             id: record.id.clone(),

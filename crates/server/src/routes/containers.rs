@@ -6,13 +6,15 @@ mod streams;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
+use serde_json::Value;
 use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
 use teu_api::image::CommitResponse;
 use teu_engine::{CommitOptions, Engine, ListQuery, RemoveOptions};
 use teu_oci::ContainerConfig;
 
-use super::{created, done, ok};
+use super::{created, done, ok, to_value};
 use crate::body::{Json, OptionalJson};
+use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
 use crate::query::Query;
 
@@ -41,7 +43,7 @@ pub(super) fn routes() -> Router<Engine> {
 
 type Id = Path<String>;
 
-async fn list(State(engine): State<Engine>, query: Query) -> Answer {
+async fn list(State(engine): State<Engine>, query: Query, version: Version) -> Answer {
     let limit: Option<i64> = query.number("limit")?;
     let query = ListQuery {
         all: query.flag("all"),
@@ -49,11 +51,19 @@ async fn list(State(engine): State<Engine>, query: Query) -> Answer {
         size: query.flag("size"),
         filters: query.filters()?,
     };
-    ok(engine.containers.list(&query).await?)
+    let rows = engine.containers.list(&query).await?;
+    if version >= Version::minor(48) {
+        return ok(rows);
+    }
+    ok(rows.into_iter().map(|row| compat::container(version, to_value(row))).collect::<Vec<_>>())
 }
 
-async fn create(State(engine): State<Engine>, query: Query, Json(request): Json<CreateRequest>) -> Answer {
-    created(engine.containers.create(query.text("name"), request, query.text("platform")).await?)
+async fn create(State(engine): State<Engine>, query: Query, version: Version, Json(body): Json<Value>) -> Answer {
+    let request = serde_json::from_value::<CreateRequest>(compat::create_request(version, body)?);
+    let request = request.map_err(|error| Failure::bad(format!("invalid JSON: {error}")))?;
+    // A platform is asked for since 1.41.
+    let platform = query.text("platform").filter(|_| version >= Version::minor(41));
+    created(engine.containers.create(query.text("name"), request, platform).await?)
 }
 
 async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
@@ -66,8 +76,12 @@ async fn remove(State(engine): State<Engine>, Path(id): Id, query: Query) -> Ans
     done()
 }
 
-async fn inspect(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
-    ok(engine.containers.find(&id)?.inspect(query.flag("size")).await?)
+async fn inspect(State(engine): State<Engine>, Path(id): Id, query: Query, version: Version) -> Answer {
+    let container = engine.containers.find(&id)?.inspect(query.flag("size")).await?;
+    if version >= Version::minor(48) {
+        return ok(container);
+    }
+    ok(compat::container(version, to_value(container)))
 }
 
 async fn top(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {

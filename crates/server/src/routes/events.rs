@@ -12,8 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use teu_api::Filters;
 use teu_api::event::Message;
-use teu_engine::Engine;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use teu_engine::{Engine, Listener};
 use tokio::time::Instant;
 
 use crate::failure::Answer;
@@ -66,20 +65,13 @@ fn deadline(until: i64) -> Instant {
     Instant::now() + moment.duration_since(std::time::SystemTime::now()).unwrap_or_default()
 }
 
-fn future_events(coming: Receiver<Arc<Message>>, until: Option<Instant>) -> impl Stream<Item = Arc<Message>> {
+fn future_events(coming: Listener, until: Option<Instant>) -> impl Stream<Item = Arc<Message>> {
     stream::unfold(coming, move |mut coming| async move {
-        loop {
-            let received = match until {
-                Some(until) => tokio::time::timeout_at(until, coming.recv()).await.ok()?,
-                None => coming.recv().await,
-            };
-            match received {
-                Ok(message) => return Some((message, coming)),
-                // The client is too slow: it misses some, as the log says, and gets the rest.
-                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a client of the event stream is too slow"),
-                Err(RecvError::Closed) => return None,
-            }
-        }
+        let message = match until {
+            Some(until) => tokio::time::timeout_at(until, coming.recv()).await.ok()??,
+            None => coming.recv().await?,
+        };
+        Some((message, coming))
     })
 }
 

@@ -11,8 +11,9 @@ use teu_engine::{Engine, Kind};
 use super::containers::size;
 use super::{created, ok};
 use crate::body::{Json, OptionalJson};
-use crate::failure::Answer;
-use crate::hijack::{Hijack, last_words};
+use crate::detach::Keys;
+use crate::failure::{Answer, Failure};
+use crate::hijack::{Hijack, Wants, last_words};
 use crate::query::Query;
 
 pub(super) fn routes() -> Router<Engine> {
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Engine> {
 }
 
 async fn create(State(engine): State<Engine>, Path(id): Path<String>, Json(request): Json<ExecCreate>) -> Answer {
+    Keys::parse(&request.detach_keys)?;
     created(ExecCreateResponse { id: engine.containers.exec_create(&engine.containers.find(&id)?, request)? })
 }
 
@@ -35,14 +37,19 @@ async fn start(
 ) -> Answer {
     let request = request.unwrap_or_default();
     let exec = engine.containers.exec(&id)?;
+    if request.console_size.is_some() && !request.tty {
+        return Err(Failure::bad("console size is only supported when TTY is enabled"));
+    }
     let size = request.console_size.map(|[rows, columns]| (cells(rows), cells(columns)));
+    let keys = exec.tty().then(|| Keys::parse(exec.detach_keys())).transpose()?;
+    let wants = Wants { input: exec.open_stdin(), raw: request.tty, keys };
     match exec.start(request.detach, size).await {
-        Ok(Some(attachment)) => Ok(hijack.connect(attachment, true, Body::empty())),
+        Ok(Some(attachment)) => Ok(hijack.connect(attachment, wants, Body::empty())),
         Ok(None) => Ok(Response::default()),
         // A program that cannot be run is told where its output would be; its exit code is in `inspect`.
         Err(error) if !request.detach && !matches!(error.kind, Kind::NotFound | Kind::Conflict) => {
-            let words = last_words(format!("{}\r\n", error.message), exec.tty());
-            Ok(hijack.connect(words, true, Body::empty()))
+            let words = last_words(format!("{}\r\n", error.message), wants.raw);
+            Ok(hijack.connect(words, wants, Body::empty()))
         }
         Err(error) => Err(error.into()),
     }

@@ -14,7 +14,7 @@ use teu_api::system::{AuthConfig, REGISTRY_AUTH};
 use teu_engine::{Engine, ImportOptions};
 use teu_oci::{ContainerConfig, Reference};
 
-use super::{blocking, ok};
+use super::{blocking, ok, to_value};
 use crate::body::Reader;
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure, page_not_found};
@@ -57,10 +57,6 @@ async fn list(State(engine): State<Engine>, query: Query, version: Version) -> A
     let filters = query.filters()?;
     let images = engine.images.list(&filters, &engine.containers)?;
     ok(images.into_iter().map(|image| compat::image(version, to_value(image))).collect::<Vec<_>>())
-}
-
-fn to_value(value: impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or_default()
 }
 
 async fn create(State(engine): State<Engine>, query: Query, headers: HeaderMap, request: Request) -> Answer {

@@ -81,6 +81,11 @@ where
     }
 }
 
+/// JSON that is still to be changed.
+fn to_value(value: impl Serialize) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
 /// 200 with JSON.
 fn ok(value: impl Serialize) -> Answer {
     Ok(Json(value).into_response())

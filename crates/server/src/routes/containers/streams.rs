@@ -15,8 +15,9 @@ use teu_engine::{AttachOptions, Condition, Container, Engine, LogsOptions};
 
 use super::Id;
 use crate::compat::{self, Version};
+use crate::detach::Keys;
 use crate::failure::{Answer, Failure};
-use crate::hijack::Hijack;
+use crate::hijack::{Hijack, Wants};
 use crate::json_lines::{self, line};
 use crate::query::Query;
 use crate::routes::ok;
@@ -40,9 +41,12 @@ async fn attach(State(engine): State<Engine>, Path(id): Id, query: Query, hijack
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
     };
-    let input = options.stdin && options.stream;
-    let attachment = engine.containers.find(&id)?.attach(options).await?;
-    Ok(hijack.connect(attachment, input, request.into_body()))
+    let container = engine.containers.find(&id)?;
+    let keys = Keys::parse(query.text("detachKeys").unwrap_or_default())?;
+    let wants =
+        Wants { input: options.stdin && options.stream, raw: container.tty(), keys: container.tty().then_some(keys) };
+    let attachment = container.attach(options).await?;
+    Ok(hijack.connect(attachment, wants, request.into_body()))
 }
 
 async fn logs(State(engine): State<Engine>, Path(id): Id, query: Query, version: Version) -> Answer {

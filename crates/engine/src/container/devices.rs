@@ -1,0 +1,150 @@
+//! Devices: nodes of the host given to a container, rules of the device cgroup, and limits of block devices.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use teu_api::container::{DeviceMapping, HostConfig, ThrottleDevice};
+use teu_oci::runtime::{BlockIo, Device, DeviceRule, Throttle};
+
+use crate::error::{Error, Result};
+
+/// How deep a folder of devices is looked into.
+const DEPTH: usize = 4;
+
+/// The device nodes asked for, with the access allowed to each. A folder stands for the devices in it.
+pub(super) fn nodes(host: &HostConfig) -> Result<Vec<(Device, String)>> {
+    let mut devices = vec![];
+    for asked in &host.devices {
+        let gone = |why: String| {
+            let path = &asked.path_on_host;
+            Error::bad(format!("error gathering device information while adding custom device \"{path}\": {why}"))
+        };
+        let inside = if asked.path_in_container.is_empty() { &asked.path_on_host } else { &asked.path_in_container };
+        let found = look(Path::new(&asked.path_on_host), inside, DEPTH);
+        let found = found.map_err(|error| gone(reason(&error)))?;
+        if found.is_empty() {
+            return Err(gone("not a device node".into()));
+        }
+        devices.extend(found.into_iter().map(|device| (device, access(asked).into())));
+    }
+    Ok(devices)
+}
+
+fn access(asked: &DeviceMapping) -> &str {
+    if asked.cgroup_permissions.is_empty() { "rwm" } else { &asked.cgroup_permissions }
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn look(path: &Path, inside: &str, depth: usize) -> std::io::Result<Vec<Device>> {
+    let meta = fs::metadata(path)?;
+    let kind = match meta.file_type() {
+        kind if kind.is_char_device() => "c",
+        kind if kind.is_block_device() => "b",
+        kind if kind.is_dir() && depth > 0 => {
+            let mut devices = vec![];
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                let inside = format!("{}/{}", inside.trim_end_matches('/'), entry.file_name().to_string_lossy());
+                // What goes away while it is looked at was never there.
+                devices.extend(look(&entry.path(), &inside, depth - 1).unwrap_or_default());
+            }
+            return Ok(devices);
+        }
+        _ => return Ok(vec![]),
+    };
+    Ok(vec![Device {
+        path: inside.into(),
+        kind: kind.into(),
+        major: rustix::fs::major(meta.rdev()),
+        minor: rustix::fs::minor(meta.rdev()),
+        file_mode: Some(meta.mode() & 0o7777),
+        uid: Some(meta.uid()),
+        gid: Some(meta.gid()),
+    }])
+}
+
+/// One `--device-cgroup-rule`: `[acb] MAJOR:MINOR ACCESS`, a number or `*` each.
+pub(super) fn rule(text: &str) -> Result<DeviceRule> {
+    let wrong = || Error::bad(format!("invalid device cgroup rule format: '{text}'"));
+    let words: Vec<&str> = text.split(' ').collect();
+    let [kind @ ("a" | "b" | "c"), numbers, access] = words[..] else { return Err(wrong()) };
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse::<u32>().map(|number| Some(i64::from(number))).map_err(|_| wrong())
+        }
+        _ => Err(wrong()),
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    if access.is_empty() || access.len() > 3 || !access.bytes().all(|byte| b"rwm".contains(&byte)) {
+        return Err(wrong());
+    }
+    Ok(DeviceRule {
+        allow: true,
+        kind: kind.into(),
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access.into(),
+    })
+}
+
+/// Limits of block devices, as the runtime takes them.
+pub(super) fn block_io(host: &HostConfig) -> Result<Option<BlockIo>> {
+    let block_io = BlockIo {
+        weight: (host.blkio_weight > 0).then_some(host.blkio_weight),
+        read_bps: throttles(&host.blkio_device_read_bps)?,
+        write_bps: throttles(&host.blkio_device_write_bps)?,
+        read_iops: throttles(&host.blkio_device_read_iops)?,
+        write_iops: throttles(&host.blkio_device_write_iops)?,
+    };
+    Ok((block_io != BlockIo::default()).then_some(block_io))
+}
+
+fn throttles(limits: &[ThrottleDevice]) -> Result<Vec<Throttle>> {
+    let throttle = |limit: &ThrottleDevice| {
+        let wrong = |why: String| Error::bad(format!("limit device \"{}\": {why}", limit.path));
+        let meta = fs::metadata(&limit.path).map_err(|error| wrong(reason(&error)))?;
+        if !meta.file_type().is_block_device() {
+            return Err(wrong("it is not a block device".into()));
+        }
+        let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+        Ok(Throttle { major: i64::from(major), minor: i64::from(minor), rate: limit.rate })
+    };
+    limits.iter().map(throttle).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_in_dockers_form_and_no_other() {
+        let read = rule("c 42:* rmw").unwrap();
+        assert_eq!((read.kind.as_str(), read.major, read.minor, read.access.as_str()), ("c", Some(42), None, "rmw"));
+        for wrong in ["", "x 1:1 r", "c 1 r", "c 1:1", "c 1:1 x", "c -1:1 r", "c 1:99999999999 r", "c  1:1 r"] {
+            assert!(rule(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nodes_and_limits_of_what_is_no_device_are_refused() {
+        let mapping = |path: &str| DeviceMapping { path_on_host: path.into(), ..DeviceMapping::default() };
+        let host = HostConfig { devices: vec![mapping("/dev/null")], ..HostConfig::default() };
+        let found = nodes(&host).unwrap();
+        assert_eq!((found[0].0.major, found[0].0.minor, found[0].1.as_str()), (1, 3, "rwm"));
+        for wrong in ["/etc/passwd", "/no/such"] {
+            let host = HostConfig { devices: vec![mapping(wrong)], ..HostConfig::default() };
+            assert!(nodes(&host).is_err(), "{wrong}");
+        }
+        let limit = ThrottleDevice { path: "/dev/null".into(), rate: 1 };
+        let host = HostConfig { blkio_device_read_bps: vec![limit], ..HostConfig::default() };
+        assert!(block_io(&host).is_err());
+    }
+}

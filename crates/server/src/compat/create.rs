@@ -1,0 +1,200 @@
+//! Create requests of older versions, in the newest shape.
+//!
+//! Each version's clients are given what they expect: a field that their version does not have is taken away, and what
+//! was the default in their time is written out.
+
+use serde_json::{Map, Value};
+
+use super::Version;
+use crate::failure::{Answer, Failure};
+
+type Object = Map<String, Value>;
+
+/// A create request in the newest shape, from whatever older one it came in.
+///
+/// # Errors
+/// What a version cannot ask for and must not be ignored is refused, in Docker's words.
+pub(crate) fn create_request(version: Version, mut body: Value) -> Answer<Value> {
+    let before = |minor| version < Version::minor(minor);
+    // Some clients write the runtime beside the container's own settings.
+    let misplaced = body.get("Runtime").filter(|runtime| runtime.is_string()).cloned();
+    if let (Some(runtime), Some(host)) = (misplaced, object(&mut body, "HostConfig"))
+        && is_empty(host, "Runtime")
+    {
+        host.insert("Runtime".into(), runtime);
+    }
+    if before(44)
+        && let Some(check) = body.get_mut("Healthcheck").and_then(Value::as_object_mut)
+    {
+        check.remove("StartInterval");
+    }
+    networks(version, &mut body)?;
+    if let Some(host) = object(&mut body, "HostConfig") {
+        host_config(version, host);
+        if let Some(mounts) = host.get_mut("Mounts").and_then(Value::as_array_mut) {
+            mounts.iter_mut().filter_map(Value::as_object_mut).try_for_each(|one| mount(version, one))?;
+        }
+    }
+    Ok(body)
+}
+
+fn host_config(version: Version, host: &mut Object) {
+    let before = |minor| version < Version::minor(minor);
+    if before(25) {
+        // Its clients remove the container themselves.
+        host.remove("AutoRemove");
+    }
+    if before(40) && is_empty(host, "IpcMode") {
+        host.insert("IpcMode".into(), "shareable".into());
+    }
+    if before(41) && is_empty(host, "CgroupnsMode") {
+        host.insert("CgroupnsMode".into(), "host".into());
+    }
+    if before(42) {
+        host.remove("ConsoleSize");
+    }
+    if before(43) {
+        host.remove("Annotations");
+    }
+    if host.get("MemorySwappiness") == Some(&Value::from(-1)) {
+        host.remove("MemorySwappiness");
+    }
+    if host.get("PidsLimit").and_then(Value::as_i64).is_some_and(|limit| limit <= 0) {
+        host.remove("PidsLimit");
+    }
+}
+
+fn mount(version: Version, mount: &mut Object) -> Answer<()> {
+    let before = |minor| version < Version::minor(minor);
+    let kind = mount.get("Type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let bad = |text: &str| Err(Failure::bad(text));
+    for (options, owner) in [("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs"), ("BindOptions", "bind")] {
+        if kind == owner || mount.get(options).is_none_or(Value::is_null) {
+            continue;
+        }
+        if !before(42) {
+            return Err(Failure::bad(format!("{options} must not be specified on mount type \"{kind}\"")));
+        }
+        if owner != "bind" {
+            mount.remove(options);
+        }
+    }
+    if let Some(bind) = mount.get_mut("BindOptions").and_then(Value::as_object_mut) {
+        if before(40) {
+            bind.remove("NonRecursive");
+        }
+        if before(42) {
+            bind.remove("CreateMountpoint");
+        }
+        if before(44) && bind.get("ReadOnlyForceRecursive") == Some(&Value::Bool(true)) {
+            return bad("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer");
+        }
+    }
+    if before(44) && kind == "bind" {
+        // Read-only mounts were not recursive.
+        if let Some(bind) = member(mount, "BindOptions") {
+            bind.entry("ReadOnlyNonRecursive").or_insert(Value::Bool(true));
+        }
+    }
+    let subpath = mount.get("VolumeOptions").and_then(|options| options.get("Subpath")?.as_str());
+    if before(45) && subpath.is_some_and(|path| !path.is_empty()) {
+        return bad("VolumeOptions.Subpath needs API v1.45 or newer");
+    }
+    if before(48) && kind == "image" {
+        return bad("Mount type \"Image\" needs API v1.48 or newer");
+    }
+    Ok(())
+}
+
+fn networks(version: Version, body: &mut Value) -> Answer<()> {
+    let before = |minor| version < Version::minor(minor);
+    let address = body.get("MacAddress").and_then(Value::as_str).unwrap_or_default().to_owned();
+    // Until 1.44 the network card's address was the container's; it is the first network's.
+    if before(44) && !address.is_empty() {
+        mac_address(body, address);
+    }
+    let Some(endpoints) = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    if before(44) && endpoints.len() > 1 {
+        let names = endpoints.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(Failure::bad(format!("Container cannot be created with multiple network endpoints: {names}")));
+    }
+    if before(48) {
+        endpoints.values_mut().filter_map(Value::as_object_mut).for_each(|endpoint| drop(endpoint.remove("GwPriority")));
+    }
+    Ok(())
+}
+
+fn mac_address(body: &mut Value, address: String) {
+    let mode = body.pointer("/HostConfig/NetworkMode").and_then(Value::as_str).unwrap_or_default();
+    let network = if mode.is_empty() { "default" } else { mode }.to_owned();
+    let endpoint = object(body, "NetworkingConfig")
+        .and_then(|networking| member(networking, "EndpointsConfig"))
+        .and_then(|endpoints| member(endpoints, &network));
+    if let Some(endpoint) = endpoint {
+        endpoint.entry("MacAddress").or_insert(address.into());
+    }
+}
+
+fn is_empty(object: &Object, key: &str) -> bool {
+    object.get(key).and_then(Value::as_str).unwrap_or_default().is_empty()
+}
+
+/// The member of that name as an object, made if it is not there.
+fn object<'a>(body: &'a mut Value, key: &str) -> Option<&'a mut Object> {
+    member(body.as_object_mut()?, key)
+}
+
+fn member<'a>(object: &'a mut Object, key: &str) -> Option<&'a mut Object> {
+    let member = object.entry(key).or_insert(Value::Null);
+    if member.is_null() {
+        *member = Value::Object(Map::new());
+    }
+    member.as_object_mut()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn upgraded(minor: u32, body: Value) -> Value {
+        create_request(Version::minor(minor), body).expect("upgraded")
+    }
+
+    #[test]
+    fn requests_of_old_clients_say_what_they_meant() {
+        let old = json!({"Runtime": "runc", "MacAddress": "02:00:00:00:00:01", "HostConfig": null});
+        let new = upgraded(39, old);
+        let at = |path| new.pointer(path).expect("there");
+        assert_eq!(at("/HostConfig/Runtime"), "runc");
+        assert_eq!(at("/HostConfig/IpcMode"), "shareable");
+        assert_eq!(at("/HostConfig/CgroupnsMode"), "host");
+        assert_eq!(at("/NetworkingConfig/EndpointsConfig/default/MacAddress"), "02:00:00:00:00:01");
+        let mount = json!({"HostConfig": {"Mounts": [{"Type": "bind", "VolumeOptions": {}}], "Annotations": {"a": "b"}}});
+        let new = upgraded(41, mount);
+        assert_eq!(new.pointer("/HostConfig/Mounts/0"), Some(&json!({"Type": "bind", "BindOptions": {"ReadOnlyNonRecursive": true}})));
+        assert!(new.pointer("/HostConfig/Annotations").is_none());
+    }
+
+    #[test]
+    fn the_newest_shape_stays_as_it_is() {
+        let plain = json!({"Image": "a", "HostConfig": {"IpcMode": "", "Mounts": [{"Type": "bind"}]}});
+        assert_eq!(upgraded(51, plain.clone()), plain);
+    }
+
+    #[test]
+    fn what_a_version_cannot_ask_for_is_refused() {
+        let wrong = [
+            (51, json!({"HostConfig": {"Mounts": [{"Type": "bind", "TmpfsOptions": {}}]}})),
+            (43, json!({"NetworkingConfig": {"EndpointsConfig": {"a": {}, "b": {}}}})),
+            (44, json!({"HostConfig": {"Mounts": [{"Type": "volume", "VolumeOptions": {"Subpath": "a"}}]}})),
+            (47, json!({"HostConfig": {"Mounts": [{"Type": "image"}]}})),
+        ];
+        for (minor, body) in wrong {
+            assert!(create_request(Version::minor(minor), body.clone()).is_err(), "{body}");
+        }
+    }
+}
