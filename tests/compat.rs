@@ -267,6 +267,32 @@ fn docker_runs_lists_shows_and_removes() {
 }
 
 #[test]
+fn docker_checks_health_and_lets_go_of_terminals() {
+    let docker = Engine::start();
+    let line = ["run", "-d", "-it", "--name", "box", "--health-cmd", "echo looked; test -e /well"];
+    let line = line.into_iter().chain(["--health-interval", "50ms", "--health-retries", "2", "busybox", "cat"]);
+    docker.ok(line);
+    let health = |wanted: &str| {
+        let health = "{{.State.Health.Status}} {{(index .State.Health.Log 0).Output}}";
+        eventually(wanted, || docker.docker(["inspect", "-f", health, "box"]).out.starts_with(wanted).then_some(()));
+    };
+    health("unhealthy looked");
+    docker.ok(["exec", "box", "touch", "/well"]);
+    health("healthy looked");
+    assert!(docker.ok(["ps", "--filter", "health=healthy", "--format", "{{.Status}}"]).ends_with("(healthy)"));
+    let filters = ["--since", "1", "--until", "0s", "--filter", "event=health_status", "--format", "{{.Action}}"];
+    let told = docker.ok(["events"].into_iter().chain(filters));
+    assert_eq!(told.lines().collect::<Vec<_>>(), ["health_status: unhealthy", "health_status: healthy"]);
+    let mut session = docker.on_terminal("attach box");
+    session.write("typed\n");
+    session.until("typed");
+    session.write("\x10\x11");
+    session.finish();
+    assert_eq!(docker.ok(["inspect", "-f", "{{.State.Running}}", "box"]), "true");
+    docker.ok(["rm", "-f", "box"]);
+}
+
+#[test]
 fn docker_hears_of_events_and_sees_processes_and_figures() {
     let docker = Engine::start();
     let filters =

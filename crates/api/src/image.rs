@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use teu_oci::{ContainerConfig, Descriptor};
+use teu_oci::{ContainerConfig, Descriptor, Platform};
 
 use crate::container::GraphDriver;
 
@@ -128,6 +128,14 @@ wire! {
     pub struct CommitResponse {
         /// Id of the new image.
         pub id: String = "Id",
+    }
+
+    /// Answer to `GET /distribution/{name}/json`.
+    pub struct Distribution {
+        /// What the name means at the registry.
+        pub descriptor: Option<Descriptor> = "Descriptor",
+        /// What it can run on.
+        pub platforms: Vec<Platform> = "Platforms",
     }
 
     /// One item of `GET /images/search`.

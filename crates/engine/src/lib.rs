@@ -39,8 +39,8 @@ use teu_store::{Store, Table};
 
 pub use container::record;
 pub use container::{
-    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ListQuery, LogsOptions,
-    Phase, Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
+    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ListQuery,
+    LogsOptions, Phase, Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
 };
 pub use error::{Error, Kind, Result};
 pub use events::{Events, Listener};

@@ -32,11 +32,7 @@ impl Framing {
     }
 
     /// Copies until the end of `from`.
-    pub(crate) async fn copy(
-        self,
-        from: impl AsyncRead + Unpin,
-        to: &mut (impl AsyncWrite + Unpin),
-    ) -> io::Result<()> {
+    pub(crate) async fn copy(self, from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut from = BufReader::with_capacity(BUFFER, from);
         if self == Self::AsIs {
             return tokio::io::copy_buf(&mut from, to).await.map(drop);

@@ -71,6 +71,11 @@ pub(crate) fn line(value: &impl Serialize) -> Bytes {
     text.into()
 }
 
+/// An answer that is one line: what went wrong.
+pub(crate) fn one_line(failure: &Failure) -> Response {
+    json(Body::from(line(&failure_line(failure))))
+}
+
 /// An error as a line.
 fn failure_line(failure: &Failure) -> JsonMessage {
     JsonMessage::failure(failure.code, failure.message.clone())

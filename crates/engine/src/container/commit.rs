@@ -76,8 +76,9 @@ impl Container {
             let host = teu_oci::Platform::host();
             (image.os, image.architecture) = (host.os, host.architecture);
         }
-        let image =
-            context.images.put(NewImage { config: image, layers, names: name.clone().into_iter().collect() })?;
+        let names = name.clone().into_iter().collect();
+        let parent = record.image_id.clone();
+        let image = context.images.put(NewImage { config: image, layers, names, parent })?;
         drop(lease);
         let extra: Vec<(&str, String)> = vec![("comment", String::new()), ("imageID", image.id.to_string())];
         context.emit_container("commit", &record, &extra);

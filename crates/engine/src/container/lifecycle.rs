@@ -253,6 +253,7 @@ pub fn next(state: &State, input: Input, policy: Policy) -> Result<(State, Vec<E
         }
         (Phase::Running, Input::Remove) => return Err(Refusal::Running),
         (Phase::Paused, Input::Remove) => return Err(Refusal::Paused),
+        (Phase::Restarting, Input::Remove) => return Err(Refusal::Running),
         (_, Input::Remove) => {
             next.phase = Phase::Removing;
             vec![Effect::Remove]
@@ -440,7 +441,8 @@ mod tests {
         let launch = Input::Launched { pid: 7, at: "t".into() };
         let (state, _) = next(&State::default(), launch, policy).unwrap();
         assert_eq!(state.health.as_ref().unwrap().status, "starting");
-        let probed = |exit_code| Input::Probed { result: HealthResult { exit_code, ..Default::default() }, young: false };
+        let probed =
+            |exit_code| Input::Probed { result: HealthResult { exit_code, ..Default::default() }, young: false };
         let (state, effects) = next(&state, probed(0), policy).unwrap();
         assert_eq!(effects, [Effect::Emit("health_status: healthy")]);
         let (_, effects) = next(&state, probed(1), policy).unwrap();

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use teu_api::container::{HostConfig, MountPoint, Ulimit};
 use teu_oci::runtime::{
-    Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind, Pids,
-    Process, Resources, Rlimit, Root, Spec, User, VERSION,
+    Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind, Pids, Process,
+    Resources, Rlimit, Root, Spec, User, VERSION,
 };
 
 use crate::error::{Error, Result};

@@ -12,6 +12,26 @@ use teu_runtime::Cgroup;
 use super::{Container, Phase};
 use crate::error::{Error, Result};
 
+/// Where every container gets files and folders to mount something at: they are not its doing.
+const MOUNT_POINTS: &[&str] = &[
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/dev/console",
+    "/dev/mqueue",
+    "/dev/pts",
+    "/dev/shm",
+    "/sys/fs/cgroup",
+];
+/// And the folders they are in, with those that are mount points themselves.
+const FOLDERS: &[&str] = &["/etc", "/dev", "/proc", "/sys"];
+
+fn ours(change: &teu_store::Change) -> bool {
+    let added = change.kind as u8 == 1;
+    MOUNT_POINTS.iter().any(|path| change.path == Path::new(path))
+        || (added && ["/dev", "/proc", "/sys"].iter().any(|path| change.path == Path::new(path)))
+}
+
 impl Container {
     pub(super) fn cgroup(&self) -> Result<Cgroup> {
         let path = super::spec::cgroup_path(&self.record().host, self.id());
@@ -78,11 +98,14 @@ impl Container {
             path: change.path.display().to_string(),
             kind: change.kind as u8,
         };
-        // The mount points of the files that every container gets are not the container's doing.
-        let ours = |change: &teu_store::Change| {
-            ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"].iter().any(|path| change.path == Path::new(path))
+        let changes: Vec<_> = changes.into_iter().filter(|change| !ours(change)).collect();
+        let modified = |change: &teu_store::Change| change.kind as u8 == 0;
+        let inside = |folder: &Path| changes.iter().any(|one| one.path != folder && one.path.starts_with(folder));
+        // A folder in which mount points are all that is new is not changed.
+        let unchanged = |one: &teu_store::Change| {
+            modified(one) && FOLDERS.iter().any(|f| one.path == Path::new(f)) && !inside(&one.path)
         };
-        Ok(changes.into_iter().filter(|change| !ours(change)).map(item).collect())
+        Ok(changes.iter().filter(|change| !unchanged(change)).cloned().map(item).collect())
     }
 }
 

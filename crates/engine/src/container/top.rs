@@ -18,8 +18,7 @@ const TICKS: u64 = 100;
 
 const FULL: &[&str] = &["uid", "pid", "ppid", "c", "stime", "tname", "time", "cmd"];
 const LONG: &[&str] = &["s", "uidn", "pid", "ppid", "c", "pri", "ni", "vsz", "tname", "time", "comm"];
-const LOADED: &[&str] =
-    &["user", "pid", "%cpu", "%mem", "vsz", "rss", "tname", "stat", "start", "time", "command"];
+const LOADED: &[&str] = &["user", "pid", "%cpu", "%mem", "vsz", "rss", "tname", "stat", "start", "time", "command"];
 const PLAIN: &[&str] = &["pid", "tname", "time", "cmd"];
 
 /// Keyword of `-o`, its title, its value.

@@ -81,6 +81,7 @@ impl Images {
             descriptor: Some(image.record.target.clone().unwrap_or_else(|| image.record.manifest.clone())),
             repo_tags: names.iter().map(Reference::familiar).collect(),
             repo_digests: image.record.repo_digests.clone(),
+            parent: image.record.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
             comment: config.history.last().map(|last| last.comment.clone()).unwrap_or_default(),
             created: config.created.clone().unwrap_or_default(),
             author: config.author.clone(),

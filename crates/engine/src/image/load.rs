@@ -226,6 +226,7 @@ impl Images {
             size: 0,
             repo_digests: vec![],
             tagged: String::new(),
+            parent: None,
         };
         let id = record.config.clone();
         self.inner.store.sync()?;
@@ -316,7 +317,7 @@ impl Images {
         };
         let layers = vec![Descriptor::new(media_type::OCI_LAYER, digest, size)];
         self.inner.store.sync()?;
-        let image = self.put(NewImage { config, layers, names: options.name.into_iter().collect() })?;
+        let image = self.put(NewImage { config, layers, names: options.name.into_iter().collect(), parent: None })?;
         self.emit("import", &image.id, image.id.as_str());
         Ok(image)
     }

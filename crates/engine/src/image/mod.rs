@@ -57,6 +57,9 @@ pub struct ImageRecord {
     pub repo_digests: Vec<String>,
     /// When it last got a name, RFC 3339.
     pub tagged: String,
+    /// The image that a container it was committed from was of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
 }
 
 /// What a name means.
@@ -110,6 +113,8 @@ pub struct NewImage {
     pub layers: Vec<Descriptor>,
     /// Names to give it.
     pub names: Vec<Reference>,
+    /// The image it was made from, if it is a commit.
+    pub parent: Option<Digest>,
 }
 
 impl Images {
@@ -217,6 +222,7 @@ impl Images {
             size: 0,
             repo_digests: vec![],
             tagged: String::new(),
+            parent: new.parent,
         };
         self.record(record, &new.names)?;
         self.by_id(&config)

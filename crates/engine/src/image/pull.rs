@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use teu_api::image::Distribution;
 use teu_api::stream::JsonMessage;
 use teu_api::system::AuthConfig;
-use teu_oci::{Platform, Reference};
+use teu_oci::{Index, Manifest, Platform, Reference, media_type};
 use teu_registry::client::{Auth, Client, Config, Error as RegistryError, Progress};
 use tokio::sync::mpsc;
 
@@ -93,6 +94,7 @@ impl Images {
             size: 0,
             repo_digests: vec![repo_digest],
             tagged: String::new(),
+            parent: None,
         };
         let id = record.config.clone();
         self.record(record, std::slice::from_ref(&reference))?;
@@ -101,6 +103,30 @@ impl Images {
         progress.say(JsonMessage::status(format!("Status: {news} {}", reference.familiar())));
         self.emit("pull", &id, &reference.familiar());
         self.by_id(&id)
+    }
+}
+
+impl Images {
+    /// What a registry has under a name, without fetching it.
+    ///
+    /// # Errors
+    /// When the registry does not have it or cannot be reached.
+    pub async fn distribution(&self, name: &str, auth: Option<AuthConfig>) -> Result<Distribution> {
+        let reference: Reference = name.parse()?;
+        let client = self.client(&reference, auth);
+        let wrong = |error| translate(error, &reference);
+        let found = client.resolve(&reference).await.map_err(wrong)?;
+        let broken = |error: serde_json::Error| Error::bad(format!("read the manifest of {name}: {error}"));
+        let kind = found.descriptor.media_type.as_str();
+        let platforms = if [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&kind) {
+            let index: Index = serde_json::from_slice(&found.bytes).map_err(broken)?;
+            index.manifests.into_iter().filter_map(|manifest| manifest.platform).collect()
+        } else {
+            let manifest: Manifest = serde_json::from_slice(&found.bytes).map_err(broken)?;
+            let config = client.config(&reference, &manifest.config).await.map_err(wrong)?;
+            vec![serde_json::from_slice(&config).map_err(broken)?]
+        };
+        Ok(Distribution { descriptor: Some(found.descriptor), platforms })
     }
 }
 

@@ -158,6 +158,14 @@ impl Client {
         resolve::resolve(&self.inner, reference).await
     }
 
+    /// Fetches an image's config.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn config(&self, reference: &Reference, config: &Descriptor) -> Result<bytes::Bytes, Error> {
+        resolve::config(&self.inner, reference, config).await
+    }
+
     /// Fetches the image for `platform` and unpacks its layers; what exists already is not fetched again.
     ///
     /// # Errors

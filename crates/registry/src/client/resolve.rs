@@ -70,6 +70,32 @@ async fn fetch(
     identify(&what, bytes, kind, expected.or(named.as_ref()))
 }
 
+/// Fetches the config that a manifest names.
+pub(super) async fn config(
+    exchange: &Exchange,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Bytes, Error> {
+    let what = reference.familiar();
+    let origin = exchange.registry(reference.domain()).await?;
+    let scope = Scope::pull(reference.domain(), reference.path());
+    let ask = Ask {
+        what: &what,
+        method: Method::GET,
+        url: Url { origin, target: format!("/v2/{}/blobs/{}", reference.path(), descriptor.digest) },
+        scope: &scope,
+        headers: HeaderMap::new(),
+        payload: Payload::Nothing,
+        accept: &[StatusCode::OK],
+    };
+    let answer = exchange.ask(ask).await?;
+    let bytes = exchange.read(&what, answer, LARGEST_MANIFEST).await?;
+    if Digest::sha256(&bytes) != descriptor.digest {
+        return Err(Error::invalid(&what, "its config is not what its manifest says that it is"));
+    }
+    Ok(bytes)
+}
+
 /// Checks the digest and settles what kind of document it is.
 fn identify(what: &str, bytes: Bytes, kind: Option<String>, expected: Option<&Digest>) -> Result<Resolved, Error> {
     let actual = Digest::sha256(&bytes);

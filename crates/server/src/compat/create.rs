@@ -121,7 +121,10 @@ fn networks(version: Version, body: &mut Value) -> Answer<()> {
         return Err(Failure::bad(format!("Container cannot be created with multiple network endpoints: {names}")));
     }
     if before(48) {
-        endpoints.values_mut().filter_map(Value::as_object_mut).for_each(|endpoint| drop(endpoint.remove("GwPriority")));
+        endpoints
+            .values_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(|endpoint| drop(endpoint.remove("GwPriority")));
     }
     Ok(())
 }
@@ -173,9 +176,13 @@ mod tests {
         assert_eq!(at("/HostConfig/IpcMode"), "shareable");
         assert_eq!(at("/HostConfig/CgroupnsMode"), "host");
         assert_eq!(at("/NetworkingConfig/EndpointsConfig/default/MacAddress"), "02:00:00:00:00:01");
-        let mount = json!({"HostConfig": {"Mounts": [{"Type": "bind", "VolumeOptions": {}}], "Annotations": {"a": "b"}}});
+        let mount =
+            json!({"HostConfig": {"Mounts": [{"Type": "bind", "VolumeOptions": {}}], "Annotations": {"a": "b"}}});
         let new = upgraded(41, mount);
-        assert_eq!(new.pointer("/HostConfig/Mounts/0"), Some(&json!({"Type": "bind", "BindOptions": {"ReadOnlyNonRecursive": true}})));
+        assert_eq!(
+            new.pointer("/HostConfig/Mounts/0"),
+            Some(&json!({"Type": "bind", "BindOptions": {"ReadOnlyNonRecursive": true}}))
+        );
         assert!(new.pointer("/HostConfig/Annotations").is_none());
     }
 

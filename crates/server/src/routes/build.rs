@@ -71,7 +71,7 @@ fn host(query: &Query) -> Answer<HostConfig> {
     let number = |name| query.number(name).map(Option::unwrap_or_default);
     Ok(HostConfig {
         network_mode: query.string("networkmode"),
-        extra_hosts: query.json("extrahosts")?,
+        extra_hosts: extra_hosts(query)?,
         memory: number("memory")?,
         memory_swap: number("memswap")?,
         cpu_shares: number("cpushares")?,
@@ -84,6 +84,15 @@ fn host(query: &Query) -> Answer<HostConfig> {
         ulimits: query.json::<Option<_>>("ulimits")?.unwrap_or_default(),
         ..HostConfig::default()
     })
+}
+
+/// One list in JSON, or one parameter for each: clients differ.
+fn extra_hosts(query: &Query) -> Answer<Vec<String>> {
+    let hosts = query.all("extrahosts");
+    if hosts.first().is_some_and(|first| first.starts_with('[') || first == "null") {
+        return Ok(query.json::<Option<_>>("extrahosts")?.unwrap_or_default());
+    }
+    Ok(hosts)
 }
 
 /// Whether a parameter says nothing: clients send all they know, with the values that mean none.

@@ -113,7 +113,9 @@ async fn push(engine: Engine, name: String, query: &Query, headers: &HeaderMap) 
 
 async fn load(State(engine): State<Engine>, request: Request) -> Answer {
     let body = Reader::new(request.into_body());
-    json_lines::respond(|out| blocking(move || engine.images.load(body, &out).map(drop))).await
+    let answer = json_lines::respond(|out| blocking(move || engine.images.load(body, &out).map(drop))).await;
+    // Clients look for what is wrong with an archive in the stream.
+    Ok(answer.unwrap_or_else(|failure| json_lines::one_line(&failure)))
 }
 
 async fn save_all(State(engine): State<Engine>, query: Query) -> Answer {
@@ -139,14 +141,9 @@ async fn search() -> Failure {
     Failure::new(StatusCode::NOT_IMPLEMENTED, "search for images: teu has no search; look on the registry's own pages")
 }
 
-async fn distribution(Path(path): Path<String>) -> Failure {
-    match path.strip_suffix("/json") {
-        Some(name) => Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!("look at \"{name}\" in its registry: not there yet; pull it and inspect it"),
-        ),
-        None => page_not_found().await,
-    }
+async fn distribution(State(engine): State<Engine>, Path(path): Path<String>, headers: HeaderMap) -> Answer {
+    let Some(name) = path.strip_suffix("/json") else { return Err(page_not_found().await) };
+    ok(engine.images.distribution(name, credentials(&headers)?).await?)
 }
 
 /// The credentials a request brings, if any.
