@@ -75,7 +75,7 @@ impl Events {
             message.id = id.into();
             message.from = message.actor.attributes.get("image").cloned().unwrap_or_default();
         }
-        self.inner().tell(Arc::new(message));
+        self.inner().tell(&Arc::new(message));
     }
 }
 
@@ -88,7 +88,7 @@ impl Inner {
     }
 
     /// In one step with the memory, so that [`Events::since`] has neither gaps nor doubles.
-    fn tell(&mut self, message: Arc<Message>) {
+    fn tell(&mut self, message: &Arc<Message>) {
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }

@@ -86,7 +86,7 @@ impl Hijack {
     pub(crate) fn connect(self, attachment: Attachment, wants: Wants, body: Body) -> Response {
         let multiplexed = self.announced && !wants.raw && compat::names_multiplexed_streams(self.version);
         let kind = HeaderValue::from_static(if multiplexed { MULTIPLEXED_STREAM } else { RAW_STREAM });
-        let Some(upgrade) = self.upgrade else { return within_http(attachment, wants, body, kind) };
+        let Some(upgrade) = self.upgrade else { return within_http(attachment, &wants, body, kind) };
         tokio::spawn(async move {
             if let Err(error) = take_over(upgrade, attachment, wants).await {
                 tracing::debug!(%error, "an attached client went away");
@@ -115,9 +115,9 @@ pub(crate) fn last_words(text: String, tty: bool) -> Attachment {
 }
 
 /// For clients that speak plain HTTP: the answer's body is the output, the request's body the input.
-fn within_http(mut attachment: Attachment, wants: Wants, body: Body, kind: HeaderValue) -> Response {
+fn within_http(mut attachment: Attachment, wants: &Wants, body: Body, kind: HeaderValue) -> Response {
     let (mut writer, reader) = tokio::io::duplex(BUFFER);
-    let framing = Framing::between(attachment.tty, wants.raw);
+    let (framing, input) = (Framing::between(attachment.tty, wants.raw), wants.input);
     let job = Job::start(async move {
         let Ok(Some(container)) = past(&mut attachment, &mut writer).await else { return };
         let (output, stdin) = tokio::io::split(container);
@@ -127,7 +127,7 @@ fn within_http(mut attachment: Attachment, wants: Wants, body: Body, kind: Heade
                 ended.wait().await;
             }
         };
-        if !wants.input {
+        if !input {
             return outward.await;
         }
         tokio::pin!(outward);

@@ -161,6 +161,7 @@ pub(crate) fn ordinary() -> Result<Spec> {
         etc: None,
         tmpfs: BTreeMap::new(),
         devices: vec![],
+        joined: Joined::default(),
     })
 }
 
