@@ -249,6 +249,20 @@ fn a_crash_while_commands_run_in_the_foreground_leaves_no_stray() {
 }
 
 #[test]
+fn a_container_made_before_a_crash_is_started_and_heard_after_it() {
+    let mut daemon = Daemon::start();
+    daemon.ok(["create", "--name", "made", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3"]);
+    let id = daemon.ok(["run", "-d", "--name", "ended", "busybox", "true"]);
+    eventually("the end", || (daemon.inspect("ended", "{{.State.Status}}") == "exited").then_some(()));
+    daemon.kill9();
+    daemon.restart();
+    let ran = daemon.teu(["start", "-a", "made"]).ends_with(3);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", "err\n"));
+    daemon.teu(["start", "-a", "ended"]).ends_with(0);
+    assert_eq!(processes_of(&id), [0; 0]);
+}
+
+#[test]
 fn a_crash_while_images_are_built_and_removed_loses_no_image() {
     crash_during(
         0x5eed_0003,

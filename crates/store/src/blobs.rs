@@ -20,6 +20,8 @@ use crate::{Error, Lease, Result, names};
 /// What [`Blobs::read`] takes into memory at most.
 const READ_LIMIT: u64 = 4 << 20;
 
+/// How the keys begin of what is written in one piece and never resumed.
+const ONE_PIECE: &str = "bytes-";
 /// Hashes of interrupted uploads remembered at most; without one the partial file is read again.
 const REMEMBERED: usize = 256;
 
@@ -153,8 +155,16 @@ impl Blobs {
         Ok(())
     }
 
+    /// Gives up what a killed process was writing in one piece: nobody will ask for it by its key.
+    pub(crate) fn clear_leftovers(&self) -> Result<()> {
+        for upload in self.uploads()?.into_iter().filter(|upload| upload.key.starts_with(ONE_PIECE)) {
+            self.resume(&upload.key)?.abort()?;
+        }
+        Ok(())
+    }
+
     fn writer_of(&self, bytes: &[u8]) -> Result<BlobWriter> {
-        let mut writer = self.writer(&format!("bytes-{}-{}", std::process::id(), self.layout.unique()))?;
+        let mut writer = self.writer(&format!("{ONE_PIECE}{}-{}", std::process::id(), self.layout.unique()))?;
         // Left by a process that was killed and had the same number.
         writer.restart()?;
         match writer.write_all(bytes) {

@@ -31,6 +31,7 @@ impl Store {
         let layout = Arc::new(Layout::open(root)?);
         let store =
             Self { blobs: Blobs::new(&layout), snapshots: Snapshots::new(&layout), layout, tables: Arc::default() };
+        store.blobs.clear_leftovers()?;
         store.snapshots.clear_leftovers()?;
         for (kind, digest) in store.layout.unsynced.suspects()? {
             match kind {

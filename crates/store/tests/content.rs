@@ -258,7 +258,13 @@ fn what_a_killed_process_left_is_cleared() {
     fs::create_dir_all(root.join("snapshots/staging/7/fs/deep")).expect("directories");
     fs::create_dir_all(root.join("snapshots/active/half/fs")).expect("directories");
     fs::create_dir_all(root.join("trash/old/deep")).expect("directories");
+    fs::write(root.join("uploads/bytes-7-1"), "half of a").expect("a partial blob");
+    fs::write(root.join("uploads/resumable"), "half of a").expect("a partial blob");
     let store = reopen(store);
+    assert_eq!(
+        store.blobs().uploads().expect("uploads").iter().map(|upload| &upload.key).collect::<Vec<_>>(),
+        ["resumable"]
+    );
     store.empty_trash().expect("emptied");
     assert_eq!(store.snapshots().active().expect("keys"), ["whole"]);
     assert!(kept.exists());
