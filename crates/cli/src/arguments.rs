@@ -6,14 +6,15 @@
 //! command's own clap definition and hands clap the plain form, `--flag=value … -- words`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::commands::refused;
 use crate::failure::Failure;
+use crate::grammar::boolean;
 use crate::table::{self, Entry, Node};
-use crate::{Session, help, host};
+use crate::{Session, help, plugins};
 
 /// What the words ask for.
 pub(crate) enum Reading {
@@ -49,7 +50,14 @@ pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Reading,
     if name == "help" {
         return help_for(rest);
     }
-    let (entry, called) = match table::find(&name).ok_or_else(|| unknown_command("teu", &name))? {
+    if let Some(refusal) = refused::reason(&name) {
+        return Err(refusal);
+    }
+    let node = match table::find(&name) {
+        Some(node) => node,
+        None => return elsewhere(&matches, &name, rest.collect()),
+    };
+    let (entry, called) = match node {
         Node::Verb(entry) => (entry, format!("teu {name}")),
         Node::Group(group) => match rest.next() {
             None => return Ok(Reading::Help(help::group(&group))),
@@ -64,6 +72,32 @@ pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Reading,
     command(&matches, entry, called, rest.collect())
 }
 
+/// A word that is no command of ours: an alias of the user's, or a program that adds a command.
+fn elsewhere(globals: &ArgMatches, name: &str, rest: Vec<String>) -> Result<Reading, Failure> {
+    let session = Session::new(globals, format!("teu {name}"))?;
+    if let Some(alias) = session.file.alias(name) {
+        let mut words = alias.split_whitespace().map(str::to_owned).chain(rest);
+        let Some(first) = words.next() else { return Err(unknown_command("teu", name)) };
+        return match table::find(&first) {
+            Some(Node::Verb(entry)) => command(globals, entry, format!("teu {first}"), words.collect()),
+            Some(Node::Group(group)) => {
+                let word = words.next().unwrap_or_default();
+                let called = format!("teu {first} {word}");
+                let entry = group.find(&word).ok_or_else(|| unknown_command(&format!("teu {first}"), &word))?;
+                command(globals, entry, called, words.collect())
+            }
+            None => Err(Failure::new(format!("teu: the alias '{name}' stands for '{alias}', which is no command"))),
+        };
+    }
+    match plugins::find(&session, name) {
+        Some(program) => {
+            let words: Vec<String> = std::iter::once(name.to_owned()).chain(rest).collect();
+            Err(plugins::become_it(&session, &program, &words))
+        }
+        None => Err(unknown_command("teu", name)),
+    }
+}
+
 /// Reads the words after a command's name.
 fn command(globals: &ArgMatches, entry: Entry, called: String, words: Vec<String>) -> Result<Reading, Failure> {
     let leaf = entry.command();
@@ -76,7 +110,7 @@ fn command(globals: &ArgMatches, entry: Entry, called: String, words: Vec<String
     }
     let plain = scanned.words.into_iter().chain(words).collect();
     let matches = Box::new(parse(leaf, scanned.flags, plain, &line)?);
-    Ok(Reading::Command { session: Box::new(session(globals, called)?), entry, matches })
+    Ok(Reading::Command { session: Box::new(Session::new(globals, called)?), entry, matches })
 }
 
 fn help_for(mut names: impl Iterator<Item = String>) -> Result<Reading, Failure> {
@@ -88,20 +122,6 @@ fn help_for(mut names: impl Iterator<Item = String>) -> Result<Reading, Failure>
             None => Ok(Reading::Help(help::group(&group))),
         },
     }
-}
-
-fn session(globals: &ArgMatches, called: String) -> Result<Session, Failure> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let host = globals.get_one::<String>("host").map(String::as_str);
-    let config = match globals.get_one::<String>("config") {
-        Some(folder) => PathBuf::from(folder),
-        None => match variable("DOCKER_CONFIG").filter(|folder| !folder.is_empty()) {
-            Some(folder) => PathBuf::from(folder),
-            None => PathBuf::from(variable("HOME").unwrap_or_else(|| "/".into())).join(".docker"),
-        },
-    };
-    let autostart = !globals.get_flag("no_autostart") && variable("TEU_AUTOSTART").is_none_or(|value| value != "0");
-    Ok(Session { host: host::resolve(host, variable)?, autostart, config, called })
 }
 
 fn text(word: OsString) -> Result<String, Failure> {
@@ -268,20 +288,17 @@ fn push(
         return Ok(());
     }
     let value = match value {
+        Some(value) if !takes_value(arg) => boolean(&value)
+            .ok_or_else(|| {
+                Failure::new(format!("invalid argument \"{value}\" for \"{}\" flag: not true or false", name()))
+            })?
+            .to_string(),
         Some(value) => value,
         None if !takes_value(arg) => "true".to_owned(),
         None => input.next().ok_or_else(|| Failure::new(format!("flag needs an argument: {}", name())))?,
     };
     flags.push(format!("{plain}={value}"));
     Ok(())
-}
-
-fn boolean(value: &str) -> Option<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// The flag most like `name`, when one is near.
@@ -418,7 +435,7 @@ mod tests {
         match read("-H unix:///x container run --name=a img cmd").ok().unwrap() {
             Reading::Command { session, matches, .. } => {
                 assert_eq!(session.called, "teu container run");
-                assert_eq!(session.host.address.to_string(), "unix:///x");
+                assert_eq!(session.host().unwrap().address.to_string(), "unix:///x");
                 assert_eq!(matches.get_one::<String>("name").map(String::as_str), Some("a"));
             }
             Reading::Help(_) => panic!("help was not asked for"),

@@ -80,7 +80,7 @@ async fn copy_output(mut output: impl AsyncRead + Unpin, mut printer: Printer) -
 }
 
 /// Reads standard input in a thread until its end.
-fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
+pub(crate) fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(4);
     std::thread::spawn(move || {
         let mut buffer = vec![0; 32 << 10];

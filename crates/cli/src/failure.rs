@@ -80,13 +80,13 @@ impl Failure {
     /// Prints it and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("{}", self.message);
+            crate::output::note!("{}", self.message);
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            crate::output::note!("hint: {hint}");
         }
         if let Some(help) = &self.help {
-            eprintln!("\n{help}");
+            crate::output::note!("\n{help}");
         }
         ExitCode::from(self.code)
     }

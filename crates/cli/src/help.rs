@@ -24,7 +24,7 @@ pub(crate) fn root() -> String {
 /// `teu image --help`.
 pub(crate) fn group(group: &Group) -> String {
     let mut text = format!("Usage:  teu {} COMMAND\n\n{}\n", group.name, group.about);
-    section(&mut text, "Commands", group.entries.iter().map(|entry| (entry.name, entry.about)));
+    section(&mut text, "Commands", group.entries.iter().filter(|e| !e.hidden).map(|entry| (entry.name, entry.about)));
     let _ = write!(text, "\nRun 'teu {} COMMAND --help' for more information on a command.\n", group.name);
     text
 }
@@ -92,6 +92,18 @@ fn options<'a>(text: &mut String, arguments: impl IntoIterator<Item = &'a Arg>) 
     }
 }
 
+/// The type of a flag's value as help shows it; none for a boolean.
+pub(crate) fn kind(arg: &Arg) -> Option<&str> {
+    if !takes_value(arg) {
+        return None;
+    }
+    let many = matches!(arg.get_action(), ArgAction::Append);
+    let name = arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str);
+    // clap derives the value's name from the field's; such a name (upper case) says nothing.
+    let name = name.filter(|name| name.chars().any(char::is_lowercase));
+    Some(name.unwrap_or(if many { "list" } else { "string" }))
+}
+
 fn row(arg: &Arg) -> (String, String) {
     let mut flag = match arg.get_short() {
         Some(short) => format!("-{short}"),
@@ -101,12 +113,8 @@ fn row(arg: &Arg) -> (String, String) {
         flag.push_str(if arg.get_short().is_some() { ", --" } else { "  --" });
         flag.push_str(long);
     }
-    if takes_value(arg) {
-        let many = matches!(arg.get_action(), ArgAction::Append);
-        let name = arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str);
-        // clap derives the value's name from the field's; such a name (upper case) says nothing.
-        let name = name.filter(|name| name.chars().any(char::is_lowercase));
-        let _ = write!(flag, " {}", name.unwrap_or(if many { "list" } else { "string" }));
+    if let Some(kind) = kind(arg) {
+        let _ = write!(flag, " {kind}");
     }
     let mut about = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let defaults: Vec<String> = arg.get_default_values().iter().map(|value| value.display().to_string()).collect();

@@ -13,26 +13,29 @@
 
 mod arguments;
 mod attach;
+mod build_context;
 mod client;
 mod commands;
 mod config;
-mod context;
+mod endpoint;
 mod failure;
 mod grammar;
 mod help;
-mod host;
 mod ignore;
 mod output;
+mod plugins;
+mod session;
 mod signals;
 mod table;
 mod terminal;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use commands::daemon::DaemonArgs;
 pub use commands::registry::RegistryArgs;
+
+pub(crate) use session::Session;
 
 use arguments::Reading;
 use failure::Failure;
@@ -45,19 +48,6 @@ pub struct Faces {
     pub daemon: fn(DaemonArgs) -> ExitCode,
     /// Serves a registry in the foreground.
     pub registry: fn(RegistryArgs) -> ExitCode,
-}
-
-/// What every command knows about its surroundings.
-#[derive(Debug)]
-pub(crate) struct Session {
-    /// The daemon's address, and how it was named.
-    pub(crate) host: host::Host,
-    /// Whether a missing daemon is started.
-    pub(crate) autostart: bool,
-    /// Folder of `config.json`.
-    pub(crate) config: PathBuf,
-    /// The names this command was called by: `teu run`, `teu container run`.
-    pub(crate) called: String,
 }
 
 /// Runs one command line (without the program's name) and tells the exit code.

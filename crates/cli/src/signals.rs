@@ -1,9 +1,12 @@
 //! Signals on their way to the container, and the terminal's size with them.
 
+use std::io::{self, IsTerminal};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::{Client, escape};
 use crate::failure::{Failure, Naming};
+use crate::output::note;
 use crate::terminal;
 
 /// The signals that are passed on, by name. Those of job control are not: they stop this program, as users expect.
@@ -16,12 +19,15 @@ const FORWARDED: [(&str, SignalKind); 6] = [
     ("USR2", SignalKind::user_defined2()),
 ];
 
+/// The exit code of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
 /// Signals that are caught from now on.
 pub(crate) struct Caught(Vec<(&'static str, Signal)>);
 
 /// Catches the signals that will be passed on; before the container starts, so that none is lost.
 pub(crate) fn catch() -> Result<Caught, Failure> {
-    let caught = FORWARDED.into_iter().map(|(name, kind)| Ok((name, signal(kind)?))).collect::<std::io::Result<_>>();
+    let caught = FORWARDED.into_iter().map(|(name, kind)| Ok((name, signal(kind)?))).collect::<io::Result<_>>();
     caught.map(Caught).or_fail("catch signals")
 }
 
@@ -37,10 +43,17 @@ impl Caught {
         futures_util::future::select_all(waits).await.0
     }
 
-    /// Passes every signal on to the container; never ends.
-    pub(crate) async fn forward(&mut self, client: &Client<'_>, container: &str) {
+    /// Passes every signal on to the container; ends when the user wants to leave one that does not end.
+    pub(crate) async fn forward(&mut self, client: &Client<'_>, container: &str) -> u8 {
+        let mut interrupts = 0;
         loop {
             let name = self.next().await;
+            interrupts += u8::from(name == "INT" && io::stdin().is_terminal());
+            match interrupts {
+                2 => note!("\nhint: press Ctrl-C once more to leave the container running"),
+                3 => return INTERRUPTED,
+                _ => {}
+            }
             let path = format!("/containers/{}/kill", escape(container));
             // A container that has ended meanwhile needs no signal.
             let _ = client.post(path).query("signal", name).done().await;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 
 use super::is_absent;
+use crate::endpoint::{Host, runtime_folder};
 use crate::failure::{Failure, Naming};
-use crate::host::{Host, runtime_folder};
 
 /// How long a daemon may take until its socket answers.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use teu_api::ErrorBody;
 use teu_api::stream::RAW_STREAM;
+use teu_api::{ErrorBody, Platform};
 
 use super::{Body, Client, Hijacked, JsonLines};
 use crate::failure::{Failure, Naming};
@@ -22,7 +22,14 @@ pub(crate) struct Call<'c> {
     path: String,
     query: String,
     headers: Vec<(&'static str, String)>,
-    body: Option<Body>,
+    payload: Payload,
+}
+
+/// What a request carries.
+enum Payload {
+    Nothing,
+    Bytes(Bytes),
+    Stream(Body),
 }
 
 impl Client<'_> {
@@ -42,7 +49,61 @@ impl Client<'_> {
     }
 
     fn call(&self, method: Method, path: String) -> Call<'_> {
-        Call { client: self, method, path, query: String::new(), headers: Vec::new(), body: None }
+        Call { client: self, method, path, query: String::new(), headers: Vec::new(), payload: Payload::Nothing }
+    }
+}
+
+impl Client<'_> {
+    /// Learns the newest version that both ends speak. Other calls just ask, and step down when the daemon is older.
+    async fn settle_version(&self) -> Result<(), Failure> {
+        let empty = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        match self.ask(&Method::GET, "/_ping", &[], empty).await {
+            Ok((response, sender)) => {
+                response.into_body().collect().await.map_err(|error| broken(&error))?;
+                self.keep(sender);
+            }
+            Err(failure) if failure.status.is_none() => return Err(failure),
+            Err(failure) => drop(self.step_down(&failure)),
+        }
+        Ok(())
+    }
+
+    /// Sends a request; the answer's status is below 400.
+    async fn ask(
+        &self,
+        method: &Method,
+        target: &str,
+        headers: &[(&'static str, String)],
+        body: Body,
+    ) -> Result<(Response<Incoming>, SendRequest<Body>), Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/v{}{target}", self.version()))
+            .header(header::HOST, "teu")
+            .header(header::USER_AGENT, concat!("teu/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &self.session.headers {
+            request = request.header(name, value);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(body).map_err(|error| Failure::new(format!("write the request: {error}")))?;
+        if self.session.debug {
+            crate::output::note!("debug: {method} /v{}{target}", self.version());
+        }
+        let mut sender = self.connection().await?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+            self.keep(sender);
+            let message = match serde_json::from_slice::<ErrorBody>(&body) {
+                Ok(error) => error.message,
+                Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+            };
+            return Err(Failure::daemon(status.as_u16(), &message));
+        }
+        Ok((response, sender))
     }
 }
 
@@ -67,6 +128,17 @@ impl<'c> Call<'c> {
         if on { self.query(key, "1") } else { self }
     }
 
+    /// Adds the `platform` parameter, as JSON, when there is one.
+    pub(crate) fn platform(self, text: Option<&str>) -> Result<Self, Failure> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(self) };
+        Ok(self.query("platform", platform_json(text)?))
+    }
+
+    /// Adds one parameter, as JSON, for each platform.
+    pub(crate) fn platforms(self, key: &str, texts: &[String]) -> Result<Self, Failure> {
+        texts.iter().try_fold(self, |call, text| Ok(call.query(key, platform_json(text)?)))
+    }
+
     /// Adds the `filters` parameter when there are some.
     pub(crate) fn filters(self, filters: &teu_api::Filters) -> Self {
         if filters.is_empty() { self } else { self.query("filters", filters.to_json()) }
@@ -81,13 +153,14 @@ impl<'c> Call<'c> {
     /// Sends JSON.
     pub(crate) fn json<T: Serialize>(self, value: &T) -> Result<Self, Failure> {
         let text = serde_json::to_vec(value).map_err(|error| Failure::new(format!("write the request: {error}")))?;
-        let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
-        Ok(self.header("content-type", "application/json").body(body))
+        let mut call = self.header("content-type", "application/json");
+        call.payload = Payload::Bytes(Bytes::from(text));
+        Ok(call)
     }
 
     /// Sends a stream.
     pub(crate) fn body(mut self, body: Body) -> Self {
-        self.body = Some(body);
+        self.payload = Payload::Stream(body);
         self
     }
 
@@ -97,31 +170,22 @@ impl<'c> Call<'c> {
         if let Some(kind) = nameless(&self.path) {
             return Err(Failure::new(format!("invalid {kind}: value is empty")));
         }
-        let mut request = Request::builder()
-            .method(self.method)
-            .uri(format!("{}{}{}", client.prefix, self.path, self.query))
-            .header(header::HOST, "teu")
-            .header(header::USER_AGENT, concat!("teu/", env!("CARGO_PKG_VERSION")));
-        for (name, value) in self.headers {
-            request = request.header(name, value);
+        let Self { method, path, query, headers, payload, .. } = self;
+        let target = format!("{path}{query}");
+        let bytes = match payload {
+            Payload::Nothing => Bytes::new(),
+            Payload::Bytes(bytes) => bytes,
+            // A stream can be sent once only: the daemon's version must be known before.
+            Payload::Stream(body) => {
+                client.settle_version().await?;
+                return client.ask(&method, &target, &headers, body).await;
+            }
+        };
+        let body = || Full::new(bytes.clone()).map_err(|never| match never {}).boxed();
+        match client.ask(&method, &target, &headers, body()).await {
+            Err(failure) if client.step_down(&failure) => client.ask(&method, &target, &headers, body()).await,
+            other => other,
         }
-        let empty = || Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
-        let request = request
-            .body(self.body.unwrap_or_else(empty))
-            .map_err(|error| Failure::new(format!("write the request: {error}")))?;
-        let mut sender = client.connection().await?;
-        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let status = response.status();
-        if status.is_client_error() || status.is_server_error() {
-            let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-            client.keep(sender);
-            let message = match serde_json::from_slice::<ErrorBody>(&body) {
-                Ok(error) => error.message,
-                Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
-            };
-            return Err(Failure::daemon(status.as_u16(), &message));
-        }
-        Ok((response, sender))
     }
 
     /// Performs it and takes the whole answer.
@@ -191,6 +255,13 @@ pub(super) fn broken(error: &hyper::Error) -> Failure {
         cause = source.source();
     }
     Failure::new(format!("the connection to the daemon broke: {text}"))
+}
+
+/// A platform as those parameters carry it that mean one of several an image has.
+fn platform_json(text: &str) -> Result<String, Failure> {
+    let platform: Platform =
+        text.parse().map_err(|_| Failure::new(format!("invalid platform \"{text}\"")).hint("write os/architecture"))?;
+    Ok(serde_json::to_string(&platform).unwrap_or_default())
 }
 
 /// The kind of object that a path is about when it leaves out which one.

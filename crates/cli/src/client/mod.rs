@@ -5,6 +5,8 @@
 
 mod autostart;
 mod call;
+mod remote;
+mod secure;
 mod stream;
 mod upgrade;
 
@@ -15,15 +17,17 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 
 pub(crate) use call::{Call, escape};
 pub(crate) use stream::{ChannelWriter, JsonLines, channel_body};
 pub(crate) use upgrade::Hijacked;
 
 use crate::Session;
-use crate::failure::{Failure, Naming, reason};
-use crate::host::Address;
+use crate::endpoint::Address;
+use crate::failure::{Failure, reason};
+use crate::session::variable;
 
 /// What a request carries.
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
@@ -32,20 +36,39 @@ pub(crate) type Body = BoxBody<Bytes, io::Error>;
 pub(crate) struct Client<'s> {
     session: &'s Session,
     idle: RefCell<Vec<SendRequest<Body>>>,
-    /// `/v1.51`, put before every path.
-    prefix: String,
+    /// The version of the API that is spoken, and whether the daemon is known to speak it.
+    version: RefCell<(String, bool)>,
 }
 
 impl Session {
     /// A client of this session's daemon; connects at its first call.
     pub(crate) fn client(&self) -> Client<'_> {
-        let version = std::env::var("DOCKER_API_VERSION").ok().filter(|version| !version.is_empty());
-        let version = version.as_deref().unwrap_or(teu_api::API_VERSION);
-        Client { session: self, idle: RefCell::default(), prefix: format!("/v{version}") }
+        let version = match variable("DOCKER_API_VERSION") {
+            Some(version) => (version.trim_start_matches('v').to_owned(), true),
+            None => (teu_api::API_VERSION.to_owned(), false),
+        };
+        Client { session: self, idle: RefCell::default(), version: version.into() }
     }
 }
 
 impl Client<'_> {
+    /// The version of the API that is spoken.
+    pub(crate) fn version(&self) -> String {
+        self.version.borrow().0.clone()
+    }
+
+    /// Takes the version that an older daemon names when it refuses ours; tells whether to ask again.
+    fn step_down(&self, refusal: &Failure) -> bool {
+        let mut version = self.version.borrow_mut();
+        if version.1 || refusal.status != Some(400) {
+            return false;
+        }
+        let newest = refusal.message.split_once("is too new. Maximum supported API version is ");
+        let Some((_, newest)) = newest else { return false };
+        *version = (newest.trim().to_owned(), true);
+        true
+    }
+
     /// A connection that is free, or a new one.
     async fn connection(&self) -> Result<SendRequest<Body>, Failure> {
         loop {
@@ -68,29 +91,42 @@ impl Client<'_> {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, Failure> {
-        match &self.session.host.address {
-            Address::Unix(path) => {
-                let stream = match UnixStream::connect(path).await {
-                    Ok(stream) => stream,
-                    Err(error) if is_absent(&error) && self.session.autostart && self.session.host.startable => {
-                        autostart::start(&self.session.host, path).await?
-                    }
-                    Err(error) => return Err(unreachable(&self.session.host.address, &error)),
-                };
-                shake_hands(stream).await
-            }
+        shake_hands(self.dial().await?).await
+    }
+
+    /// A connection to the daemon, before anything is said on it.
+    pub(crate) async fn dial(&self) -> Result<Box<dyn Connection>, Failure> {
+        let host = self.session.host()?;
+        match &host.address {
+            Address::Unix(path) => match UnixStream::connect(path).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error)
+                    if is_absent(&error)
+                        && self.session.autostart
+                        && host.startable
+                        && self.session.called != "teu __complete" =>
+                {
+                    Ok(Box::new(autostart::start(host, path).await?))
+                }
+                Err(error) => Err(unreachable(&host.address, &error)),
+            },
             Address::Tcp(address) => {
-                let address: std::net::SocketAddr = address
-                    .parse()
-                    .map_err(|_| Failure::new(format!("invalid host \"tcp://{address}\": not an address and port")))?;
-                let stream = TcpStream::connect(address).await;
-                let stream = stream.map_err(|error| unreachable(&self.session.host.address, &error))?;
-                stream.set_nodelay(true).or_fail("set up the connection")?;
-                shake_hands(stream).await
+                let stream = remote::tcp(address).await.map_err(|error| unreachable(&host.address, &error))?;
+                let name = address.rsplit_once(':').map_or(address.as_str(), |(name, _)| name);
+                match &host.tls {
+                    Some(tls) => Ok(Box::new(secure::connect(stream, name, tls).await?)),
+                    None => Ok(Box::new(stream)),
+                }
             }
+            Address::Ssh(target) => Ok(Box::new(remote::ssh(target)?)),
         }
     }
 }
+
+/// Bytes in both directions.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send> Connection for C {}
 
 /// Whether nobody listens on a socket (as opposed to somebody who may not be asked).
 fn is_absent(error: &io::Error) -> bool {
@@ -107,10 +143,7 @@ fn unreachable(address: &Address, error: &io::Error) -> Failure {
     failure.hint("is it running? start it with 'teu daemon'")
 }
 
-async fn shake_hands<S>(stream: S) -> Result<SendRequest<Body>, Failure>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+async fn shake_hands(stream: Box<dyn Connection>) -> Result<SendRequest<Body>, Failure> {
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::new(format!("open a connection to the daemon: {error}")))?;

@@ -42,7 +42,7 @@ impl Verb for Attach {
         if inspect.state.paused {
             return Err(Failure::new("cannot attach to a paused container, unpause it first"));
         }
-        let keys = DetachKeys::parse(self.detach_keys.as_deref())?;
+        let keys = DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?;
         let config = &inspect.config;
         let streams = Streams { stdin: !self.no_stdin && config.open_stdin, tty: config.tty, keys };
         attach(&client, &inspect.id, streams, self.sig_proxy).await
@@ -71,7 +71,7 @@ async fn attach(client: &Client<'_>, id: &str, streams: Streams, sig_proxy: bool
     };
     tokio::select! {
         outcome = work => outcome,
-        () = forward => Ok(0),
+        code = forward => Ok(code),
         () = follow_if(tty, client, &path) => Ok(0),
     }
 }

@@ -7,9 +7,9 @@ use teu_api::stream::JsonMessage;
 use teu_api::system::REGISTRY_CONFIG;
 
 use crate::Session;
+use crate::build_context;
 use crate::client::Call;
-use crate::config::{self, ConfigFile};
-use crate::context;
+use crate::config;
 use crate::failure::{Failure, Naming};
 use crate::grammar::{environment, limits, size};
 use crate::output::line;
@@ -27,20 +27,44 @@ pub(crate) struct Build {
     #[arg(long)]
     build_arg: Vec<String>,
     /// Images to take cache from
-    #[arg(long)]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     cache_from: Vec<String>,
+    /// Parent of the cgroups of build steps
+    #[arg(long)]
+    cgroup_parent: Option<String>,
+    /// Compress the build context with gzip (no longer needed)
+    #[arg(long)]
+    compress: bool,
+    /// Length of a CPU period of build steps in microseconds
+    #[arg(long, value_name = "int")]
+    cpu_period: Option<i64>,
+    /// CPU time per period of build steps in microseconds
+    #[arg(long, value_name = "int")]
+    cpu_quota: Option<i64>,
     /// CPUs on which build steps run (0-3, 0,1)
     #[arg(long)]
     cpuset_cpus: Option<String>,
+    /// Memory nodes on which build steps run (0-3, 0,1)
+    #[arg(long)]
+    cpuset_mems: Option<String>,
     /// CPU shares of build steps (relative weight)
     #[arg(short, long, value_name = "int")]
     cpu_shares: Option<i64>,
     /// Name of the Dockerfile (default 'PATH/Dockerfile')
     #[arg(short, long)]
     file: Option<String>,
+    /// Content trust (no longer in use)
+    #[arg(long, hide = true)]
+    disable_content_trust: bool,
+    /// Remove what build steps leave, also of one that fails
+    #[arg(long)]
+    force_rm: bool,
     /// Write the image's id to the file
     #[arg(long)]
     iidfile: Option<String>,
+    /// Isolation technology of build steps
+    #[arg(long)]
+    isolation: Option<String>,
     /// Set labels on the image
     #[arg(long)]
     label: Vec<String>,
@@ -65,9 +89,18 @@ pub(crate) struct Build {
     /// Print only the image's id
     #[arg(short, long)]
     quiet: bool,
+    /// Remove what build steps leave
+    #[arg(long, value_name = "bool", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    rm: bool,
+    /// Security options of build steps
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    security_opt: Vec<String>,
     /// Size of /dev/shm of build steps
     #[arg(long, value_name = "bytes", value_parser = size::bytes)]
     shm_size: Option<i64>,
+    /// Make one layer of all new ones
+    #[arg(long)]
+    squash: bool,
     /// Name for the image (name[:tag])
     #[arg(short, long)]
     tag: Vec<String>,
@@ -87,14 +120,14 @@ impl Verb for Build {
     const ABOUT: &'static str = "Build an image from a Dockerfile";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let found = context::find(&self.context, self.file.as_deref())?;
+        let found = build_context::find(&self.context, self.file.as_deref())?;
         let client = session.client();
-        let call = self.parameters(client.post("/build"))?.query("dockerfile", &found.dockerfile);
+        let call = self.parameters(session, client.post("/build"))?.query("dockerfile", &found.dockerfile);
         let call = match &found.source {
-            context::Source::Remote(url) => call.query("remote", url),
+            build_context::Source::Remote(url) => call.query("remote", url),
             _ => call,
         };
-        let auths = ConfigFile::load(&session.config)?.all();
+        let auths = session.file.all_credentials();
         let call = call.header(REGISTRY_CONFIG, config::encode(&auths)).header("content-type", "application/x-tar");
         let call = match found.source.into_body() {
             Some(body) => call.body(body),
@@ -110,24 +143,37 @@ impl Verb for Build {
 }
 
 impl Build {
-    fn parameters<'c>(&self, call: Call<'c>) -> Result<Call<'c>, Failure> {
+    fn parameters<'c>(&self, session: &Session, call: Call<'c>) -> Result<Call<'c>, Failure> {
         let lookup = |name: &str| std::env::var(name).ok();
         let argument = |text: &String| match text.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
             None => (text.clone(), lookup(text)),
         };
-        let arguments: BTreeMap<String, Option<String>> = self.build_arg.iter().map(argument).collect();
+        let proxies = session.file.proxies(&session.host()?.address.to_string());
+        let mut arguments: BTreeMap<String, Option<String>> =
+            proxies.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        arguments.extend(self.build_arg.iter().map(argument));
         let hosts = self.add_host.iter().map(|text| environment::extra_host(text)).collect::<Result<Vec<_>, _>>();
         let hosts = hosts.map_err(|why| Failure::new(why).code(125))?;
         let number = |number: Option<i64>| number.map(|number| number.to_string());
         let call = self.tag.iter().fold(call, |call, tag| call.query("t", tag));
         let call = hosts.iter().fold(call, |call, host| call.query("extrahosts", host));
         let call = call.flag("nocache", self.no_cache).flag("pull", self.pull).flag("q", self.quiet);
-        let call = call.query("rm", "1").query("version", "1").query("networkmode", &self.network);
-        let call = call.maybe("target", self.target.as_deref()).maybe("platform", self.platform.as_deref());
+        let call = call
+            .query("rm", if self.rm { "1" } else { "0" })
+            .flag("forcerm", self.force_rm)
+            .query("version", "1")
+            .query("networkmode", &self.network);
+        let call =
+            call.maybe("target", self.target.as_deref()).maybe("platform", Session::platform(self.platform.clone()));
         let call = call.maybe("memory", number(self.memory)).maybe("memswap", number(self.memory_swap));
         let call = call.maybe("cpushares", number(self.cpu_shares)).maybe("shmsize", number(self.shm_size));
+        let call = call.maybe("cpuperiod", number(self.cpu_period)).maybe("cpuquota", number(self.cpu_quota));
         let call = call.maybe("cpusetcpus", self.cpuset_cpus.as_deref());
+        let call = call.maybe("cpusetmems", self.cpuset_mems.as_deref());
+        let call = call.maybe("cgroupparent", self.cgroup_parent.as_deref()).flag("squash", self.squash);
+        let call = call.maybe("isolation", self.isolation.as_deref());
+        let call = call.maybe("securityopt", (!self.security_opt.is_empty()).then(|| json(&self.security_opt)));
         let call = call.query("buildargs", json(&arguments)).query("labels", json(&environment::pairs(&self.label)));
         let call = call.maybe("cachefrom", (!self.cache_from.is_empty()).then(|| json(&self.cache_from)));
         Ok(call.maybe("ulimits", (!self.ulimit.is_empty()).then(|| json(&self.ulimit))))

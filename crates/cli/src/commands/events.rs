@@ -9,8 +9,8 @@ use super::filters;
 use crate::Session;
 use crate::failure::Failure;
 use crate::grammar::time;
-use crate::output::line;
 use crate::output::template::Template;
+use crate::output::{line, units};
 use crate::table::Verb;
 
 /// Shows events.
@@ -62,7 +62,7 @@ fn shown(event: &Message) -> String {
         0 => Timestamp::from_second(event.time),
         nano => Timestamp::from_nanosecond(i128::from(nano)),
     };
-    let time = time.map(|time| format!("{time:.9}")).unwrap_or_default();
+    let time = time.map(units::rfc3339_nano).unwrap_or_default();
     let mut text = format!("{time} {} {} {}", event.kind, event.action, event.actor.id);
     let attributes: Vec<String> = event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
     if !attributes.is_empty() {

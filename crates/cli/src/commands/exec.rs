@@ -62,7 +62,7 @@ impl Verb for Exec {
                 Failure::new("the input device is not a TTY").hint("leave out -t when input comes from a pipe or file")
             );
         }
-        let keys = DetachKeys::parse(self.detach_keys.as_deref())?;
+        let keys = DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?;
         let client = session.client();
         let create = client.post(format!("{}/exec", container_path(&self.container))).json(&self.request()?)?;
         let id = create.read::<ExecCreateResponse>().await?.id;

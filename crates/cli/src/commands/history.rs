@@ -6,8 +6,8 @@ use teu_api::image::HistoryItem;
 use super::image_path;
 use crate::Session;
 use crate::failure::Failure;
-use crate::output::listing::{Column, Listing, row};
-use crate::output::{line, units};
+use crate::output::list::{Column, List, Row, row};
+use crate::output::units;
 use crate::table::Verb;
 
 /// Shows an image's history.
@@ -22,6 +22,9 @@ pub(crate) struct History {
     /// Do not shorten output
     #[arg(long)]
     no_trunc: bool,
+    /// Show the history of this platform (os/architecture)
+    #[arg(long)]
+    platform: Option<String>,
     /// Show ids only
     #[arg(short, long)]
     quiet: bool,
@@ -39,6 +42,9 @@ const COLUMNS: &[Column] = &[
     ("Comment", "COMMENT"),
 ];
 
+/// No image is older: what says so does not know its age (2000-01-01).
+const EPOCH: i64 = 946_684_800;
+
 const TABLE: &str = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 const EXACT: &str = "table {{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 
@@ -48,28 +54,31 @@ impl Verb for History {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client();
-        let items: Vec<HistoryItem> = client.get(format!("{}/history", image_path(&self.image))).read().await?;
-        if self.quiet && self.format.is_none() {
-            let id =
-                |item: &HistoryItem| if self.no_trunc { item.id.clone() } else { units::short_id(&item.id).to_owned() };
-            items.iter().try_for_each(|item| line(&id(item)))?;
-            return Ok(0);
-        }
-        let rows: Vec<Value> = items.iter().map(|item| self.cells(item)).collect();
+        let items: Vec<HistoryItem> = {
+            let call = client.get(format!("{}/history", image_path(&self.image)));
+            call.platform(self.platform.as_deref())?.read().await?
+        };
+        let rows: Vec<Row> = items.iter().map(|item| self.cells(item)).collect();
         let default = if self.human { TABLE } else { EXACT };
-        Listing { columns: COLUMNS, default, format: self.format.as_deref() }.print(&rows)?;
+        let quiet = self.quiet.then_some("{{.ID}}");
+        List { columns: COLUMNS, default, quiet, raw: "", format: self.format.as_deref() }.print(&rows)?;
         Ok(0)
     }
 }
 
 impl History {
-    fn cells(&self, item: &HistoryItem) -> Value {
+    fn cells(&self, item: &HistoryItem) -> Row {
         let by = item.created_by.replace('\t', " ");
         let id = if item.id.starts_with('<') || self.no_trunc { item.id.as_str() } else { units::short_id(&item.id) };
-        let date = jiff::Timestamp::from_second(item.created).map(|time| time.to_string()).unwrap_or_default();
+        let date = units::rfc3339(item.created);
+        let since = match item.created {
+            _ if !self.human => date.clone(),
+            created if created <= EPOCH => "N/A".to_owned(),
+            created => units::ago(created),
+        };
         row([
             ("ID", Value::from(id)),
-            ("CreatedSince", Value::from(units::ago(item.created))),
+            ("CreatedSince", Value::from(since)),
             ("CreatedAt", Value::from(date)),
             ("CreatedBy", Value::from(if self.no_trunc { by } else { units::ellipsis(&by, 45) })),
             ("Size", Value::from(if self.human { units::size(item.size) } else { item.size.to_string() })),

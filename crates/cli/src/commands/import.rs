@@ -39,7 +39,10 @@ impl Verb for Import {
         let client = session.client();
         let is_url = ["http://", "https://"].iter().any(|sign| self.source.starts_with(sign));
         let call = client.post("/images/create").query("fromSrc", if is_url { self.source.as_str() } else { "-" });
-        let call = call.maybe("repo", self.name).maybe("message", self.message).maybe("platform", self.platform);
+        let call = call
+            .maybe("repo", self.name)
+            .maybe("message", self.message)
+            .maybe("platform", Session::platform(self.platform));
         let call = self.change.iter().fold(call, |call, change| call.query("changes", change));
         let call = match self.source.as_str() {
             _ if is_url => call,

@@ -36,7 +36,7 @@ impl Verb for Info {
                 let facts: Facts = serde_json::from_slice(&bytes).map_err(wrong)?;
                 print(&page(&facts))?;
                 for warning in &facts.warnings {
-                    eprintln!("{warning}");
+                    crate::output::note!("{warning}");
                 }
             }
         }

@@ -47,6 +47,9 @@ pub(crate) struct ImageInspect {
     /// Format with a Go template, or 'json'
     #[arg(short, long)]
     format: Option<String>,
+    /// Show what it holds for this platform (os/architecture)
+    #[arg(long)]
+    platform: Option<String>,
     /// Images to inspect
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
@@ -54,25 +57,28 @@ pub(crate) struct ImageInspect {
 
 /// A kind of object that can be inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Kind<'p> {
     /// A container; with sizes.
     Container {
         /// Sizes are asked for.
         size: bool,
     },
     /// An image.
-    Image,
+    Image {
+        /// One of its platforms.
+        platform: Option<&'p str>,
+    },
     /// A network.
     Network,
     /// A volume.
     Volume,
 }
 
-impl Kind {
+impl Kind<'_> {
     fn name(self) -> &'static str {
         match self {
             Self::Container { .. } => "container",
-            Self::Image => "image",
+            Self::Image { .. } => "image",
             Self::Network => "network",
             Self::Volume => "volume",
         }
@@ -83,7 +89,9 @@ impl Kind {
             Self::Container { size } => {
                 client.get(format!("{}/json", container_path(name))).flag("size", size).read().await
             }
-            Self::Image => client.get(format!("{}/json", image_path(name))).read().await,
+            Self::Image { platform } => {
+                client.get(format!("{}/json", image_path(name))).platform(platform)?.read().await
+            }
             Self::Network => client.get(format!("/networks/{}", escape(name))).read().await,
             Self::Volume => client.get(format!("/volumes/{}", escape(name))).read().await,
         }
@@ -95,8 +103,8 @@ impl Verb for Inspect {
     const ABOUT: &'static str = "Return low-level information on objects";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let all = [Kind::Container { size: self.size }, Kind::Image, Kind::Network, Kind::Volume];
-        let kinds: Vec<Kind> =
+        let all = [Kind::Container { size: self.size }, Kind::Image { platform: None }, Kind::Network, Kind::Volume];
+        let kinds: Vec<Kind<'_>> =
             all.into_iter().filter(|kind| self.kind.as_deref().is_none_or(|name| name == kind.name())).collect();
         inspect(session, &kinds, &self.names, self.format.as_deref()).await
     }
@@ -116,14 +124,15 @@ impl Verb for ImageInspect {
     const ABOUT: &'static str = "Display detailed information on one or more images";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        inspect(session, &[Kind::Image], &self.names, self.format.as_deref()).await
+        inspect(session, &[Kind::Image { platform: self.platform.as_deref() }], &self.names, self.format.as_deref())
+            .await
     }
 }
 
 /// Shows each object, looked for among `kinds` in order; says what was not found at the end.
 pub(crate) async fn inspect(
     session: &Session,
-    kinds: &[Kind],
+    kinds: &[Kind<'_>],
     names: &[String],
     format: Option<&str>,
 ) -> Result<u8, Failure> {
@@ -152,7 +161,7 @@ pub(crate) async fn inspect(
     Ok(u8::from(!failures.is_empty()))
 }
 
-async fn find(client: &Client<'_>, kinds: &[Kind], name: &str) -> Result<Value, Failure> {
+async fn find(client: &Client<'_>, kinds: &[Kind<'_>], name: &str) -> Result<Value, Failure> {
     for kind in kinds {
         match kind.get(client, name).await {
             Err(failure) if failure.is_not_found() && kinds.len() > 1 => {}
@@ -163,7 +172,7 @@ async fn find(client: &Client<'_>, kinds: &[Kind], name: &str) -> Result<Value, 
 }
 
 /// JSON with four spaces, as the field's tools print it.
-fn pretty(values: &[Value]) -> String {
+pub(super) fn pretty(values: &[Value]) -> String {
     use serde::Serialize;
     let mut out = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");

@@ -18,8 +18,8 @@ pub(crate) struct Load {
     #[arg(short, long)]
     input: Option<String>,
     /// Load only this platform (os/architecture)
-    #[arg(long)]
-    platform: Option<String>,
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Say nothing while loading
     #[arg(short, long)]
     quiet: bool,
@@ -40,7 +40,7 @@ impl Verb for Load {
         };
         let client = session.client();
         let call = client.post("/images/load").query("quiet", if self.quiet { "1" } else { "0" });
-        let call = call.maybe("platform", self.platform).header("content-type", "application/x-tar").body(body);
+        let call = call.platforms("platform", &self.platform)?.header("content-type", "application/x-tar").body(body);
         progress::show(call.lines::<JsonMessage>().await?, Place::Stdout).await?;
         Ok(0)
     }

@@ -7,6 +7,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use teu_api::system::{AuthConfig, AuthResponse};
 
 use crate::Session;
+use crate::client::Client;
 use crate::config::{ConfigFile, registry_key};
 use crate::failure::{Failure, Naming};
 use crate::output::line;
@@ -43,22 +44,52 @@ impl Verb for Login {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let registry = registry_key(self.server.as_deref());
-        let (username, password) = self.credentials()?;
-        let mut auth = AuthConfig { username, password, server_address: registry.clone(), ..AuthConfig::default() };
+        if self.password.is_some() {
+            crate::output::note!("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
+        }
         let client = session.client();
-        let answer: AuthResponse = client.post("/auth").json(&auth)?.read().await?;
-        auth.identity_token = answer.identity_token;
-        let mut file = ConfigFile::load(&session.config)?;
-        file.remember(&registry, &auth);
-        file.save()?;
-        eprintln!("\nWARNING: the password is stored unencrypted in {}/config.json", session.config.display());
-        line(if answer.status.is_empty() { "Login Succeeded" } else { &answer.status })?;
-        Ok(0)
+        let kept = session.file.credentials(&registry)?;
+        let named = self.username.is_some() || self.password.is_some() || self.password_stdin;
+        let known = !kept.username.is_empty() || !kept.identity_token.is_empty();
+        if !named && known {
+            let user = if kept.username.is_empty() { String::new() } else { format!(" [Username: {}]", kept.username) };
+            line(&format!("Authenticating with existing credentials...{user}"))?;
+            match authenticate(&client, &kept).await {
+                Ok(answer) => return finish(session, &registry, kept, answer),
+                Err(failure) if failure.status != Some(401) => return Err(failure),
+                Err(failure) => crate::output::note!("Login did not succeed: {}", failure.message),
+            }
+        }
+        let (username, password) = self.credentials(&kept.username)?;
+        let auth = AuthConfig { username, password, server_address: registry.clone(), ..AuthConfig::default() };
+        let answer = authenticate(&client, &auth).await?;
+        finish(session, &registry, auth, answer)
     }
 }
 
+async fn authenticate(client: &Client<'_>, auth: &AuthConfig) -> Result<AuthResponse, Failure> {
+    client.post("/auth").json(auth)?.read().await
+}
+
+/// Keeps what the registry has accepted.
+fn finish(session: &Session, registry: &str, mut auth: AuthConfig, answer: AuthResponse) -> Result<u8, Failure> {
+    if !answer.identity_token.is_empty() {
+        auth.password.clear();
+        auth.identity_token = answer.identity_token;
+    }
+    let mut file = ConfigFile::load(&session.config)?;
+    let plain = file.remember(registry, &auth)?;
+    file.save()?;
+    if plain {
+        crate::output::note!("\nWARNING! Your credentials are stored unencrypted in '{}'.", file.path().display());
+        crate::output::note!("hint: name a credential helper as credsStore there to keep them elsewhere\n");
+    }
+    line(if answer.status.is_empty() { "Login Succeeded" } else { &answer.status })?;
+    Ok(0)
+}
+
 impl Login {
-    fn credentials(&self) -> Result<(String, String), Failure> {
+    fn credentials(&self, usual: &str) -> Result<(String, String), Failure> {
         if self.password_stdin {
             if self.password.is_some() {
                 return Err(Failure::new("--password and --password-stdin are mutually exclusive"));
@@ -77,7 +108,11 @@ impl Login {
         }
         let username = match &self.username {
             Some(username) => username.clone(),
-            None => ask("Username: ")?,
+            None if usual.is_empty() => ask("Username: ")?,
+            None => match ask(&format!("Username ({usual}): "))? {
+                empty if empty.is_empty() => usual.to_owned(),
+                username => username,
+            },
         };
         if username.is_empty() {
             return Err(Failure::new("username is required"));
@@ -96,19 +131,18 @@ impl Verb for Logout {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let registry = registry_key(self.server.as_deref());
-        let mut file = ConfigFile::load(&session.config)?;
-        if !file.forget(&registry) {
-            line(&format!("Not logged in to {registry}"))?;
-            return Ok(0);
-        }
-        file.save()?;
         line(&format!("Removing login credentials for {registry}"))?;
+        let mut file = ConfigFile::load(&session.config)?;
+        match file.forget(&registry)? {
+            true => file.save()?,
+            false => line(&format!("Not logged in to {registry}"))?,
+        }
         Ok(0)
     }
 }
 
 fn ask(question: &str) -> Result<String, Failure> {
-    eprint!("{question}");
+    crate::output::aside(question);
     let _ = io::stderr().flush();
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).or_fail("read the answer")?;
@@ -126,6 +160,6 @@ fn ask_hidden(question: &str) -> Result<String, Failure> {
         .or_fail("set up the terminal")?;
     let answer = ask(question);
     let _ = tcsetattr(stdin.as_fd(), OptionalActions::Now, &before);
-    eprintln!();
+    crate::output::note!("");
     answer
 }

@@ -2,12 +2,17 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod completion;
+mod confirm;
 pub(crate) mod container;
+pub(crate) mod context;
 pub(crate) mod daemon;
 pub(crate) mod df;
+pub(crate) mod dial;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
@@ -27,14 +32,18 @@ pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod refused;
 pub(crate) mod registry;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod tag;
 pub(crate) mod top;
+pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
@@ -43,7 +52,15 @@ use std::future::Future;
 
 use crate::client::escape;
 use crate::failure::Failure;
+use crate::output::line;
+use crate::output::template::Template;
 use teu_api::Filters;
+
+/// Prints one thing by a template, or as JSON.
+pub(crate) fn one(format: &str, value: &serde_json::Value) -> Result<(), Failure> {
+    let format = if format == "json" { "{{json .}}" } else { format };
+    line(&Template::parse(format)?.render(value)?)
+}
 
 /// The API path of a container.
 pub(crate) fn container_path(name: &str) -> String {
@@ -67,6 +84,12 @@ pub(crate) fn filters(texts: &[String]) -> Result<Filters, Failure> {
     Ok(filters)
 }
 
+/// Says what went wrong, and gives the exit code.
+pub(crate) fn tell(failure: &Failure) -> u8 {
+    failure.report();
+    failure.code
+}
+
 /// Does something with each name in turn; says what went wrong with which, and goes on.
 pub(crate) async fn each<'n, F>(names: &'n [String], mut work: impl FnMut(&'n String) -> F) -> Result<u8, Failure>
 where
@@ -75,8 +98,7 @@ where
     let mut code = 0;
     for name in names {
         if let Err(failure) = work(name).await {
-            failure.report();
-            code = failure.code;
+            code = tell(&failure);
         }
     }
     Ok(code)

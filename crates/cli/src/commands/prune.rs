@@ -1,25 +1,40 @@
 //! The prune commands: what nobody uses goes away.
+//!
+//! With `--dry-run` the daemon is asked the same question by `GET`, which changes nothing and which an engine that
+//! does not know it refuses; so a dry run can never remove anything.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
+use serde::de::DeserializeOwned;
+use teu_api::image::DeleteItem;
 use teu_api::{Filters, build, container, image, network, volume};
 
-use super::{filters, rmi};
+use super::confirm::confirm;
+use super::filters;
 use crate::Session;
-use crate::client::Client;
-use crate::failure::{Failure, Naming};
+use crate::client::{Call, Client};
+use crate::failure::Failure;
+use crate::grammar::size;
 use crate::output::{line, units};
 use crate::table::Verb;
 
-/// Removes stopped containers.
+/// What all these commands can be told.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ContainerPrune {
+pub(crate) struct Common {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Remove only what matches (until=time, label=name)
     #[arg(long, value_name = "filter")]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
     force: bool,
+}
+
+/// Removes stopped containers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerPrune {
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Removes unused images.
@@ -28,23 +43,15 @@ pub(crate) struct ImagePrune {
     /// Remove all unused images, not only those without a name
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (until=time, label=name)
-    #[arg(long, value_name = "filter")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Removes unused networks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NetworkPrune {
-    /// Remove only what matches (until=time, label=name)
-    #[arg(long, value_name = "filter")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Removes unused volumes.
@@ -53,12 +60,8 @@ pub(crate) struct VolumePrune {
     /// Remove all unused volumes, not only anonymous ones
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (label=name)
-    #[arg(long, value_name = "filter")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Removes build cache.
@@ -67,12 +70,11 @@ pub(crate) struct BuildPrune {
     /// Remove all of the build cache, not only what is dangling
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (until=time)
-    #[arg(long, value_name = "filter")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    /// Keep so much of it
+    #[arg(long, alias = "reserved-space", value_name = "bytes", value_parser = size::bytes)]
+    keep_storage: Option<i64>,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Removes everything unused.
@@ -81,81 +83,128 @@ pub(crate) struct SystemPrune {
     /// Remove all unused images, not only those without a name
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (until=time, label=name)
-    #[arg(long, value_name = "filter")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
     /// Remove anonymous volumes too
     #[arg(long)]
     volumes: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
-/// Asks whether to go on; a script must say `--force`.
-fn confirm(force: bool, what: &str) -> Result<bool, Failure> {
-    if force {
-        return Ok(true);
+const STOPPED: &str = "all stopped containers";
+const DANGLING: &str = "all dangling images";
+const UNUSED_IMAGES: &str = "all images without at least one container associated to them";
+const ANONYMOUS: &str = "anonymous local volumes not used by at least one container";
+const UNUSED_VOLUMES: &str = "all local volumes not used by at least one container";
+
+impl Common {
+    /// The filters of the flags, and those of `config.json` that do not contradict them.
+    fn filters(&self, session: &Session) -> Result<Filters, Failure> {
+        let mut all = self.filter.clone();
+        for own in session.file.prune_filters() {
+            let opposite = match own.split_once('=') {
+                Some(("label", value)) => format!("label!={value}"),
+                Some(("label!", value)) => format!("label={value}"),
+                _ => String::new(),
+            };
+            if !self.filter.contains(&opposite) {
+                all.push(own);
+            }
+        }
+        filters(&all)
     }
-    eprint!("WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ");
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).or_fail("read the answer")?;
-    if !io::stdin().is_terminal() {
-        eprintln!();
+
+    /// Whether to go on.
+    fn agreed(&self, what: &str) -> Result<bool, Failure> {
+        if self.force || self.dry_run { Ok(true) } else { confirm(&format!("WARNING! This will remove {what}.")) }
     }
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn list(title: &str, names: &[String]) -> Result<(), Failure> {
-    if names.is_empty() {
-        return Ok(());
+/// One run over the daemon's objects.
+struct Pruning<'c> {
+    client: &'c Client<'c>,
+    dry: bool,
+    reclaimed: u64,
+}
+
+impl<'c> Pruning<'c> {
+    fn new(client: &'c Client<'c>, common: &Common) -> Self {
+        Self { client, dry: common.dry_run, reclaimed: 0 }
     }
-    line(&format!("{title}:"))?;
-    names.iter().try_for_each(|name| line(name))?;
-    line("")
-}
 
-fn total(bytes: u64) -> Result<u8, Failure> {
-    line(&format!("Total reclaimed space: {}", units::long_size(bytes)))?;
-    Ok(0)
-}
-
-async fn containers(client: &Client<'_>, filters: &Filters) -> Result<u64, Failure> {
-    let report: container::PruneReport = client.post("/containers/prune").filters(filters).read().await?;
-    list("Deleted Containers", &report.containers_deleted)?;
-    Ok(report.space_reclaimed)
-}
-
-async fn images(client: &Client<'_>, mut filters: Filters, all: bool) -> Result<u64, Failure> {
-    filters.add("dangling", if all { "false" } else { "true" });
-    let report: image::PruneReport = client.post("/images/prune").filters(&filters).read().await?;
-    if !report.images_deleted.is_empty() {
-        line("Deleted Images:")?;
-        rmi::show(&report.images_deleted)?;
-        line("")?;
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        filters: &Filters,
+        add: impl FnOnce(Call<'c>) -> Call<'c>,
+    ) -> Result<T, Failure> {
+        let call = if self.dry { self.client.get(path) } else { self.client.post(path) };
+        add(call.filters(filters)).read().await.map_err(|failure| match failure.status {
+            Some(404 | 405) if self.dry => Failure::new("this engine cannot say what it would prune: no --dry-run"),
+            _ => failure,
+        })
     }
-    Ok(report.space_reclaimed)
-}
 
-async fn networks(client: &Client<'_>, filters: &Filters) -> Result<(), Failure> {
-    let report: network::PruneReport = client.post("/networks/prune").filters(filters).read().await?;
-    list("Deleted Networks", &report.networks_deleted)
-}
-
-async fn volumes(client: &Client<'_>, mut filters: Filters, all: bool) -> Result<u64, Failure> {
-    if all {
-        filters.add("all", "true");
+    fn list(&self, what: &str, names: &[String]) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        line(&format!("{} {what}:", if self.dry { "Would delete" } else { "Deleted" }))?;
+        names.iter().try_for_each(|name| line(name))?;
+        line("")
     }
-    let report: volume::PruneReport = client.post("/volumes/prune").filters(&filters).read().await?;
-    list("Deleted Volumes", &report.volumes_deleted)?;
-    Ok(report.space_reclaimed)
-}
 
-async fn cache(client: &Client<'_>, filters: &Filters, all: bool) -> Result<u64, Failure> {
-    let report: build::PruneReport = client.post("/build/prune").flag("all", all).filters(filters).read().await?;
-    list("Deleted build cache objects", &report.caches_deleted)?;
-    Ok(report.space_reclaimed)
+    async fn containers(&mut self, filters: &Filters) -> Result<(), Failure> {
+        let report: container::PruneReport = self.ask("/containers/prune", filters, |call| call).await?;
+        self.list("Containers", &report.containers_deleted)?;
+        self.reclaimed += report.space_reclaimed;
+        Ok(())
+    }
+
+    async fn images(&mut self, filters: &Filters, all: bool) -> Result<(), Failure> {
+        let mut filters = filters.clone();
+        filters.add("dangling", if all { "false" } else { "true" });
+        let report: image::PruneReport = self.ask("/images/prune", &filters, |call| call).await?;
+        let told = |item: &DeleteItem| match (&item.untagged, &item.deleted) {
+            (Some(name), _) => format!("untagged: {name}"),
+            (None, deleted) => format!("deleted: {}", deleted.as_deref().unwrap_or_default()),
+        };
+        self.list("Images", &report.images_deleted.iter().map(told).collect::<Vec<_>>())?;
+        self.reclaimed += report.space_reclaimed;
+        Ok(())
+    }
+
+    async fn networks(&mut self, filters: &Filters) -> Result<(), Failure> {
+        let report: network::PruneReport = self.ask("/networks/prune", filters, |call| call).await?;
+        self.list("Networks", &report.networks_deleted)
+    }
+
+    async fn volumes(&mut self, filters: &Filters, all: bool) -> Result<(), Failure> {
+        let mut filters = filters.clone();
+        if all {
+            filters.add("all", "true");
+        }
+        let report: volume::PruneReport = self.ask("/volumes/prune", &filters, |call| call).await?;
+        self.list("Volumes", &report.volumes_deleted)?;
+        self.reclaimed += report.space_reclaimed;
+        Ok(())
+    }
+
+    async fn cache(&mut self, filters: &Filters, all: bool, keep: Option<i64>) -> Result<(), Failure> {
+        let keep = keep.map(|bytes| bytes.to_string());
+        let add = |call: Call<'c>| {
+            call.flag("all", all).maybe("keep-storage", keep.as_deref()).maybe("reserved-space", keep.as_deref())
+        };
+        let report: build::PruneReport = self.ask("/build/prune", filters, add).await?;
+        self.list("build cache objects", &report.caches_deleted)?;
+        self.reclaimed += report.space_reclaimed;
+        Ok(())
+    }
+
+    fn total(&self) -> Result<u8, Failure> {
+        let what = if self.dry { "Space that would be reclaimed" } else { "Total reclaimed space" };
+        line(&format!("{what}: {}", units::long_size(self.reclaimed)))?;
+        Ok(0)
+    }
 }
 
 impl Verb for ContainerPrune {
@@ -163,10 +212,13 @@ impl Verb for ContainerPrune {
     const ABOUT: &'static str = "Remove all stopped containers";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        if !confirm(self.force, "all stopped containers")? {
+        if !self.common.agreed(STOPPED)? {
             return Ok(0);
         }
-        total(containers(&session.client(), &filters(&self.filter)?).await?)
+        let client = session.client();
+        let mut pruning = Pruning::new(&client, &self.common);
+        pruning.containers(&self.common.filters(session)?).await?;
+        pruning.total()
     }
 }
 
@@ -175,11 +227,13 @@ impl Verb for ImagePrune {
     const ABOUT: &'static str = "Remove unused images";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let what = if self.all { "all images without a container" } else { "all images without a name" };
-        if !confirm(self.force, what)? {
+        if !self.common.agreed(if self.all { UNUSED_IMAGES } else { DANGLING })? {
             return Ok(0);
         }
-        total(images(&session.client(), filters(&self.filter)?, self.all).await?)
+        let client = session.client();
+        let mut pruning = Pruning::new(&client, &self.common);
+        pruning.images(&self.common.filters(session)?, self.all).await?;
+        pruning.total()
     }
 }
 
@@ -188,8 +242,9 @@ impl Verb for NetworkPrune {
     const ABOUT: &'static str = "Remove all unused networks";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        if confirm(self.force, "all custom networks without a container")? {
-            networks(&session.client(), &filters(&self.filter)?).await?;
+        if self.common.agreed("all custom networks not used by at least one container")? {
+            let client = session.client();
+            Pruning::new(&client, &self.common).networks(&self.common.filters(session)?).await?;
         }
         Ok(0)
     }
@@ -200,11 +255,18 @@ impl Verb for VolumePrune {
     const ABOUT: &'static str = "Remove unused local volumes";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let what = if self.all { "all volumes without a container" } else { "anonymous volumes without a container" };
-        if !confirm(self.force, what)? {
+        let filters = self.common.filters(session)?;
+        let all = self.all || filters.flag("all").ok().flatten() == Some(true);
+        if self.all && !filters.get("all").is_empty() {
+            return Err(Failure::new("conflicting options: cannot specify both --all and --filter all=1"));
+        }
+        if !self.common.agreed(if all { UNUSED_VOLUMES } else { ANONYMOUS })? {
             return Ok(0);
         }
-        total(volumes(&session.client(), filters(&self.filter)?, self.all).await?)
+        let client = session.client();
+        let mut pruning = Pruning::new(&client, &self.common);
+        pruning.volumes(&filters, self.all).await?;
+        pruning.total()
     }
 }
 
@@ -213,10 +275,13 @@ impl Verb for BuildPrune {
     const ABOUT: &'static str = "Remove build cache";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        if !confirm(self.force, if self.all { "all build cache" } else { "all dangling build cache" })? {
+        if !self.common.agreed(if self.all { "all build cache" } else { "all dangling build cache" })? {
             return Ok(0);
         }
-        total(cache(&session.client(), &filters(&self.filter)?, self.all).await?)
+        let client = session.client();
+        let mut pruning = Pruning::new(&client, &self.common);
+        pruning.cache(&self.common.filters(session)?, self.all, self.keep_storage).await?;
+        pruning.total()
     }
 }
 
@@ -225,23 +290,58 @@ impl Verb for SystemPrune {
     const ABOUT: &'static str = "Remove unused data";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let mut what = "all stopped containers, unused networks, build cache".to_owned();
-        if self.volumes {
-            what.push_str(", anonymous volumes");
+        let wanted = self.common.filters(session)?;
+        if self.volumes && !wanted.get("until").is_empty() {
+            return Err(Failure::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
         }
-        what.push_str(if self.all { " and images without a container" } else { " and images without a name" });
-        if !confirm(self.force, &what)? {
+        if !self.common.force && !self.common.dry_run && !confirm(&self.warning())? {
             return Ok(0);
         }
-        let wanted = filters(&self.filter)?;
         let client = session.client();
-        let mut bytes = containers(&client, &wanted).await?;
-        networks(&client, &wanted).await?;
+        let mut pruning = Pruning::new(&client, &self.common);
+        pruning.containers(&wanted).await?;
+        pruning.networks(&wanted).await?;
         if self.volumes {
-            bytes += volumes(&client, wanted.clone(), false).await?;
+            pruning.volumes(&wanted, false).await?;
         }
-        bytes += images(&client, wanted.clone(), self.all).await?;
-        bytes += cache(&client, &wanted, self.all).await?;
-        total(bytes)
+        pruning.images(&wanted, self.all).await?;
+        // The build cache has no labels.
+        let mut of_cache = Filters::default();
+        wanted.get("until").iter().for_each(|until| of_cache.add("until", until));
+        pruning.cache(&of_cache, self.all, None).await?;
+        pruning.total()
+    }
+}
+
+impl SystemPrune {
+    fn warning(&self) -> String {
+        let mut what = vec![STOPPED, "all networks not used by at least one container"];
+        if self.volumes {
+            what.push("all anonymous volumes not used by at least one container");
+        }
+        what.push(if self.all { UNUSED_IMAGES } else { DANGLING });
+        what.push(if self.all { "all build cache" } else { "unused build cache" });
+        let items = |items: &[&str]| items.iter().map(|item| format!("  - {item}\n")).collect::<String>();
+        let mut text = format!("WARNING! This will remove:\n{}", items(&what));
+        if !self.common.filter.is_empty() {
+            let filters: Vec<&str> = self.common.filter.iter().map(String::as_str).collect();
+            text.push_str(&format!("\n  Items to be pruned will be filtered with:\n{}", items(&filters)));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_lists_what_goes() {
+        let common = Common { dry_run: false, filter: vec!["label=a".into()], force: false };
+        let prune = SystemPrune { all: false, volumes: true, common };
+        let text = prune.warning();
+        assert!(text.starts_with("WARNING! This will remove:\n  - all stopped containers\n  - all networks"), "{text}");
+        assert!(text.contains("  - all anonymous volumes") && text.contains("  - all dangling images\n"), "{text}");
+        assert!(text.ends_with("\n\n  Items to be pruned will be filtered with:\n  - label=a\n"), "{text}");
     }
 }

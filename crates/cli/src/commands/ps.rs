@@ -1,13 +1,14 @@
 //! `teu ps`: which containers there are.
 
 use serde_json::Value;
+use teu_api::Reference;
 use teu_api::container::{Port, Summary};
 
 use super::filters;
 use crate::Session;
 use crate::failure::Failure;
-use crate::output::listing::{Column, Listing, labels, row};
-use crate::output::{line, units};
+use crate::output::list::{Column, List, Row, labels, row};
+use crate::output::units;
 use crate::table::Verb;
 
 /// Lists containers.
@@ -39,7 +40,7 @@ pub(crate) struct Ps {
     size: bool,
 }
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -59,33 +60,46 @@ const COLUMNS: &[Column] = &[
 
 const TABLE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+                   state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n\
+                   labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
+
 impl Verb for Ps {
     const USAGE: &'static str = "";
     const ABOUT: &'static str = "List containers";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let size = self.size || self.format.as_deref().is_some_and(|format| format.contains(".Size"));
+        let own = if self.quiet { None } else { session.file.format("psFormat") };
+        let format = self.format.as_deref().filter(|format| !format.is_empty()).or(own);
+        let size = self.size || format.is_some_and(|format| format.contains(".Size"));
         let limit = if self.latest { Some(1) } else { self.last.filter(|last| *last >= 0) };
         let client = session.client();
-        let call = client.get("/containers/json").flag("all", self.all).flag("size", size);
+        let call = client.get("/containers/json").flag("all", self.all || limit.is_some()).flag("size", size);
         let call = call.maybe("limit", limit.map(|limit| limit.to_string())).filters(&filters(&self.filter)?);
         let containers: Vec<Summary> = call.read().await?;
-        if self.quiet && self.format.is_none() {
-            let id = |c: &Summary| if self.no_trunc { c.id.clone() } else { units::short_id(&c.id).to_owned() };
-            containers.iter().try_for_each(|container| line(&id(container)))?;
-            return Ok(0);
-        }
-        let rows: Vec<Value> = containers.iter().map(|container| cells(container, self.no_trunc)).collect();
-        let sized = format!("{TABLE}\t{{{{.Size}}}}");
-        let default = if self.size { sized.as_str() } else { TABLE };
-        Listing { columns: COLUMNS, default, format: self.format.as_deref() }.print(&rows)?;
+        let rows: Vec<Row> = containers.iter().map(|container| cells(container, self.no_trunc)).collect();
+        let (table, raw) = match self.size {
+            true => (format!("{TABLE}\t{{{{.Size}}}}"), format!("{RAW}size: {{{{.Size}}}}\n")),
+            false => (TABLE.to_owned(), RAW.to_owned()),
+        };
+        // `--quiet` wins over a template of the user's own.
+        let format = format.filter(|format| !self.quiet || *format == "raw");
+        let (quiet, raw) = match self.quiet {
+            true => (Some("{{.ID}}"), "container_id: {{.ID}}".to_owned()),
+            false => (None, raw),
+        };
+        List { columns: COLUMNS, default: &table, quiet, raw: &raw, format }.print(&rows)?;
         Ok(0)
     }
 }
 
-fn cells(container: &Summary, whole: bool) -> Value {
+/// One row of the list.
+pub(super) fn cells(container: &Summary, whole: bool) -> Row {
     let names: Vec<&str> = container.names.iter().map(|name| name.trim_start_matches('/')).collect();
-    let command = format!("\"{}\"", container.command);
+    // The names that links gave are left out.
+    let own = names.iter().find(|name| !name.contains('/')).filter(|_| !whole);
+    let names = own.map_or_else(|| names.join(","), |name| (*name).to_owned());
+    let command = if whole { container.command.clone() } else { units::ellipsis(&container.command, 20) };
     let mounts = container.mounts.iter().map(|mount| match mount.name.is_empty() {
         true if whole => mount.source.clone(),
         true => units::ellipsis(&mount.source, 15),
@@ -100,71 +114,98 @@ fn cells(container: &Summary, whole: bool) -> Value {
     };
     row([
         ("ID", Value::from(if whole { &container.id } else { units::short_id(&container.id) })),
-        ("Image", Value::from(image(&container.image, whole))),
-        ("Command", Value::from(if whole { command } else { shorten_command(&container.command) })),
+        ("Image", Value::from(image(container, whole))),
+        ("Command", Value::from(units::quote(&command))),
         ("CreatedAt", Value::from(units::date(container.created))),
         ("RunningFor", Value::from(units::ago(container.created))),
         ("Ports", Value::from(ports(&container.ports))),
         ("State", Value::from(container.state.as_str())),
         ("Status", Value::from(container.status.as_str())),
         ("Size", Value::from(size)),
-        ("Names", Value::from(names.join(","))),
+        ("Names", Value::from(names)),
         ("Labels", Value::from(labels(&container.labels))),
         ("Mounts", Value::from(mounts.collect::<Vec<_>>().join(","))),
-        ("LocalVolumes", Value::from(container.mounts.iter().filter(|m| m.kind == "volume").count().to_string())),
+        ("LocalVolumes", Value::from(container.mounts.iter().filter(|m| m.driver == "local").count().to_string())),
         ("Networks", Value::from(networks.join(","))),
-        ("Platform", Value::Null),
+        ("Platform", platform(container)),
     ])
+    .labelled(&container.labels)
 }
 
-fn shorten_command(command: &str) -> String {
-    format!("\"{}\"", units::ellipsis(command, 18))
+/// The image without its digest; one known by its id only is shown by the id's short form.
+fn image(container: &Summary, whole: bool) -> String {
+    let image = &container.image;
+    if image.is_empty() {
+        return "<no image>".to_owned();
+    }
+    if whole {
+        return image.clone();
+    }
+    let short = units::short_id(image);
+    if short == units::short_id(&container.image_id) {
+        return short.to_owned();
+    }
+    match image.parse::<Reference>() {
+        Ok(reference) if image.contains('@') => match reference.tag() {
+            Some(tag) => format!("{}:{tag}", reference.familiar_repository()),
+            None => reference.familiar_repository(),
+        },
+        Ok(reference) if reference.tag() == Some("latest") && !image.ends_with(":latest") => {
+            reference.familiar_repository()
+        }
+        Ok(reference) => reference.familiar(),
+        Err(_) => image.clone(),
+    }
 }
 
-/// An image known by its id only is shown by the id's short form.
-fn image(image: &str, whole: bool) -> &str {
-    let is_id = image.starts_with("sha256:") && image.len() == 71;
-    if is_id && !whole { units::short_id(image) } else { image }
+/// `linux/amd64`, when the daemon says it.
+fn platform(container: &Summary) -> Value {
+    let descriptor = container.image_manifest_descriptor.as_ref();
+    match descriptor.and_then(|descriptor| descriptor.platform.as_ref()) {
+        Some(platform) => Value::from(platform.to_string()),
+        None => Value::Null,
+    }
 }
 
-/// Ports as one cell; neighbours are joined: `0.0.0.0:8000-8001->80-81/tcp, 9/udp`.
-fn ports(ports: &[Port]) -> String {
+/// Ports as one cell, in Docker's order: runs of ports that are the same on both sides, then those that are not.
+pub(super) fn ports(ports: &[Port]) -> String {
     let mut ports: Vec<&Port> = ports.iter().collect();
-    ports.sort_by_key(|port| (&port.ip, &port.kind, port.private_port, port.public_port));
-    let mut runs: Vec<(&Port, &Port)> = Vec::new();
+    ports.sort_by_key(|port| (port.private_port, &port.ip, port.public_port, &port.kind));
+    let mut runs: Vec<(&Port, u16)> = Vec::new();
+    let (mut done, mut mapped) = (Vec::new(), Vec::new());
     for port in ports {
-        match runs.last_mut() {
-            Some((_, last)) if follows(last, port) => *last = port,
-            _ => runs.push((port, port)),
+        if !port.ip.is_empty() && port.public_port != Some(port.private_port) {
+            let public = port.public_port.unwrap_or(0);
+            mapped.push(format!("{}:{public}->{}/{}", bracketed(&port.ip), port.private_port, port.kind));
+            continue;
+        }
+        match runs.iter_mut().find(|(first, _)| first.ip == port.ip && first.kind == port.kind) {
+            Some((_, last)) if last.checked_add(1) == Some(port.private_port) => *last = port.private_port,
+            Some(run) => {
+                done.push(run_of_ports(run.0, run.1));
+                *run = (port, port.private_port);
+            }
+            None => runs.push((port, port.private_port)),
         }
     }
-    // Published ports come first.
-    runs.sort_by_key(|(first, _)| first.public_port.is_none());
-    runs.into_iter().map(|(first, last)| shown(first, last)).collect::<Vec<_>>().join(", ")
+    done.extend(runs.into_iter().map(|(first, last)| run_of_ports(first, last)));
+    done.extend(mapped);
+    done.join(", ")
 }
 
-fn follows(last: &Port, next: &Port) -> bool {
-    let step = |a: Option<u16>, b: Option<u16>| match (a, b) {
-        (Some(a), Some(b)) => a.checked_add(1) == Some(b),
-        (None, None) => true,
-        _ => false,
+fn run_of_ports(first: &Port, last: u16) -> String {
+    let range = match first.private_port == last {
+        true => last.to_string(),
+        false => format!("{}-{last}", first.private_port),
     };
-    last.ip == next.ip
-        && last.kind == next.kind
-        && last.private_port.checked_add(1) == Some(next.private_port)
-        && step(last.public_port, next.public_port)
+    match first.ip.is_empty() {
+        true => format!("{range}/{}", first.kind),
+        false => format!("{}:{range}->{range}/{}", bracketed(&first.ip), first.kind),
+    }
 }
 
-fn shown(first: &Port, last: &Port) -> String {
-    let range = |a: u16, b: u16| if a == b { a.to_string() } else { format!("{a}-{b}") };
-    let inside = format!("{}/{}", range(first.private_port, last.private_port), first.kind);
-    match (first.public_port, last.public_port) {
-        (Some(a), Some(b)) => {
-            let ip = if first.ip.contains(':') { format!("[{}]", first.ip) } else { first.ip.clone() };
-            format!("{ip}:{}->{inside}", range(a, b))
-        }
-        _ => inside,
-    }
+fn bracketed(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
 }
 
 #[cfg(test)]
@@ -179,12 +220,16 @@ mod tests {
     fn neighbouring_ports_are_joined() {
         let list = [
             port("", None, 9, "udp"),
-            port("0.0.0.0", Some(8001), 81, "tcp"),
+            port("0.0.0.0", Some(443), 443, "tcp"),
+            port("0.0.0.0", Some(444), 444, "tcp"),
             port("0.0.0.0", Some(8000), 80, "tcp"),
             port("::", Some(8000), 80, "tcp"),
             port("0.0.0.0", Some(9000), 90, "tcp"),
         ];
-        assert_eq!(ports(&list), "0.0.0.0:8000-8001->80-81/tcp, 0.0.0.0:9000->90/tcp, [::]:8000->80/tcp, 9/udp");
+        assert_eq!(
+            ports(&list),
+            "9/udp, 0.0.0.0:443-444->443-444/tcp, 0.0.0.0:8000->80/tcp, [::]:8000->80/tcp, 0.0.0.0:9000->90/tcp"
+        );
     }
 
     #[test]
@@ -197,9 +242,9 @@ mod tests {
             status: "Up 2 minutes".into(),
             ..Summary::default()
         };
-        let cells = cells(&container, false);
+        let Row { cells, .. } = cells(&container, false);
         assert_eq!(cells["ID"], "0123456789ab");
-        assert_eq!(cells["Command"], "\"sh -c 'while true…\"");
+        assert_eq!(cells["Command"], "\"sh -c 'while true; …\"");
         assert_eq!(cells["Names"], "web");
     }
 }

@@ -14,6 +14,9 @@ use crate::{Session, config};
 /// Pulls an image.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pull {
+    /// Content trust (no longer in use)
+    #[arg(long, hide = true)]
+    disable_content_trust: bool,
     /// Pull every tag of the repository
     #[arg(short, long)]
     all_tags: bool,
@@ -35,7 +38,8 @@ impl Verb for Pull {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client();
         let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
-        pull(session, &client, &self.image, self.platform.as_deref(), self.all_tags, place).await?;
+        pull(session, &client, &self.image, Session::platform(self.platform.clone()).as_deref(), self.all_tags, place)
+            .await?;
         let canonical = self.image.parse::<Reference>().map_or(self.image.clone(), |image| image.to_string());
         line(&canonical)?;
         Ok(0)
@@ -69,7 +73,7 @@ pub(crate) async fn pull(
     }
     let call = client.post("/images/create").query("fromImage", reference.familiar_repository());
     let call = call.maybe("tag", tag.filter(|_| !all_tags)).maybe("platform", platform);
-    let call = call.header(REGISTRY_AUTH, config::header_for(&session.config, image)?);
+    let call = call.header(REGISTRY_AUTH, config::header_for(&session.file, image)?);
     progress::show(call.lines::<JsonMessage>().await?, place).await?;
     Ok(())
 }

@@ -14,6 +14,9 @@ use crate::{Session, config};
 /// Pushes an image.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Push {
+    /// Content trust (no longer in use)
+    #[arg(long, hide = true)]
+    disable_content_trust: bool,
     /// Push every tag of the repository
     #[arg(short, long)]
     all_tags: bool,
@@ -38,8 +41,10 @@ impl Verb for Push {
             image.parse().map_err(|error| Failure::new(format!("invalid reference \"{image}\": {error}")))?;
         let client = session.client();
         let call = client.post(format!("{}/push", image_path(&reference.familiar_repository())));
-        let call = call.maybe("tag", reference.tag().filter(|_| !self.all_tags)).maybe("platform", self.platform);
-        let call = call.header(REGISTRY_AUTH, config::header_for(&session.config, image)?);
+        let call = call
+            .maybe("tag", reference.tag().filter(|_| !self.all_tags))
+            .platform(Session::platform(self.platform).as_deref())?;
+        let call = call.header(REGISTRY_AUTH, config::header_for(&session.file, image)?);
         let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
         progress::show(call.lines::<JsonMessage>().await?, place).await?;
         if self.quiet {

@@ -27,6 +27,9 @@ pub(crate) struct Run {
     /// Run the container in the background and print its id
     #[arg(short, long)]
     detach: bool,
+    /// Keys that detach from the container
+    #[arg(long)]
+    detach_keys: Option<String>,
     /// Pass signals on to the process
     #[arg(long, value_name = "bool", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     sig_proxy: bool,
@@ -48,7 +51,7 @@ impl Verb for Create {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client();
-        let request = request(&self.flags).map_err(|failure| failure.of_run(&session.called))?;
+        let request = request(session, &self.flags).map_err(|failure| failure.of_run(&session.called))?;
         line(&create(session, &client, &self.flags, &request).await?)?;
         Ok(0)
     }
@@ -60,7 +63,7 @@ impl Verb for Run {
     const STOPS: bool = true;
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let request = self.request().map_err(|failure| failure.of_run(&session.called))?;
+        let request = self.request(session).map_err(|failure| failure.of_run(&session.called))?;
         let client = session.client();
         let id = create(session, &client, &self.flags, &request).await;
         let id = id.map_err(|failure| failure.code(125).of_run(&session.called))?;
@@ -74,8 +77,8 @@ impl Verb for Run {
 }
 
 impl Run {
-    fn request(&self) -> Result<CreateRequest, Failure> {
-        let mut request = request(&self.flags)?;
+    fn request(&self, session: &Session) -> Result<CreateRequest, Failure> {
+        let mut request = request(session, &self.flags)?;
         let config = &mut request.config;
         if self.detach {
             if !self.flags.attach.is_empty() {
@@ -108,7 +111,7 @@ impl Run {
     ) -> Result<u8, Failure> {
         let config = &request.config;
         let path = container_path(id);
-        let keys = DetachKeys::parse(self.flags.detach_keys.as_deref())?;
+        let keys = DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?;
         let mut caught = if self.sig_proxy { Some(signals::catch()?) } else { None };
         let condition = if request.host_config.auto_remove { "removed" } else { "next-exit" };
         let attach = async {
@@ -150,7 +153,7 @@ impl Run {
         let resize = follow_if(config.tty, client, &path);
         tokio::select! {
             outcome = work => outcome,
-            () = forward => Ok(0),
+            code = forward => Ok(code),
             () = resize => Ok(0),
         }
     }

@@ -19,8 +19,8 @@ pub(crate) struct Save {
     #[arg(short, long)]
     output: Option<String>,
     /// Save only this platform (os/architecture)
-    #[arg(long)]
-    platform: Option<String>,
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Images to save
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -33,7 +33,7 @@ impl Verb for Save {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let mut target = Target::open(self.output.as_deref())?;
         let client = session.client();
-        let call = client.get("/images/get").maybe("platform", self.platform);
+        let call = client.get("/images/get").platforms("platform", &self.platform)?;
         let call = self.images.iter().fold(call, |call, image| call.query("names", image));
         call.copy_to(&mut target, "write the archive").await?;
         target.commit()?;

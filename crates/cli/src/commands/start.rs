@@ -18,6 +18,12 @@ pub(crate) struct Start {
     /// Attach STDOUT and STDERR, and pass signals on
     #[arg(short, long)]
     attach: bool,
+    /// Go on from this checkpoint
+    #[arg(long)]
+    checkpoint: Option<String>,
+    /// Folder of the checkpoints, other than the usual one
+    #[arg(long)]
+    checkpoint_dir: Option<String>,
     /// Keys that detach from the container
     #[arg(long)]
     detach_keys: Option<String>,
@@ -35,15 +41,17 @@ impl Verb for Start {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client();
+        let query = [("checkpoint", self.checkpoint.as_deref()), ("checkpoint-dir", self.checkpoint_dir.as_deref())];
         if self.attach || self.interactive {
             let [name] = self.containers.as_slice() else {
                 return Err(Failure::new("you cannot start and attach multiple containers at once"));
             };
-            return self.attached(&client, name).await;
+            return self.attached(session, &client, name).await;
         }
         let client = &client;
         each(&self.containers, async |name| {
-            client.post(format!("{}/start", container_path(name))).done().await?;
+            let call = client.post(format!("{}/start", container_path(name)));
+            query.iter().fold(call, |call, (key, value)| call.maybe(key, *value)).done().await?;
             line(name)
         })
         .await
@@ -51,7 +59,7 @@ impl Verb for Start {
 }
 
 impl Start {
-    async fn attached(&self, client: &Client<'_>, name: &str) -> Result<u8, Failure> {
+    async fn attached(&self, session: &Session, client: &Client<'_>, name: &str) -> Result<u8, Failure> {
         let path = container_path(name);
         let inspect: Inspect = client.get(format!("{path}/json")).read().await?;
         let config = &inspect.config;
@@ -63,7 +71,11 @@ impl Start {
         let wait = client.post(format!("{path}/wait")).query("condition", condition);
         let exit = wait.lines::<WaitResponse>().await?;
         super::run::start(client, name).await.map_err(|failure| failure.code(1))?;
-        let streams = Streams { stdin, tty: config.tty, keys: DetachKeys::parse(self.detach_keys.as_deref())? };
+        let streams = Streams {
+            stdin,
+            tty: config.tty,
+            keys: DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?,
+        };
         let work = async {
             match streams.copy(connection).await? {
                 Ended::Detached => Ok(0),
@@ -72,7 +84,7 @@ impl Start {
         };
         tokio::select! {
             outcome = work => outcome,
-            () = caught.forward(client, &inspect.id) => Ok(0),
+            code = caught.forward(client, &inspect.id) => Ok(code),
             () = follow_if(config.tty, client, &path) => Ok(0),
         }
     }

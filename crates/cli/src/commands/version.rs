@@ -1,7 +1,7 @@
 //! `teu version`: the versions of both ends.
 
 use serde_json::{Value, json};
-use teu_api::system::Version as Server;
+use teu_api::system::{Component, Version as Server};
 
 use crate::Session;
 use crate::failure::Failure;
@@ -18,17 +18,23 @@ pub(crate) struct Version {
 }
 
 const PAGE: &str = "\
-Client:
+Client:{{with .Client.Platform}} {{.Name}}{{end}}
  Version:           {{.Client.Version}}
  API version:       {{.Client.ApiVersion}}
  OS/Arch:           {{.Client.Os}}/{{.Client.Arch}}
+ Context:           {{.Client.Context}}
 {{with .Server}}
 Server: {{.Platform.Name}}
- Version:          {{.Version}}
- API version:      {{.ApiVersion}} (minimum version {{.MinAPIVersion}})
- OS/Arch:          {{.Os}}/{{.Arch}}
- Kernel:           {{.KernelVersion}}
-{{end}}";
+{{range .Components}} {{.Name}}:
+  Version:          {{.Version}}
+{{with index .Details \"ApiVersion\"}}  API version:      {{.}} (minimum version {{index $.Server \"MinAPIVersion\"}})
+{{end}}{{with index .Details \"GoVersion\"}}  Go version:       {{.}}
+{{end}}{{with index .Details \"GitCommit\"}}  Git commit:       {{.}}
+{{end}}{{with index .Details \"BuildTime\"}}  Built:            {{.}}
+{{end}}{{with index .Details \"Arch\"}}  OS/Arch:          {{$.Server.Os}}/{{.}}
+{{end}}{{with index .Details \"KernelVersion\"}}  Kernel:           {{.}}
+{{end}}{{with index .Details \"Experimental\"}}  Experimental:     {{.}}
+{{end}}{{end}}{{end}}";
 
 impl Verb for Version {
     const USAGE: &'static str = "";
@@ -37,7 +43,8 @@ impl Verb for Version {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client();
         let server = client.get("/version").read::<Server>().await;
-        let value = json!({"Client": own(), "Server": server.as_ref().ok()});
+        let server = server.map(with_engine);
+        let value = json!({"Client": own(&session.context, &client.version()), "Server": server.as_ref().ok()});
         match self.format.as_deref().filter(|format| !format.is_empty()) {
             Some("json") => line(&value.to_string())?,
             Some(format) => line(&Template::parse(format)?.render(&value)?)?,
@@ -47,8 +54,28 @@ impl Verb for Version {
     }
 }
 
+/// The daemon's answer with the engine among its components.
+fn with_engine(mut server: Server) -> Server {
+    if server.components.iter().all(|component| component.name != "Engine") {
+        let details = [
+            ("ApiVersion", &server.api_version),
+            ("MinAPIVersion", &server.min_api_version),
+            ("GitCommit", &server.git_commit),
+            ("GoVersion", &server.go_version),
+            ("Os", &server.os),
+            ("Arch", &server.arch),
+            ("KernelVersion", &server.kernel_version),
+            ("BuildTime", &server.build_time),
+        ];
+        let details = details.into_iter().filter(|(_, value)| !value.is_empty());
+        let details = details.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        server.components.push(Component { name: "Engine".into(), version: server.version.clone(), details });
+    }
+    server
+}
+
 /// This program's version.
-fn own() -> Value {
+fn own(context: &str, api: &str) -> Value {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -57,9 +84,10 @@ fn own() -> Value {
     json!({
         "Platform": {"Name": "teu"},
         "Version": env!("CARGO_PKG_VERSION"),
-        "ApiVersion": teu_api::API_VERSION,
+        "ApiVersion": api,
         "DefaultAPIVersion": teu_api::API_VERSION,
         "Os": std::env::consts::OS,
         "Arch": arch,
+        "Context": context,
     })
 }

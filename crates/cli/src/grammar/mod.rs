@@ -2,6 +2,7 @@
 //!
 //! An error is one sentence without a prefix; whoever reads the flag adds which flag it was.
 
+pub(crate) mod device;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod limits;

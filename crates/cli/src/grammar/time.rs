@@ -1,4 +1,5 @@
-//! Points in time for `--since` and `--until`: RFC 3339, shorter dates, Unix seconds, or how long ago.
+//! Points in time for `--since` and `--until`: RFC 3339, shorter dates (in the user's time zone), Unix seconds, or how
+//! long ago.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -18,7 +19,7 @@ pub(crate) fn timestamp(text: &str, now: Timestamp) -> Result<String, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(render(time.as_nanosecond()));
     }
-    let zone = TimeZone::UTC;
+    let zone = TimeZone::system();
     let local = match text.parse::<DateTime>() {
         Ok(time) => time,
         Err(_) => text.parse::<Date>().map_err(|_| wrong())?.at(0, 0, 0, 0),

@@ -1,5 +1,7 @@
 //! Text for people and scripts: tables, templates, progress, units.
 
+pub(crate) mod colour;
+pub(crate) mod list;
 pub(crate) mod listing;
 pub(crate) mod progress;
 pub(crate) mod table;
@@ -18,6 +20,17 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         other => other.or_fail("write standard output"),
     }
 }
+
+/// Writes to standard error; that nobody reads it is no reason to end.
+pub(crate) fn aside(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes one line to standard error, as `eprintln!` does, but never ends the program.
+macro_rules! note {
+    ($($words:tt)*) => { $crate::output::aside(&(format!($($words)*) + "\n")) };
+}
+pub(crate) use note;
 
 /// Prints one line.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {

@@ -35,7 +35,7 @@ pub(crate) async fn show(mut lines: JsonLines<JsonMessage>, place: Place) -> Res
     let mut shown = Shown::default();
     while let Some(message) = lines.next().await? {
         if let Some(failure) = failure(&message) {
-            eprint!("{}", shown.unseen);
+            crate::output::aside(&shown.unseen);
             return Err(failure);
         }
         shown.results.extend(message.aux.clone());

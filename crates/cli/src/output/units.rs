@@ -1,4 +1,6 @@
-//! Numbers for people: sizes, ages.
+//! Numbers and texts for people: sizes, ages, dates, quotes.
+
+use jiff::tz::TimeZone;
 
 /// A size by 1000 with so many significant digits: `4.26MB`.
 fn scaled(size: f64, base: f64, units: &[&str], digits: usize) -> String {
@@ -57,12 +59,51 @@ pub(crate) fn ago(seconds: i64) -> String {
     format!("{} ago", duration(jiff::Timestamp::now().as_second() - seconds))
 }
 
-/// A Unix time as lists show it: `2024-05-01 12:00:00 +0000 UTC`.
+/// A Unix time in the user's time zone as lists show it: `2024-05-01 12:00:00 +0000 UTC`.
 pub(crate) fn date(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+        Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
         Err(_) => String::new(),
     }
+}
+
+/// A Unix time in the user's time zone, for programs: `2024-05-01T12:00:00Z`.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map(|time| zoned(time, "")).unwrap_or_default()
+}
+
+/// The same with nanoseconds: `2024-05-01T12:00:00.000000000Z`.
+pub(crate) fn rfc3339_nano(time: jiff::Timestamp) -> String {
+    zoned(time, ".%9f")
+}
+
+fn zoned(time: jiff::Timestamp, fraction: &str) -> String {
+    let zoned = time.to_zoned_datetime(TimeZone::system());
+    let offset = if zoned.offset().seconds() == 0 { "Z" } else { "%:z" };
+    zoned.strftime(&format!("%Y-%m-%dT%H:%M:%S{fraction}{offset}")).to_string()
+}
+
+/// A text as Go quotes it: `"a\"b"`.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            _ if (char as u32) < 0x20 || char as u32 == 0x7f => {
+                quoted.push_str(&format!("\\x{:02x}", char as u32));
+            }
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
 }
 
 /// The short form of an id.
@@ -76,7 +117,7 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width - 1).chain(std::iter::once('…')).collect()
+    text.chars().take(width.saturating_sub(1)).chain(std::iter::once('…')).collect()
 }
 
 #[cfg(test)]
@@ -122,6 +163,7 @@ mod tests {
     fn long_text_is_cut_with_an_ellipsis() {
         assert_eq!(ellipsis("\"/bin/sh -c 'nothing'\"", 20).chars().count(), 20);
         assert_eq!(ellipsis("short", 20), "short");
+        assert_eq!(quote("a \"b\"\n\\ü\u{1}"), "\"a \\\"b\\\"\\n\\\\ü\\x01\"");
         assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
     }
 }

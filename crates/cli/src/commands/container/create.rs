@@ -16,10 +16,11 @@ use crate::failure::{Failure, Naming, reason};
 use crate::output::progress::Place;
 
 /// Reads the flags into a request.
-pub(crate) fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
+pub(crate) fn request(session: &Session, flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
     let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let read = |file: &str| std::fs::read_to_string(file).map_err(|error| format!("open {file}: {}", reason(&error)));
-    let around = Surroundings { variable: &|name| std::env::var(name).ok(), read: &read, folder: &folder };
+    let proxies = session.file.proxies(&session.host()?.address.to_string());
+    let around = Surroundings { variable: &|name| std::env::var(name).ok(), read: &read, folder: &folder, proxies };
     build(flags, &around).map_err(|why| Failure::new(why).code(125))
 }
 
@@ -43,14 +44,14 @@ pub(crate) async fn create(
     let created = match ask(client, flags, request).await {
         Err(failure) if failure.is_not_found() && is_image_missing(&failure) && flags.pull == "missing" => {
             let shown = flags.image.parse::<Reference>().map_or(flags.image.clone(), |image| image.familiar());
-            eprintln!("Unable to find image '{shown}' locally");
+            crate::output::note!("Unable to find image '{shown}' locally");
             fetch(session, client, flags).await?;
             ask(client, flags, request).await?
         }
         other => other?,
     };
     for warning in &created.warnings {
-        eprintln!("WARNING: {warning}");
+        crate::output::note!("WARNING: {warning}");
     }
     if let Some(file) = &flags.cidfile {
         let mut out = OpenOptions::new().write(true).create_new(true).open(file).or_fail(format!("write {file}"))?;
@@ -61,12 +62,12 @@ pub(crate) async fn create(
 
 async fn ask(client: &Client<'_>, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
     let call = client.post("/containers/create").maybe("name", flags.name.as_deref());
-    call.maybe("platform", flags.platform.as_deref()).json(request)?.read().await
+    call.maybe("platform", Session::platform(flags.platform.clone())).json(request)?.read().await
 }
 
 async fn fetch(session: &Session, client: &Client<'_>, flags: &ContainerFlags) -> Result<(), Failure> {
     let place = if flags.quiet { Place::Nowhere } else { Place::Stderr };
-    pull::pull(session, client, &flags.image, flags.platform.as_deref(), false, place).await
+    pull::pull(session, client, &flags.image, Session::platform(flags.platform.clone()).as_deref(), false, place).await
 }
 
 /// Not found may also mean a network or another container.

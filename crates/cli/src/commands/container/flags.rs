@@ -1,7 +1,9 @@
 //! The flags of a container, as a table.
 
+use teu_api::container::{DeviceRequest, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
+
+use crate::grammar::device::{self, Device};
 use crate::grammar::{duration, limits, size};
-use teu_api::container::{DeviceMapping, RestartPolicy, Ulimit};
 
 /// Flags of `run` and `create`, and the words after them.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,24 +17,45 @@ pub(crate) struct ContainerFlags {
     /// Attach to STDIN, STDOUT or STDERR
     #[arg(short, long)]
     pub(crate) attach: Vec<String>,
+    /// Block I/O weight, 10 to 1000, or 0 for none
+    #[arg(long, value_name = "uint16")]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Block I/O weight of a device (/dev/x:weight)
+    #[arg(long, value_name = "list", value_parser = device::weight)]
+    pub(crate) blkio_weight_device: Vec<WeightDevice>,
     /// Add Linux capabilities
     #[arg(long)]
     pub(crate) cap_add: Vec<String>,
     /// Drop Linux capabilities
     #[arg(long)]
     pub(crate) cap_drop: Vec<String>,
+    /// Parent of the container's cgroup
+    #[arg(long)]
+    pub(crate) cgroup_parent: Option<String>,
     /// Cgroup namespace to use (host|private)
     #[arg(long)]
     pub(crate) cgroupns: Option<String>,
     /// Write the container's id to the file
     #[arg(long)]
     pub(crate) cidfile: Option<String>,
+    /// Number of CPUs (Windows only)
+    #[arg(long, value_name = "int", hide = true)]
+    pub(crate) cpu_count: Option<i64>,
+    /// Percent of CPUs (Windows only)
+    #[arg(long, value_name = "int", hide = true)]
+    pub(crate) cpu_percent: Option<i64>,
     /// Length of a CPU period in microseconds
     #[arg(long, value_name = "int")]
     pub(crate) cpu_period: Option<i64>,
     /// CPU time per period in microseconds
     #[arg(long, value_name = "int")]
     pub(crate) cpu_quota: Option<i64>,
+    /// Length of a real-time CPU period in microseconds
+    #[arg(long, value_name = "int")]
+    pub(crate) cpu_rt_period: Option<i64>,
+    /// Real-time CPU time per period in microseconds
+    #[arg(long, value_name = "int")]
+    pub(crate) cpu_rt_runtime: Option<i64>,
     /// CPU shares (relative weight)
     #[arg(short, long, value_name = "int")]
     pub(crate) cpu_shares: Option<i64>,
@@ -45,12 +68,27 @@ pub(crate) struct ContainerFlags {
     /// Memory nodes to use (0-3, 0,1)
     #[arg(long)]
     pub(crate) cpuset_mems: Option<String>,
-    /// Keys that detach from the container
+    /// Add a host device to the container (/dev/x[:path[:rwm]], vendor/class=name)
+    #[arg(long, value_name = "list", value_parser = device::device)]
+    pub(crate) device: Vec<Device>,
+    /// Add a rule to the container's device cgroup
     #[arg(long)]
-    pub(crate) detach_keys: Option<String>,
-    /// Add a host device to the container
-    #[arg(long, value_name = "list", value_parser = limits::device)]
-    pub(crate) device: Vec<DeviceMapping>,
+    pub(crate) device_cgroup_rule: Vec<String>,
+    /// Limit reading from a device in bytes per second (/dev/x:1mb)
+    #[arg(long, value_name = "list", value_parser = device::bytes_per_second)]
+    pub(crate) device_read_bps: Vec<ThrottleDevice>,
+    /// Limit reading from a device in operations per second (/dev/x:1000)
+    #[arg(long, value_name = "list", value_parser = device::operations_per_second)]
+    pub(crate) device_read_iops: Vec<ThrottleDevice>,
+    /// Limit writing to a device in bytes per second (/dev/x:1mb)
+    #[arg(long, value_name = "list", value_parser = device::bytes_per_second)]
+    pub(crate) device_write_bps: Vec<ThrottleDevice>,
+    /// Limit writing to a device in operations per second (/dev/x:1000)
+    #[arg(long, value_name = "list", value_parser = device::operations_per_second)]
+    pub(crate) device_write_iops: Vec<ThrottleDevice>,
+    /// Content trust (no longer in use)
+    #[arg(long, hide = true)]
+    pub(crate) disable_content_trust: bool,
     /// Set DNS servers
     #[arg(long)]
     pub(crate) dns: Vec<String>,
@@ -75,6 +113,9 @@ pub(crate) struct ContainerFlags {
     /// Expose a port or a range of ports
     #[arg(long)]
     pub(crate) expose: Vec<String>,
+    /// GPU devices to add ('all', a number, or driver=…,count=…)
+    #[arg(long, value_name = "gpu-request", value_parser = device::gpus, action = clap::ArgAction::Append)]
+    pub(crate) gpus: Vec<DeviceRequest>,
     /// Add groups to join
     #[arg(long)]
     pub(crate) group_add: Vec<String>,
@@ -100,23 +141,44 @@ pub(crate) struct ContainerFlags {
     #[arg(short = 'h', long)]
     pub(crate) hostname: Option<String>,
     /// Run a small init that forwards signals and reaps processes
-    #[arg(long)]
-    pub(crate) init: bool,
+    #[arg(long, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub(crate) init: Option<bool>,
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// Limit I/O of the system drive in bytes per second (Windows only)
+    #[arg(long, value_name = "bytes", value_parser = size::bytes, hide = true)]
+    pub(crate) io_maxbandwidth: Option<i64>,
+    /// Limit I/O of the system drive in operations per second (Windows only)
+    #[arg(long, value_name = "uint", hide = true)]
+    pub(crate) io_maxiops: Option<u64>,
     /// IPv4 address on the network
     #[arg(long, value_name = "ip")]
     pub(crate) ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address on the network
+    #[arg(long, value_name = "ip")]
+    pub(crate) ip6: Option<std::net::Ipv6Addr>,
     /// IPC mode to use (none|private|shareable|host|container:NAME)
     #[arg(long)]
     pub(crate) ipc: Option<String>,
+    /// Isolation technology of the container
+    #[arg(long)]
+    pub(crate) isolation: Option<String>,
+    /// Kernel memory limit (no longer in use)
+    #[arg(long, hide = true, value_name = "bytes", value_parser = size::bytes)]
+    pub(crate) kernel_memory: Option<i64>,
     /// Set labels on the container
     #[arg(short, long)]
     pub(crate) label: Vec<String>,
     /// Read labels from a file
     #[arg(long)]
     pub(crate) label_file: Vec<String>,
+    /// Link to another container (name[:alias])
+    #[arg(long)]
+    pub(crate) link: Vec<String>,
+    /// Link-local addresses on the network
+    #[arg(long)]
+    pub(crate) link_local_ip: Vec<String>,
     /// Logging driver of the container
     #[arg(long)]
     pub(crate) log_driver: Option<String>,
@@ -135,6 +197,9 @@ pub(crate) struct ContainerFlags {
     /// Limit of memory plus swap: '-1' for unlimited swap
     #[arg(long, value_name = "bytes", value_parser = size::swap)]
     pub(crate) memory_swap: Option<i64>,
+    /// How readily memory is swapped out (0 to 100)
+    #[arg(long, value_name = "int", allow_negative_numbers = true, default_value = "-1")]
+    pub(crate) memory_swappiness: i64,
     /// Attach a filesystem mount to the container
     #[arg(long, value_name = "mount")]
     pub(crate) mount: Vec<String>,
@@ -150,6 +215,9 @@ pub(crate) struct ContainerFlags {
     /// Disable any health check of the image
     #[arg(long)]
     pub(crate) no_healthcheck: bool,
+    /// Do not let the kernel kill for memory
+    #[arg(long, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub(crate) oom_kill_disable: Option<bool>,
     /// Tune the kernel's choice when memory runs out (-1000 to 1000)
     #[arg(long, value_name = "int", allow_negative_numbers = true)]
     pub(crate) oom_score_adj: Option<i64>,
@@ -181,11 +249,14 @@ pub(crate) struct ContainerFlags {
     #[arg(long)]
     pub(crate) read_only: bool,
     /// Restart policy to apply when the container exits
-    #[arg(long, value_name = "string", value_parser = limits::restart)]
-    pub(crate) restart: Option<RestartPolicy>,
+    #[arg(long, value_name = "string", value_parser = limits::restart, default_value = "no")]
+    pub(crate) restart: RestartPolicy,
     /// Remove the container when it exits
     #[arg(long)]
     pub(crate) rm: bool,
+    /// OCI runtime to use for this container
+    #[arg(long)]
+    pub(crate) runtime: Option<String>,
     /// Security options
     #[arg(long)]
     pub(crate) security_opt: Vec<String>,
@@ -198,6 +269,9 @@ pub(crate) struct ContainerFlags {
     /// Seconds to stop the container in before killing it
     #[arg(long, value_name = "int", allow_negative_numbers = true)]
     pub(crate) stop_timeout: Option<i64>,
+    /// Options of the storage driver
+    #[arg(long)]
+    pub(crate) storage_opt: Vec<String>,
     /// Kernel settings of the container's namespaces
     #[arg(long, value_name = "map")]
     pub(crate) sysctl: Vec<String>,
@@ -210,6 +284,9 @@ pub(crate) struct ContainerFlags {
     /// Resource limits (name=soft[:hard])
     #[arg(long, value_name = "ulimit", value_parser = limits::ulimit)]
     pub(crate) ulimit: Vec<Ulimit>,
+    /// Bind mount the API socket and the credentials of registries
+    #[arg(long)]
+    pub(crate) use_api_socket: bool,
     /// User name or id (name|uid[:group|gid])
     #[arg(short, long)]
     pub(crate) user: Option<String>,
@@ -222,6 +299,9 @@ pub(crate) struct ContainerFlags {
     /// Mount a volume or host folder ([source:]path[:options])
     #[arg(short, long)]
     pub(crate) volume: Vec<String>,
+    /// Volume driver of the container's volumes
+    #[arg(long)]
+    pub(crate) volume_driver: Option<String>,
     /// Mount the volumes of other containers
     #[arg(long)]
     pub(crate) volumes_from: Vec<String>,

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use serde_json::Value;
 use teu_api::container::{
-    Config, CreateRequest, EndpointIpamConfig, EndpointSettings, HostConfig, LogConfig, NetworkingConfig, PortMap,
+    Config, CreateRequest, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HostConfig, LogConfig,
+    NetworkingConfig, PortMap,
 };
 use teu_api::{Empty, Healthcheck};
 
 use super::flags::ContainerFlags;
+use crate::grammar::device::Device;
 use crate::grammar::volume::{self, Volume};
 use crate::grammar::{environment, mount, network, port};
 
@@ -21,11 +23,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
     /// The working folder.
     pub(crate) folder: &'a Path,
+    /// Proxies of containers.
+    pub(crate) proxies: BTreeMap<String, String>,
 }
 
 /// Builds the request; an error is one sentence.
 pub(crate) fn build(flags: &ContainerFlags, around: &Surroundings<'_>) -> Result<CreateRequest, String> {
-    if flags.rm && flags.restart.as_ref().is_some_and(|policy| policy.name != "no") {
+    if flags.rm && flags.restart.name != "no" {
         return Err("conflicting options: cannot specify both --restart and --rm".into());
     }
     let mut request = CreateRequest {
@@ -83,6 +87,10 @@ fn variables(flags: &ContainerFlags, around: &Surroundings<'_>) -> Result<Vec<St
     for text in &flags.env {
         variables.extend(environment::variable(text, around.variable)?);
     }
+    // What `config.json` says of proxies, unless a flag says otherwise.
+    let named = |name: &str| flags.env.iter().any(|text| text.split('=').next() == Some(name));
+    let proxies = around.proxies.iter().filter(|(name, _)| !named(name));
+    variables.extend(proxies.map(|(name, value)| format!("{name}={value}")));
     Ok(variables)
 }
 
@@ -131,7 +139,7 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
     Ok(HostConfig {
         container_id_file: text(&flags.cidfile),
         log_config: LogConfig { kind: text(&flags.log_driver), config: pair("--log-opt", &flags.log_opt)? },
-        restart_policy: flags.restart.clone().unwrap_or_default(),
+        restart_policy: flags.restart.clone(),
         auto_remove: flags.rm,
         volumes_from: flags.volumes_from.clone(),
         annotations: pair("--annotation", &flags.annotation)?,
@@ -154,6 +162,20 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
         userns_mode: text(&flags.userns),
         shm_size: flags.shm_size.unwrap_or(0),
         sysctls: pair("--sysctl", &flags.sysctl)?,
+        isolation: text(&flags.isolation),
+        links: flags.link.clone(),
+        runtime: text(&flags.runtime),
+        storage_opt: pair("--storage-opt", &flags.storage_opt)?,
+        volume_driver: text(&flags.volume_driver),
+        init: flags.init,
+        ..limits(flags)
+    })
+}
+
+/// What the container may use of the machine.
+fn limits(flags: &ContainerFlags) -> HostConfig {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    HostConfig {
         cpu_shares: flags.cpu_shares.unwrap_or(0),
         cpu_period: flags.cpu_period.unwrap_or(0),
         cpu_quota: flags.cpu_quota.unwrap_or(0),
@@ -161,14 +183,53 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
         nano_cpus: flags.cpus.unwrap_or(0),
         cpuset_cpus: text(&flags.cpuset_cpus),
         cpuset_mems: text(&flags.cpuset_mems),
-        devices: flags.device.clone(),
         memory_reservation: flags.memory_reservation.unwrap_or(0),
         memory_swap: flags.memory_swap.unwrap_or(0),
-        init: flags.init.then_some(true),
         pids_limit: flags.pids_limit,
         ulimits: flags.ulimit.clone(),
+        blkio_weight: flags.blkio_weight.unwrap_or(0),
+        blkio_weight_device: flags.blkio_weight_device.clone(),
+        blkio_device_read_bps: flags.device_read_bps.clone(),
+        blkio_device_write_bps: flags.device_write_bps.clone(),
+        blkio_device_read_iops: flags.device_read_iops.clone(),
+        blkio_device_write_iops: flags.device_write_iops.clone(),
+        cgroup_parent: text(&flags.cgroup_parent),
+        cpu_realtime_period: flags.cpu_rt_period.unwrap_or(0),
+        cpu_realtime_runtime: flags.cpu_rt_runtime.unwrap_or(0),
+        cpu_count: flags.cpu_count.unwrap_or(0),
+        cpu_percent: flags.cpu_percent.unwrap_or(0),
+        io_maximum_bandwidth: flags.io_maxbandwidth.unwrap_or(0).unsigned_abs(),
+        io_maximum_iops: flags.io_maxiops.unwrap_or(0),
+        memory_swappiness: (flags.memory_swappiness >= 0).then_some(flags.memory_swappiness),
+        oom_kill_disable: flags.oom_kill_disable,
+        devices: paths(&flags.device),
+        device_requests: requests(flags),
+        device_cgroup_rules: flags.device_cgroup_rule.clone(),
         ..HostConfig::default()
-    })
+    }
+}
+
+/// The devices that are files.
+fn paths(devices: &[Device]) -> Vec<DeviceMapping> {
+    let path = |device: &Device| match device {
+        Device::Path(mapping) => Some(mapping.clone()),
+        Device::Cdi(_) => None,
+    };
+    devices.iter().filter_map(path).collect()
+}
+
+/// The devices that a driver makes: GPUs, and those known by their CDI names.
+fn requests(flags: &ContainerFlags) -> Vec<DeviceRequest> {
+    let mut requests = flags.gpus.clone();
+    let name = |device: &Device| match device {
+        Device::Path(_) => None,
+        Device::Cdi(name) => Some(name.clone()),
+    };
+    let device_ids: Vec<String> = flags.device.iter().filter_map(name).collect();
+    if !device_ids.is_empty() {
+        requests.push(DeviceRequest { driver: "cdi".into(), device_ids, ..DeviceRequest::default() });
+    }
+    requests
 }
 
 fn volumes(flags: &ContainerFlags, folder: &Path, request: &mut CreateRequest) -> Result<(), String> {
@@ -212,7 +273,12 @@ fn networks(flags: &ContainerFlags, request: &mut CreateRequest) -> Result<(), S
         endpoints.push((name, endpoint));
     }
     let mode = endpoints.first().map_or_else(|| "default".to_owned(), |(name, _)| name.clone());
-    if flags.ip.is_some() || flags.mac_address.is_some() || !flags.network_alias.is_empty() {
+    let given = flags.ip.is_some()
+        || flags.ip6.is_some()
+        || flags.mac_address.is_some()
+        || !flags.network_alias.is_empty()
+        || !flags.link_local_ip.is_empty();
+    if given {
         if endpoints.is_empty() {
             endpoints.push((mode.clone(), EndpointSettings::default()));
         }
@@ -220,6 +286,14 @@ fn networks(flags: &ContainerFlags, request: &mut CreateRequest) -> Result<(), S
         if let Some(ip) = flags.ip {
             let ipam = endpoint.ipam_config.get_or_insert_with(EndpointIpamConfig::default);
             ipam.ipv4_address = ip.to_string();
+        }
+        if let Some(ip) = flags.ip6 {
+            let ipam = endpoint.ipam_config.get_or_insert_with(EndpointIpamConfig::default);
+            ipam.ipv6_address = ip.to_string();
+        }
+        if !flags.link_local_ip.is_empty() {
+            let ipam = endpoint.ipam_config.get_or_insert_with(EndpointIpamConfig::default);
+            ipam.link_local_ips.clone_from(&flags.link_local_ip);
         }
         if !flags.network_alias.is_empty() {
             endpoint.aliases.get_or_insert_default().extend(flags.network_alias.iter().cloned());
@@ -278,6 +352,7 @@ mod tests {
                 _ => Err(format!("open {file}: no such file or directory")),
             },
             folder: Path::new("/work"),
+            proxies: BTreeMap::from([("HTTP_PROXY".to_owned(), "p".to_owned())]),
         };
         build(&flags, &around)
     }
@@ -304,7 +379,7 @@ mod tests {
         let request = request(&words).unwrap();
         let (config, host) = (&request.config, &request.host_config);
         assert!(config.attach_stdin && config.open_stdin && config.stdin_once && config.tty);
-        assert_eq!(config.env, ["A=1", "HOME=/root", "X=1"]);
+        assert_eq!(config.env, ["A=1", "HOME=/root", "X=1", "HTTP_PROXY=p"]);
         assert_eq!(config.cmd.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert_eq!(config.entrypoint.as_deref(), Some(&[String::new()][..]));
         assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["80/tcp", "9/tcp"]);

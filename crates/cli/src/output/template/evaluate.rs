@@ -1,5 +1,7 @@
 //! A tree and a JSON value become text.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::function;
@@ -13,20 +15,24 @@ enum Flow {
     Continue,
 }
 
-/// Fills a template in. For a heading, functions give their last argument back.
-pub(super) fn render(nodes: &[Node], value: &Value, heading: bool) -> Result<String, String> {
-    let mut scope = Scope { variables: vec![("$".to_owned(), value.clone())], heading, out: String::new() };
+/// The labels of the object that a row of a list is about.
+type Labels = BTreeMap<String, String>;
+
+/// Fills a template in. For a heading, functions give their first text back.
+pub(super) fn render(nodes: &[Node], value: &Value, labels: Option<&Labels>, heading: bool) -> Result<String, String> {
+    let mut scope = Scope { variables: vec![("$".to_owned(), value.clone())], labels, heading, out: String::new() };
     scope.nodes(nodes, value)?;
     Ok(scope.out)
 }
 
-struct Scope {
+struct Scope<'a> {
     variables: Vec<(String, Value)>,
+    labels: Option<&'a Labels>,
     heading: bool,
     out: String,
 }
 
-impl Scope {
+impl Scope<'_> {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow, String> {
         for node in nodes {
             let flow = self.node(node, dot)?;
@@ -125,10 +131,16 @@ impl Scope {
     fn command(&self, terms: &[Term], piped: Option<Value>, dot: &Value) -> Result<Value, String> {
         let Some((first, rest)) = terms.split_first() else { return Ok(Value::Null) };
         let Operand::Function(name) = &first.operand else {
-            // Lists of the field's tools have methods with one argument, `.Label "x"`.
-            if let (Operand::Dot, [method], [argument]) = (&first.operand, first.fields.as_slice(), rest) {
-                let argument = self.term(argument, dot)?;
-                return Ok(if self.heading { argument } else { function::method(dot, method, &argument) });
+            // Rows of lists have one method with an argument, `.Label "x"`.
+            if let (Operand::Dot, [method], [argument]) = (&first.operand, first.fields.as_slice(), rest)
+                && method == "Label"
+            {
+                let name = function::display(&self.term(argument, dot)?);
+                return Ok(Value::from(match (self.heading, self.labels) {
+                    (true, _) => label_heading(&name),
+                    (false, Some(labels)) => labels.get(&name).cloned().unwrap_or_default(),
+                    (false, None) => function::label(dot, &name),
+                }));
             }
             return match rest {
                 [] if piped.is_none() => self.term(first, dot),
@@ -137,9 +149,13 @@ impl Scope {
         };
         let mut arguments = rest.iter().map(|term| self.term(term, dot)).collect::<Result<Vec<Value>, String>>()?;
         arguments.extend(piped);
-        if self.heading {
+        if self.heading && name != "pad" {
             let text = arguments.iter().find(|argument| argument.is_string());
             return Ok(text.cloned().unwrap_or(Value::Null));
+        }
+        // A row is told as Docker's lists tell it: names in order, and safe within HTML.
+        if let ("json", Some(_), [row @ Value::Object(_)]) = (name.as_str(), self.labels, arguments.as_slice()) {
+            return Ok(Value::from(function::json_of_row(row)));
         }
         fields(function::call(name, &arguments)?, &first.fields)
     }
@@ -157,6 +173,11 @@ impl Scope {
         };
         fields(value, &term.fields)
     }
+}
+
+/// The heading of a column of labels: the last part of the label's name.
+fn label_heading(name: &str) -> String {
+    name.rsplit('.').next().unwrap_or(name).replace(['-', '_'], " ")
 }
 
 fn fields(value: Value, names: &[String]) -> Result<Value, String> {

@@ -1,6 +1,7 @@
 //! The functions of templates: Go's own, and those Docker adds.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -61,12 +62,18 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
     })
 }
 
-/// A list row's method with one argument: `.Label "name"` looks into `.Labels`.
-pub(super) fn method(row: &Value, name: &str, argument: &Value) -> Value {
-    let key = display(argument);
-    let cell = row.get(format!("{name}s")).map(display).unwrap_or_default();
+/// The value of a label in a cell of labels, `a=1,b=2`.
+pub(super) fn label(row: &Value, name: &str) -> String {
+    let cell = row.get("Labels").map(display).unwrap_or_default();
     let mut pairs = cell.split(',').filter_map(|pair| pair.split_once('='));
-    Value::from(pairs.find(|(label, _)| *label == key).map_or("", |(_, value)| value))
+    pairs.find(|(label, _)| *label == name).map_or(String::new(), |(_, value)| value.to_owned())
+}
+
+/// The JSON of a list's row: names in order, `<`, `>` and `&` as escapes.
+pub(super) fn json_of_row(row: &Value) -> String {
+    let members: BTreeMap<&String, &Value> = row.as_object().into_iter().flatten().collect();
+    let text = serde_json::to_string(&members).unwrap_or_default();
+    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// Whether a value counts as true: not false, zero, empty or nothing.

@@ -12,6 +12,7 @@ mod parse;
 
 use serde_json::Value;
 
+use super::list::Row;
 use crate::failure::Failure;
 
 /// A template that was read.
@@ -29,13 +30,19 @@ impl Template {
 
     /// Fills it in with a value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Failure> {
-        evaluate::render(&self.nodes, value, false)
+        evaluate::render(&self.nodes, value, None, false)
+            .map_err(|why| Failure::new(format!("template parsing error: {why}")))
+    }
+
+    /// Fills it in with a row of a list.
+    pub(crate) fn render_row(&self, row: &Row) -> Result<String, Failure> {
+        evaluate::render(&self.nodes, &row.cells, Some(&row.labels), false)
             .map_err(|why| Failure::new(format!("template parsing error: {why}")))
     }
 
     /// Fills it in with headings: functions that would change them pass them through.
     pub(crate) fn render_heading(&self, headings: &Value) -> Result<String, Failure> {
-        evaluate::render(&self.nodes, headings, true)
+        evaluate::render(&self.nodes, headings, None, true)
             .map_err(|why| Failure::new(format!("template parsing error: {why}")))
     }
 }
