@@ -51,6 +51,11 @@ impl Error {
         Self::new(Kind::BadRequest, message)
     }
 
+    /// Never allowed.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, message)
+    }
+
     /// It does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)

@@ -62,6 +62,8 @@ pub struct Config {
     pub bridge: String,
     /// The default bridge's subnet; chosen clear of the host's routes if none.
     pub subnet: Option<Ipv4Net>,
+    /// Where networks get their subnets from; the private addresses of IPv4 and a unique local prefix of IPv6 if empty.
+    pub address_pools: Vec<teu_network::ipam::AddressPool>,
     /// Labels of the daemon.
     pub labels: Vec<String>,
     /// Registries that may be spoken to in plain HTTP.
@@ -83,6 +85,7 @@ impl Config {
             program: "/proc/self/exe".into(),
             bridge,
             subnet: None,
+            address_pools: vec![],
             labels: vec![],
             insecure_registries: vec![],
             dns: vec![],
@@ -140,6 +143,7 @@ impl Engine {
         for (dir, mode) in [
             (config.run.clone(), 0o711),
             (config.run.join("tasks"), 0o700),
+            (config.run.join("networks"), 0o700),
             (config.root.join("logs"), 0o700),
             (config.root.join("etc"), 0o711),
         ] {
@@ -149,7 +153,13 @@ impl Engine {
         let events = Events::new();
         let images = Images::open(&store, events.clone(), config.insecure_registries.clone())?;
         let volumes = Volumes::open(&store, events.clone())?;
-        let networks = Networks::open(&store, &config.bridge, config.subnet)?;
+        let setup = network::Setup {
+            bridge: &config.bridge,
+            subnet: config.subnet,
+            pools: &config.address_pools,
+            names: config.run.join("networks"),
+        };
+        let networks = Networks::open(&store, setup, events.clone())?;
         let tasks = config.run.join("tasks");
         let nursery = pool::Nursery::new(config.program.clone(), tasks.clone(), &container::spec::ordinary()?);
         let pool = pool::Pool::new(nursery, tasks);
@@ -216,12 +226,5 @@ impl Context {
         attributes.insert("name".into(), record.name.clone());
         attributes.extend(extra.iter().map(|(key, value)| ((*key).to_string(), value.clone())));
         self.events.emit("container", action, &record.id, attributes);
-    }
-
-    pub(crate) fn emit_network(&self, action: &str, record: &Record) {
-        let mode = &record.host.network_mode;
-        let attributes = [("container", record.id.as_str()), ("name", mode.as_str()), ("type", mode.as_str())]
-            .map(|(k, v)| (k.into(), v.into()));
-        self.events.emit("network", action, &self.networks.id_of(mode), attributes.into());
     }
 }

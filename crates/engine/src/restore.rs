@@ -34,6 +34,7 @@ pub(crate) async fn restore(containers: &Containers) -> Result<()> {
 }
 
 async fn take_up(containers: &Containers, context: &Context, mut record: Record) -> Result<()> {
+    upgrade(context, &mut record);
     if record.state.phase == Phase::Removing {
         erase(context, &record);
         return Ok(());
@@ -51,7 +52,7 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
             } else {
                 record.state.phase = if state.paused { Phase::Paused } else { Phase::Running };
             }
-            context.networks.restore(&record)?;
+            context.networks.restore(&record);
             Some(fresh)
         }
         other => {
@@ -65,7 +66,7 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
             }
             if was_running {
                 // Freed again when the lifecycle hears of the end.
-                let _ = context.networks.restore(&record);
+                context.networks.restore(&record);
                 let status = exit_status(&dir);
                 end_strays(&cgroup_path(&record.host, &record.id));
                 first = Some(Input::Exited(ending(status)));
@@ -83,6 +84,15 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
         });
     }
     Ok(())
+}
+
+/// Earlier versions knew one network only.
+fn upgrade(context: &Context, record: &mut Record) {
+    if let Some(old) = record.endpoint.take() {
+        let (place, ports) = old.upgrade(&context.networks.id_of("bridge"), context.networks.table());
+        record.endpoints.insert("bridge".into(), place);
+        record.ports = ports;
+    }
 }
 
 /// A container that was at rest is started if its policy says so and the user did not stop it.

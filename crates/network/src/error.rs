@@ -1,10 +1,9 @@
 //! What can go wrong in the network room: the cases a caller can act on, and the rest.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::netlink::Refused;
-use crate::publish::Protocol;
 
 /// Why something in the network could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -21,21 +20,11 @@ pub enum Error {
         /// The kind of thing and its name.
         what: String,
     },
-    /// Another program (or another container) has the port.
-    #[error("port {address}:{port}/{protocol} is already in use")]
-    PortInUse {
-        /// The address asked for; `0.0.0.0` is all of them.
-        address: Ipv4Addr,
-        /// The port asked for.
-        port: u16,
-        /// TCP or UDP.
-        protocol: Protocol,
-    },
-    /// The host has no such address to publish on.
-    #[error("the host has no address {address}")]
-    NotLocal {
-        /// The address asked for.
-        address: Ipv4Addr,
+    /// The kernel cannot make such a thing.
+    #[error("this kernel has no {what}")]
+    Unsupported {
+        /// What was wanted.
+        what: String,
     },
     /// Every subnet of the pools overlaps a route or address of the host.
     #[error("every subnet of the address pools overlaps a network of the host")]
@@ -44,15 +33,15 @@ pub enum Error {
     #[error("no free address is left in {subnet}")]
     NoAddress {
         /// The subnet.
-        subnet: ipnet::Ipv4Net,
+        subnet: ipnet::IpNet,
     },
     /// The address is in use, or not one that an endpoint of this subnet can have.
     #[error("address {address} is not free in {subnet}")]
     AddressTaken {
         /// The address asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The subnet.
-        subnet: ipnet::Ipv4Net,
+        subnet: ipnet::IpNet,
     },
     /// The kernel refused something else.
     #[error("{what}: {source}")]

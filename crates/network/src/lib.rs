@@ -8,15 +8,17 @@
 //! namespace never changes. The kernel is spoken to by netlink alone, no other program runs. Every name (bridge, table,
 //! interface) comes from the caller, so several daemons can live side by side; what is not ours is never changed.
 //!
-//! Deliberately not here: which network a container is on, persistence, IPv6 (containers get IPv4 only), names of
-//! containers, and forwarding policy of the host: where another table (Docker's, ufw's) drops forwarded packets, an accept in
+//! Deliberately not here: which network a container is on, persistence, sockets that hold a port (the supervisors have
+//! them), and forwarding policy of the host: where another table (Docker's, ufw's) drops forwarded packets, an accept in
 //! our table cannot revive them, because in netfilter a drop in any chain is final.
 
 pub mod bridge;
 mod conntrack;
 pub mod dns;
+mod endpoint;
 mod error;
 pub mod firewall;
+pub mod hairpin;
 pub mod ipam;
 mod link;
 mod namespace;
@@ -24,9 +26,8 @@ mod netlink;
 pub mod publish;
 pub mod route;
 pub mod sysctl;
-mod veth;
 
 pub use bridge::Bridge;
+pub use endpoint::{Attachment, Endpoint, Way, attach, detach, interfaces, loopback_up, mac_of, route_by};
 pub use error::Error;
-pub use publish::{Protocol, Publish, Reservation};
-pub use veth::{Endpoint, attach, detach, loopback_up, mac_of};
+pub use publish::{Protocol, Publish};

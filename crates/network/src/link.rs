@@ -1,25 +1,26 @@
-//! The messages about links and addresses that bridge and veth share: `rtnetlink(7)`, `<linux/if_link.h>`.
+//! The messages about links, addresses and neighbours: `rtnetlink(7)`, `<linux/if_link.h>`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rustix::io::Errno;
 
-use crate::Error;
 use crate::netlink::{Message, Refused, Socket, attribute, flag, read_u32};
+use crate::{Error, route};
 
 const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
 const SETLINK: u16 = 19;
 const NEWADDR: u16 = 20;
+const NEWNEIGH: u16 = 28;
 
 const AF_UNSPEC: u8 = 0;
-const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
 
 pub(crate) const IFLA_ADDRESS: u16 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
 pub(crate) const IFLA_MTU: u16 = 4;
+pub(crate) const IFLA_LINK: u16 = 5;
 pub(crate) const IFLA_MASTER: u16 = 10;
 pub(crate) const IFLA_LINKINFO: u16 = 18;
 pub(crate) const IFLA_INFO_KIND: u16 = 1;
@@ -28,6 +29,7 @@ pub(crate) const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
@@ -35,6 +37,13 @@ const ADDR_GEN_MODE_NONE: u8 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_F_NODAD: u8 = 2;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NUD_PERMANENT: u16 = 0x80;
 
 const IFF_UP: u32 = 1;
 
@@ -65,11 +74,13 @@ pub(crate) fn up(index: u32) -> Message {
 
 /// Sets a bridge's port up, allowed to send a packet back out where it came in. Where bridged packets pass the IP firewall
 /// (`bridge-nf-call-iptables`, which Docker and Kubernetes switch on), a container that speaks to its own published port
-/// is translated inside the bridge, and this is the way back.
-pub(crate) fn up_on_bridge(index: u32) -> Message {
+/// is translated inside the bridge, and this is the way back. An `isolated` port reaches the host and nothing else.
+pub(crate) fn up_on_bridge(index: u32, isolated: bool) -> Message {
     Message::new(NEWLINK, 0, &ifinfomsg(index, IFF_UP, IFF_UP)).nest(IFLA_LINKINFO, |info| {
-        info.string(IFLA_INFO_SLAVE_KIND, "bridge")
-            .nest(IFLA_INFO_SLAVE_DATA, |port| port.bytes(IFLA_BRPORT_MODE, &[1]))
+        info.string(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |port| {
+            let port = port.bytes(IFLA_BRPORT_MODE, &[1]);
+            if isolated { port.bytes(IFLA_BRPORT_ISOLATED, &[1]) } else { port }
+        })
     })
 }
 
@@ -90,27 +101,59 @@ pub(crate) fn quiet_ipv6(socket: &mut Socket, index: u32) -> Result<(), Refused>
     }
 }
 
-/// Gives a link an address; the same again is no error.
-pub(crate) fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> Message {
-    let mut header = [0; 8]; // struct ifaddrmsg
-    header[0] = AF_INET;
+/// Gives a link an address; the same again is no error. Nobody is asked whether the address is taken: we gave it.
+pub(crate) fn add_address(index: u32, address: IpAddr, prefix: u8) -> Message {
+    scoped_address(index, address, prefix, RT_SCOPE_UNIVERSE)
+}
+
+/// Gives a link an address that is never chosen as a source for what leaves it.
+pub(crate) fn add_link_address(index: u32, address: IpAddr, prefix: u8) -> Message {
+    scoped_address(index, address, prefix, RT_SCOPE_LINK)
+}
+
+fn scoped_address(index: u32, address: IpAddr, prefix: u8, scope: u8) -> Message {
+    let mut header = [0; 8]; // struct ifaddrmsg: family, prefix, flags, scope, index
+    header[0] = route::family(address);
     header[1] = prefix;
+    header[3] = scope;
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-    let broadcast = Ipv4Addr::from_bits(address.to_bits() | host_bits);
-    Message::new(NEWADDR, flag::CREATE | flag::REPLACE, &header)
-        .bytes(IFA_LOCAL, &address.octets())
-        .bytes(IFA_ADDRESS, &address.octets())
-        .bytes(IFA_BROADCAST, &broadcast.octets())
+    if address.is_ipv6() {
+        header[2] = IFA_F_NODAD;
+    }
+    let bytes = route::octets(address);
+    let message = Message::new(NEWADDR, flag::CREATE | flag::REPLACE, &header)
+        .bytes(IFA_LOCAL, &bytes)
+        .bytes(IFA_ADDRESS, &bytes);
+    match address {
+        IpAddr::V4(address) if prefix < 31 => {
+            let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let broadcast = Ipv4Addr::from_bits(address.to_bits() | host_bits);
+            message.bytes(IFA_BROADCAST, &broadcast.octets())
+        }
+        _ => message,
+    }
+}
+
+/// Says for good which hardware address a neighbour has.
+pub(crate) fn add_neighbour(index: u32, address: IpAddr, mac: &[u8]) -> Message {
+    let mut header = [0; 12]; // struct ndmsg: family, pad, index, state, flags, type
+    header[0] = route::family(address);
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
+    Message::new(NEWNEIGH, flag::CREATE | flag::REPLACE, &header)
+        .bytes(NDA_DST, &route::octets(address))
+        .bytes(NDA_LLADDR, mac)
 }
 
 /// What a link says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
+    pub(crate) name: Option<String>,
     /// `bridge`, `veth`; none for hardware.
     pub(crate) kind: Option<String>,
     pub(crate) mtu: Option<u32>,
+    pub(crate) mac: Vec<u8>,
 }
 
 /// The link of that name.
@@ -123,6 +166,17 @@ pub(crate) fn find_by_index(socket: &mut Socket, index: u32) -> Result<Link, Err
     query(socket, Message::new(GETLINK, 0, &ifinfomsg(index, 0, 0)), &index.to_string())
 }
 
+/// The names of all links of the socket's namespace.
+pub(crate) fn names(socket: &mut Socket) -> Result<Vec<String>, Error> {
+    let answers = socket.dump(Message::new(GETLINK, 0, &ifinfomsg(0, 0, 0)));
+    let answers = answers.map_err(|source| Error::io("list interfaces", source))?;
+    Ok(answers.iter().filter_map(|answer| text(attribute(answer.get(16..)?, IFLA_IFNAME)?)).collect())
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned())
+}
+
 fn query(socket: &mut Socket, message: Message, which: &str) -> Result<Link, Error> {
     let answer = socket.get(message).map_err(|errno| match errno {
         Errno::NODEV => Error::NotFound { what: format!("interface {which}") },
@@ -133,7 +187,9 @@ fn query(socket: &mut Socket, message: Message, which: &str) -> Result<Link, Err
     let kind = attribute(body, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
     Ok(Link {
         index,
-        kind: kind.map(|kind| String::from_utf8_lossy(kind).trim_end_matches('\0').to_owned()),
+        name: attribute(body, IFLA_IFNAME).and_then(text),
+        kind: kind.and_then(text),
         mtu: attribute(body, IFLA_MTU).and_then(|mtu| read_u32(mtu, 0)),
+        mac: attribute(body, IFLA_ADDRESS).unwrap_or_default().to_vec(),
     })
 }

@@ -177,6 +177,11 @@ impl Container {
         }
     }
 
+    /// The container's first process, from its making to its end.
+    pub(crate) fn first_process(&self) -> Option<i32> {
+        self.child.pid().or_else(|| self.created.as_ref().map(Created::pid))
+    }
+
     pub(crate) fn running(&self) -> bool {
         self.child.pid().is_some()
     }

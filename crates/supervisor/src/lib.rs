@@ -7,7 +7,7 @@
 //! never held back by a daemon that is stopped or gone; nothing here waits for more than one thing outside the loop,
 //! except for the kernel while a process is being made.
 //!
-//! Deliberately absent: restart policy, networks, images, threads, an async runtime.
+//! Deliberately absent: restart policy, interfaces and addresses, images, threads, an async runtime.
 
 mod attach;
 mod children;
@@ -19,6 +19,7 @@ pub mod protocol;
 mod requests;
 mod run;
 mod rundir;
+mod services;
 mod streams;
 
 pub use nursery::nursery;

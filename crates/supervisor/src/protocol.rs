@@ -9,13 +9,15 @@
 //!           answer  "attached"\n      output bytes …             8-byte frames, or raw bytes on a terminal
 //! ```
 //!
-//! On a control connection every request has exactly one answer, in order: `Created`, `Started`, `State`, `Done`,
-//! `Failed` or `Refused`. Between the answers come the events nobody asked for: `Exited` on every control connection,
+//! On a control connection every request has exactly one answer, in order: `Created`, `Started`, `State`,
+//! `Published`, `PortTaken`, `Done`, `Failed` or `Refused`. Between the answers come the events nobody asked for: `Exited` on every control connection,
 //! and `Started` on those that did not ask for the start. After the container's own `Exited` the supervisor closes the
 //! connection and ends.
 //!
 //! A frame is `[stream, 0, 0, 0, length as big-endian u32]` and then that many bytes; stream 1 is stdout, 2 is stderr.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,11 @@ pub enum Request {
         /// The exec whose input it is; none is the container's own.
         exec: Option<String>,
     },
+    /// Hold these ports of the host for the container, instead of the ones before; what is held already stays held.
+    /// Answer: `Published`, or `PortTaken` and nothing has changed.
+    Publish(Vec<PortRequest>),
+    /// Answer the container's questions for names, at 127.0.0.11 in its network namespace. Answer: `Done`.
+    Names(Box<NamesRequest>),
     /// Make this connection an attach stream; only as the first line. Answer: one line `Attached`, then raw bytes.
     ///
     /// The target may appear later: the stream is bound when it does.
@@ -120,6 +127,45 @@ pub struct ExecRequest {
     /// The terminal's first size.
     #[serde(default)]
     pub size: Option<WindowSize>,
+}
+
+/// One port of the host to be held, on one or more of its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRequest {
+    /// `tcp`, `udp` or `sctp`; of the last only the number is chosen.
+    pub protocol: String,
+    /// The first port to try; 0 is any free one.
+    pub first: u16,
+    /// The last port to try.
+    pub last: u16,
+    /// The addresses, all of which must have the port free.
+    pub places: Vec<PortPlace>,
+}
+
+/// One address of the host, and where in the container what comes to it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortPlace {
+    /// The host's address; `0.0.0.0` and `::` are every one of their family.
+    pub host_ip: IpAddr,
+    /// The container's address and port.
+    pub target: SocketAddr,
+}
+
+/// What `Request::Names` carries; it replaces what was said before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesRequest {
+    /// The files of names of its networks.
+    pub files: Vec<PathBuf>,
+    /// Names of its own for others.
+    pub links: BTreeMap<String, String>,
+    /// What `host.docker.internal` is.
+    pub host: Vec<IpAddr>,
+    /// The domains its resolver hangs onto names.
+    pub search: Vec<String>,
+    /// Servers its user named, asked as the container itself would.
+    pub servers: Vec<IpAddr>,
+    /// The host's servers may be asked. Not for a container that has no way out.
+    pub upstream: bool,
 }
 
 /// The size of a terminal, in characters.
@@ -181,6 +227,22 @@ pub enum Event {
     },
     /// The answer to `Request::State`.
     State(Box<State>),
+    /// The ports are held.
+    Published {
+        /// The port of each request, in order.
+        ports: Vec<u16>,
+    },
+    /// A port could not be had.
+    PortTaken {
+        /// The host's address.
+        address: IpAddr,
+        /// The port asked for.
+        port: u16,
+        /// Somebody else has it; otherwise it cannot be had for another reason.
+        taken: bool,
+        /// The reason.
+        message: String,
+    },
     /// The connection is an attach stream from the next byte on.
     Attached,
     /// The request was carried out.

@@ -51,6 +51,14 @@ impl Supervisor<'_> {
                 self.discarded = true;
                 Event::Done
             }
+            (Request::Publish(ports), Stage::Here(_)) => self.services.publish(&ports),
+            (Request::Names(names), Stage::Here(container)) => match container.first_process() {
+                Some(pid) => match self.services.serve_names(pid, *names) {
+                    Ok(()) => Event::Done,
+                    Err(error) => refuse(&format!("serve names: {error}")),
+                },
+                None => refuse("container is not running"),
+            },
             (request, Stage::Here(container)) => command(container, request),
             (_, Stage::Empty(_) | Stage::Over(_)) => refuse("container is not running"),
         }

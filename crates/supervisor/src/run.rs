@@ -29,6 +29,7 @@ use crate::log::Stream;
 use crate::protocol::{Event, Request, State};
 use crate::requests::state;
 use crate::rundir::RunDir;
+use crate::services::{self, Services};
 use crate::streams::Read;
 
 /// How long a supervisor that nobody has ever talked to waits for somebody.
@@ -101,6 +102,7 @@ enum Ready {
     Exit(Option<usize>),
     Output(Option<usize>, usize),
     Input(Option<usize>),
+    Service(services::Place),
 }
 
 /// The supervisor of one container.
@@ -111,6 +113,7 @@ pub(crate) struct Supervisor<'s> {
     pub(crate) stage: Stage,
     connections: Vec<Connection>,
     pub(crate) attached: Vec<Attach>,
+    pub(crate) services: Services,
     buffer: Vec<u8>,
     /// Somebody has talked to us.
     met: bool,
@@ -123,7 +126,9 @@ impl<'s> Supervisor<'s> {
     fn new(dir: RunDir, listener: UnixListener, zygote: Option<Zygote>, stock: &'s Stock) -> Supervisor<'s> {
         let (stage, born) = (Stage::Empty(zygote), Instant::now());
         let (connections, attached, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        Supervisor { dir, stock, listener, stage, connections, attached, buffer, met: false, discarded: false, born }
+        let services = Services::default();
+        let (met, discarded) = (false, false);
+        Supervisor { dir, stock, listener, stage, connections, attached, services, buffer, met, discarded, born }
     }
 
     fn supervise(&mut self) -> io::Result<()> {
@@ -188,6 +193,8 @@ impl<'s> Supervisor<'s> {
                 }
             }
         }
+        self.services
+            .interests(&mut |fd, readable, writable, place| add(fd, readable, writable, Ready::Service(place)));
         interests.wait(timeout)?;
         let happened = |place: usize| interests.readable(place) || interests.writable(place);
         let ready = meanings.into_iter().enumerate().filter(|(place, _)| happened(*place));
@@ -203,7 +210,8 @@ impl<'s> Supervisor<'s> {
             Stage::Here(container) => children(container).any(|(_, child)| child.exit().is_some()),
             _ => false,
         };
-        (ended || self.attached.iter().any(Attach::unsent)).then_some(PATIENCE)
+        let own = (ended || self.attached.iter().any(Attach::unsent)).then_some(PATIENCE);
+        own.into_iter().chain(self.services.timeout()).min()
     }
 
     fn act(&mut self, ready: Ready, hung_up: bool) {
@@ -222,6 +230,7 @@ impl<'s> Supervisor<'s> {
                     child.reap();
                 }
             }
+            Ready::Service(place) => self.services.act(place),
             Ready::Output(place, index) => drop(self.pass_on(place, index)),
             Ready::Input(place) => {
                 if let Some(child) = self.child_at(place) {
@@ -360,6 +369,7 @@ impl<'s> Supervisor<'s> {
         self.release();
         self.report_execs();
         self.report_container();
+        self.services.settle();
         self.connections.retain(|connection| !connection.closed);
         self.buffer = Vec::new();
     }
@@ -428,6 +438,8 @@ impl<'s> Supervisor<'s> {
             return;
         }
         container.remove_cgroup();
+        // Whoever hears of the end may start the container again at once, and then the ports must be free.
+        self.services.close();
         if let Ok(json) = serde_json::to_vec(&status) {
             // A full disk cannot be helped here; who asks on the socket still learns how it ended.
             let _ = self.dir.write("exit.json", &json);

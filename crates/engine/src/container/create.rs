@@ -29,8 +29,6 @@ impl Containers {
         platform: Option<&str>,
     ) -> Result<CreateResponse> {
         super::check::check(&request, self.context.facts.processors)?;
-        crate::network::mode(&request.host_config)?;
-        crate::network::wanted_ports(&request.host_config, request.config.exposed_ports.keys())?;
         let image = self.context.images.resolve_for(&request.config.image, platform)?;
         let id = random_id()?;
         let name = self.name(name, &id)?;
@@ -102,6 +100,8 @@ impl Containers {
             networking,
             ..Record::default()
         };
+        self.context.networks.check(&record)?;
+        self.context.networks.normalise(&mut record);
         self.context.store.snapshots().prepare(id, record.chain.as_ref())?;
         self.mounts(&mut record)?;
         let logs = self.context.log_dir(id);

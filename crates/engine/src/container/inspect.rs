@@ -1,14 +1,9 @@
 //! What `inspect` and `ps` tell of a container.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use teu_api::container::{
-    EndpointSettings, GraphDriver, Inspect, NetworkSettings, PortBinding, PortMap, State as ApiState,
-};
+use teu_api::container::{GraphDriver, Inspect, State as ApiState};
 
 use super::lifecycle::{Phase, State};
-use super::record::EndpointRecord;
 use super::{Container, Record};
 use crate::error::Result;
 
@@ -54,7 +49,7 @@ impl Container {
             size_root_fs,
             mounts: record.mounts.clone(),
             config: record.config.clone(),
-            network_settings: networks(&record, &context.networks.id_of(&record.host.network_mode)),
+            network_settings: crate::network::settings(&record, &context.networks),
             ..Inspect::default()
         })
     }
@@ -86,47 +81,6 @@ fn state(state: &State) -> ApiState {
         finished_at: time(&state.finished_at),
         health: state.health.clone(),
     }
-}
-
-/// Its place on the network, in the old flat form and the new one.
-pub(super) fn networks(record: &Record, network_id: &str) -> NetworkSettings {
-    let endpoint = record.endpoint.as_ref();
-    let mut settings = NetworkSettings { ports: ports(record), ..NetworkSettings::default() };
-    let mut one = EndpointSettings { network_id: network_id.into(), ..EndpointSettings::default() };
-    if let Some(endpoint) = endpoint {
-        one.endpoint_id.clone_from(&endpoint.id);
-        one.gateway = endpoint.gateway.to_string();
-        one.ip_address = endpoint.address.to_string();
-        one.ip_prefix_len = u32::from(endpoint.prefix);
-        one.mac_address.clone_from(&endpoint.mac);
-        settings.endpoint_id.clone_from(&endpoint.id);
-        settings.gateway.clone_from(&one.gateway);
-        settings.ip_address.clone_from(&one.ip_address);
-        settings.ip_prefix_len = one.ip_prefix_len;
-        settings.mac_address.clone_from(&endpoint.mac);
-    }
-    if record.state.pid > 0 {
-        settings.sandbox_id.clone_from(&record.id);
-        settings.sandbox_key = format!("/proc/{}/ns/net", record.state.pid);
-    }
-    settings.networks = BTreeMap::from([(record.host.network_mode.clone(), one)]);
-    settings
-}
-
-fn ports(record: &Record) -> PortMap {
-    let Some(endpoint) = &record.endpoint else { return PortMap::new() };
-    let mut ports: PortMap = record.config.exposed_ports.keys().map(|key| (key.clone(), None)).collect();
-    for (key, binding) in bindings(endpoint) {
-        ports.entry(key).or_default().get_or_insert_with(Vec::new).push(binding);
-    }
-    ports
-}
-
-fn bindings(endpoint: &EndpointRecord) -> impl Iterator<Item = (String, PortBinding)> {
-    endpoint.ports.iter().map(|port| {
-        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
-        (format!("{}/{}", port.container_port, port.protocol), binding)
-    })
 }
 
 /// `Up 3 minutes`, `Exited (0) 2 hours ago`: Docker's words.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use teu_api::Filters;
 use teu_api::container::{Port, PruneReport, Summary, SummaryHostConfig, SummaryNetworks};
 
-use super::inspect::{networks, status};
+use super::inspect::status;
 use super::{Container, Containers, Phase, Record, RemoveOptions};
 use crate::error::{Error, Result};
 
@@ -103,8 +103,8 @@ impl Containers {
                 record.name.contains(wanted.trim_start_matches('^').trim_start_matches('/').trim_end_matches('$'))
             })
             && any("network", &|wanted| {
-                let mode = &record.host.network_mode;
-                mode == wanted || self.context.networks.id_of(mode).starts_with(wanted)
+                let on = self.context.networks.of(record);
+                on.iter().any(|(name, id)| name == wanted || id.starts_with(wanted))
             })
             && any("volume", &|wanted| {
                 record
@@ -140,7 +140,7 @@ impl Containers {
             status: status(&record.state, now),
             host_config: SummaryHostConfig { network_mode: mode.clone(), annotations: BTreeMap::new() },
             network_settings: SummaryNetworks {
-                networks: networks(record, &self.context.networks.id_of(mode)).networks,
+                networks: crate::network::settings(record, &self.context.networks).networks,
             },
             mounts: record.mounts.clone(),
             ..Summary::default()
@@ -185,8 +185,10 @@ fn has_port(record: &Record, wanted: &str, public: bool) -> bool {
 }
 
 fn ports(record: &Record) -> Vec<Port> {
-    let Some(endpoint) = &record.endpoint else { return vec![] };
-    let published = endpoint.ports.iter().map(|port| Port {
+    if record.endpoints.is_empty() {
+        return vec![];
+    }
+    let published = record.ports.iter().map(|port| Port {
         ip: port.host_ip.to_string(),
         private_port: port.container_port,
         public_port: Some(port.host_port),

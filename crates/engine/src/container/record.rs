@@ -1,6 +1,6 @@
 //! What is remembered of a container: `<root>/containers/<id>.json`, written by its driver only.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use teu_api::container::{Config, HostConfig, MountPoint, NetworkingConfig};
@@ -8,6 +8,7 @@ use teu_oci::Digest;
 
 use super::health;
 use super::lifecycle::{Policy, Restart, State};
+pub use crate::network::record::{EndpointRecord, OldEndpoint, PortRecord};
 
 /// A container, as asked for and as it last stood.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,40 +36,15 @@ pub struct Record {
     pub mounts: Vec<MountPoint>,
     /// Volumes made for it alone, which go with it.
     pub anonymous_volumes: Vec<String>,
-    /// Its place on the network while it runs.
-    pub endpoint: Option<EndpointRecord>,
+    /// Its places on networks while it runs, by the network's name.
+    pub endpoints: BTreeMap<String, EndpointRecord>,
+    /// Its ports on the host while it runs.
+    pub ports: Vec<PortRecord>,
+    /// Its place as earlier versions wrote it.
+    #[serde(skip_serializing)]
+    pub endpoint: Option<OldEndpoint>,
     /// Everything that changes.
     pub state: State,
-}
-
-/// A container's place on a bridge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointRecord {
-    /// 64 hexadecimal digits.
-    pub id: String,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Bits of the subnet's prefix.
-    pub prefix: u8,
-    /// The bridge's address.
-    pub gateway: Ipv4Addr,
-    /// Its hardware address, `02:42:…`.
-    pub mac: String,
-    /// Its ports on the host.
-    pub ports: Vec<PortRecord>,
-}
-
-/// One published port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortRecord {
-    /// `tcp` or `udp`.
-    pub protocol: String,
-    /// The host's address; 0.0.0.0 is every one.
-    pub host_ip: Ipv4Addr,
-    /// The host's port.
-    pub host_port: u16,
-    /// The container's port.
-    pub container_port: u16,
 }
 
 impl teu_store::Record for Record {

@@ -82,7 +82,7 @@ impl Container {
         };
         stats.pids_stats = PidsStats { current: used.pids.current, limit: used.pids.limit.unwrap_or(0) };
         stats.blkio_stats = blkio(&used.block_io);
-        if record.endpoint.is_some() {
+        if !record.endpoints.is_empty() {
             stats.networks = network(record.state.pid);
         }
         Ok(stats)

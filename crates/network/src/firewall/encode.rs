@@ -1,13 +1,8 @@
 //! A ruleset as nf_tables messages (`<linux/netfilter/nf_tables.h>`). Pure.
 
-use super::{Chain, Kind, Ruleset, Target};
+use super::set::{Element, Set, Word};
+use super::{Chain, Kind, Ruleset, Table};
 use crate::netlink::{Message, flag};
-use crate::publish::{Protocol, Publish};
-
-/// Name of the map of ports published on every address.
-pub(super) const PUBLISHED: &str = "published";
-/// Name of the map of ports published on one address.
-pub(super) const PUBLISHED_AT: &str = "published_at";
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -22,14 +17,11 @@ const DELETE_ELEMENT: u16 = 14;
 
 const FAMILY_UNSPEC: u8 = 0;
 const FAMILY_IPV4: u8 = 2;
+const FAMILY_IPV6: u8 = 10;
 const POLICY_ACCEPT: u32 = 1;
 const SET_IS_MAP: u32 = 8;
-/// Types as nft shows them; a concatenation is six bits for each part.
-const TYPE_ADDRESS: u32 = 7;
-const TYPE_PROTOCOL: u32 = 12;
-const TYPE_PORT: u32 = 13;
-/// An attribute's length is 16 bits, and an element takes some 50 bytes.
-const ELEMENTS_PER_MESSAGE: usize = 512;
+/// An attribute's length is 16 bits, and an element takes some 80 bytes.
+const ELEMENTS_PER_MESSAGE: usize = 256;
 
 pub(super) fn begin() -> Message {
     Message::new(BATCH_BEGIN, 0, &nfgenmsg(FAMILY_UNSPEC, SUBSYSTEM))
@@ -39,82 +31,58 @@ pub(super) fn end() -> Message {
     Message::new(BATCH_END, 0, &nfgenmsg(FAMILY_UNSPEC, SUBSYSTEM))
 }
 
-/// Everything that makes the table what the ruleset says, whatever there was. It is made first, so that there is always
-/// one to delete.
+/// Everything that makes the tables what the ruleset says, whatever there was. Each is made first, so that there is
+/// always one to delete.
 pub(super) fn replace(ruleset: &Ruleset) -> Vec<Message> {
-    let table = &ruleset.table;
-    let mut messages = vec![new_table(table), delete_table(table), new_table(table)];
-    messages.push(new_map(table, PUBLISHED, 1, &[TYPE_PROTOCOL, TYPE_PORT]));
-    messages.push(new_map(table, PUBLISHED_AT, 2, &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT]));
-    let everywhere: Vec<_> =
-        ruleset.published.iter().map(|(&(protocol, port), &target)| (key(protocol, port), target)).collect();
-    let somewhere: Vec<_> = ruleset
-        .published_at
-        .iter()
-        .map(|(&(address, protocol, port), &target)| ([&address.octets()[..], &key(protocol, port)].concat(), target))
-        .collect();
-    messages.extend(everywhere.chunks(ELEMENTS_PER_MESSAGE).map(|chunk| new_elements(table, PUBLISHED, chunk)));
-    messages.extend(somewhere.chunks(ELEMENTS_PER_MESSAGE).map(|chunk| new_elements(table, PUBLISHED_AT, chunk)));
-    for chain in &ruleset.chains {
-        messages.push(new_chain(table, chain));
+    ruleset.tables.iter().flat_map(replace_table).collect()
+}
+
+fn replace_table(table: &Table) -> Vec<Message> {
+    let (name, ipv6) = (&table.name, table.ipv6);
+    let mut messages = vec![new_table(ipv6, name), delete_table(ipv6, name), new_table(ipv6, name)];
+    for (id, set) in (1..).zip(&table.sets) {
+        messages.push(new_set(ipv6, name, set, id));
+        let chunks = set.elements.chunks(ELEMENTS_PER_MESSAGE);
+        messages.extend(chunks.map(|chunk| new_elements(ipv6, name, set.name, chunk)));
+    }
+    for chain in &table.chains {
+        messages.push(new_chain(ipv6, name, chain));
         messages.extend(chain.rules.iter().map(|rule| {
-            message(NEW_RULE, flag::CREATE | flag::APPEND)
-                .string(1, table)
+            message(ipv6, NEW_RULE, flag::CREATE | flag::APPEND)
+                .string(1, name)
                 .string(2, chain.name)
-                .nest(4, |list| rule.iter().fold(list, |list, expression| expression.encode(list)))
+                .nest(4, |list| rule.iter().fold(list, |list, expression| expression.encode(ipv6, list)))
         }));
     }
     messages
 }
 
-pub(super) fn delete_table(table: &str) -> Message {
-    message(DELETE_TABLE, 0).string(1, table)
+pub(super) fn delete_table(ipv6: bool, table: &str) -> Message {
+    message(ipv6, DELETE_TABLE, 0).string(1, table)
 }
 
-pub(super) fn add_port(table: &str, publish: &Publish) -> Message {
-    let (map, key) = place(publish);
-    new_elements(table, map, &[(key, (publish.container_ip, publish.container_port))])
+pub(super) fn add_element(ipv6: bool, table: &str, set: &str, element: &Element) -> Message {
+    new_elements(ipv6, table, set, std::slice::from_ref(element))
 }
 
-pub(super) fn remove_port(table: &str, publish: &Publish) -> Message {
-    let (map, key) = place(publish);
-    message(DELETE_ELEMENT, 0)
+pub(super) fn remove_element(ipv6: bool, table: &str, set: &str, element: &Element) -> Message {
+    message(ipv6, DELETE_ELEMENT, 0)
         .string(1, table)
-        .string(2, map)
-        .nest(3, |list| list.nest(1, |element| element.nest(1, |data| data.bytes(1, &key))))
+        .string(2, set)
+        .nest(3, |list| list.nest(1, |item| item.nest(1, |data| data.bytes(1, &element.key))))
 }
 
-/// The map and key of a published port.
-fn place(publish: &Publish) -> (&'static str, Vec<u8>) {
-    let key = key(publish.protocol, publish.host_port);
-    if publish.host_ip.is_unspecified() {
-        (PUBLISHED, key)
-    } else {
-        (PUBLISHED_AT, [&publish.host_ip.octets()[..], &key].concat())
-    }
+fn new_table(ipv6: bool, table: &str) -> Message {
+    message(ipv6, NEW_TABLE, flag::CREATE).string(1, table)
 }
 
-/// Each part padded to the 4 bytes of a register.
-fn key(protocol: Protocol, port: u16) -> Vec<u8> {
-    let [high, low] = port.to_be_bytes();
-    vec![protocol.number(), 0, 0, 0, high, low, 0, 0]
-}
-
-fn value((address, port): Target) -> Vec<u8> {
-    let [high, low] = port.to_be_bytes();
-    [&address.octets()[..], &[high, low, 0, 0]].concat()
-}
-
-fn new_table(table: &str) -> Message {
-    message(NEW_TABLE, flag::CREATE).string(1, table)
-}
-
-fn new_chain(table: &str, chain: &Chain) -> Message {
+fn new_chain(ipv6: bool, table: &str, chain: &Chain) -> Message {
     let kind = match chain.kind {
         Kind::Filter => "filter",
         Kind::Nat => "nat",
+        Kind::Route => "route",
     };
-    message(NEW_CHAIN, flag::CREATE)
+    message(ipv6, NEW_CHAIN, flag::CREATE)
         .string(1, table)
         .string(3, chain.name)
         .nest(4, |hook| hook.be32(1, chain.hook as u32).be32(2, chain.priority.cast_unsigned()))
@@ -122,33 +90,37 @@ fn new_chain(table: &str, chain: &Chain) -> Message {
         .string(7, kind)
 }
 
-fn new_map(table: &str, name: &str, id: u32, key: &[u32]) -> Message {
-    let concatenation = |parts: &[u32]| parts.iter().fold(0, |all, part| all << 6 | part);
-    let length = |parts: &[u32]| parts.iter().fold(0, |all, _| all + 4);
-    let value = [TYPE_ADDRESS, TYPE_PORT];
-    message(NEW_SET, flag::CREATE)
+fn new_set(ipv6: bool, table: &str, set: &Set, id: u32) -> Message {
+    let concatenation = |parts: &[Word]| parts.iter().fold(0, |all, part| all << 6 | part.kind(ipv6));
+    let length = |parts: &[Word]| parts.iter().map(|part| part.length(ipv6)).sum();
+    let message = message(ipv6, NEW_SET, flag::CREATE)
         .string(1, table)
-        .string(2, name)
-        .be32(3, SET_IS_MAP)
-        .be32(4, concatenation(key))
-        .be32(5, length(key))
-        .be32(6, concatenation(&value))
-        .be32(7, length(&value))
-        .be32(10, id)
+        .string(2, set.name)
+        .be32(3, if set.value.is_empty() { 0 } else { SET_IS_MAP })
+        .be32(4, concatenation(set.key))
+        .be32(5, length(set.key));
+    let message = if set.value.is_empty() {
+        message
+    } else {
+        message.be32(6, concatenation(set.value)).be32(7, length(set.value))
+    };
+    message.be32(10, id)
 }
 
-fn new_elements(table: &str, map: &str, elements: &[(Vec<u8>, Target)]) -> Message {
-    message(NEW_ELEMENT, flag::CREATE).string(1, table).string(2, map).nest(3, |list| {
-        elements.iter().fold(list, |list, (key, target)| {
-            list.nest(1, |element| {
-                element.nest(1, |data| data.bytes(1, key)).nest(2, |data| data.bytes(1, &value(*target)))
+fn new_elements(ipv6: bool, table: &str, set: &str, elements: &[Element]) -> Message {
+    message(ipv6, NEW_ELEMENT, flag::CREATE).string(1, table).string(2, set).nest(3, |list| {
+        elements.iter().fold(list, |list, element| {
+            list.nest(1, |item| {
+                let item = item.nest(1, |data| data.bytes(1, &element.key));
+                if element.value.is_empty() { item } else { item.nest(2, |data| data.bytes(1, &element.value)) }
             })
         })
     })
 }
 
-fn message(kind: u16, flags: u16) -> Message {
-    Message::new(SUBSYSTEM << 8 | kind, flags, &nfgenmsg(FAMILY_IPV4, 0))
+fn message(ipv6: bool, kind: u16, flags: u16) -> Message {
+    let family = if ipv6 { FAMILY_IPV6 } else { FAMILY_IPV4 };
+    Message::new(SUBSYSTEM << 8 | kind, flags, &nfgenmsg(family, 0))
 }
 
 /// `struct nfgenmsg`: family, version, resource id in network byte order.

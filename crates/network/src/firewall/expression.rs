@@ -1,37 +1,60 @@
 //! What a rule can ask and do, and the kernel's little programs for it (`<linux/netfilter/nf_tables.h>`).
 //!
-//! A rule is a row of instructions on registers: load something, compare it, else the rule ends. Register 1 is 16 bytes
-//! and is the same memory as the 4-byte registers 8 to 11; a concatenated key is loaded into these one after the other,
-//! each part padded to 4 bytes, and looked up starting at register 1.
+//! A rule is a row of instructions on registers: load something, compare it, else the rule ends. There are sixteen
+//! registers of 4 bytes, numbered from 8; a concatenated key is loaded into them one part after the other, each padded to
+//! 4 bytes, and looked up starting at the first.
 
-use ipnet::Ipv4Net;
+use std::net::IpAddr;
 
-use super::encode::{PUBLISHED, PUBLISHED_AT};
+use ipnet::IpNet;
+
+use super::set::{GUARDED, PASS, PUBLISHED, PUBLISHED_AT, ROUTED, interface};
 use crate::netlink::Message;
+use crate::route::octets;
 
 /// One step of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
     /// The packet came in by that interface.
-    From(Interface),
-    /// The packet goes out by that interface.
+    From(String),
+    /// The packet came in by one of the set's interfaces.
+    FromIn(&'static str),
+    /// The packet goes out by that interface, or by any other.
     To(Interface),
+    /// The packet goes out by one of the set's interfaces.
+    ToIn(&'static str),
+    /// The two interfaces are a pair that may always speak.
+    Pass,
     /// Its source is in that network.
-    SourceIn(Ipv4Net),
-    /// Its source is in 127.0.0.0/8.
-    SourceLoopback,
-    /// Its destination is in 127.0.0.0/8.
-    DestinationLoopback,
+    SourceIn(IpNet),
     /// Its destination is an address of the host.
     DestinationLocal,
+    /// Its destination is that address.
+    DestinationIs(IpAddr),
+    /// Its source is that address.
+    SourceIs(IpAddr),
+    /// Its transport has that number.
+    Transport(u8),
+    /// Its destination port (or else its source port) is that one.
+    PortIs(Port, u16),
+    /// That port becomes another; the transport is given for its checksum.
+    SetPort(Port, u16, u8),
     /// Its connection is of that sort.
     Connection(Connection),
-    /// Its destination becomes what the map of ports published everywhere says; the rule ends when that says nothing.
-    DnatByPublished,
-    /// The same by the map of ports published on one address.
-    DnatByPublishedAt,
+    /// Its destination port is published on every address, or on the packet's.
+    Published(Where),
+    /// Its destination becomes what the map of published ports says; the rule ends when that says nothing.
+    Dnat(Where),
+    /// Its destination is a port of a container that is reached without translation.
+    Routed,
+    /// Its destination port is one of the host that containers may not reach.
+    Guarded,
     /// Its source becomes the address of the interface it leaves by.
     Masquerade,
+    /// Its source becomes that address.
+    SnatTo(IpAddr),
+    /// A copy of it is sent to that neighbour by the interface of that number.
+    Copy(IpAddr, u32),
     /// Decides.
     Verdict(Verdict),
 }
@@ -45,13 +68,33 @@ pub struct Interface {
     pub is: bool,
 }
 
+/// Which of a packet's two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Where it comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+}
+
+/// Which map of published ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// That of ports published on every address.
+    Everywhere,
+    /// That of ports published on one address.
+    AtAddress,
+}
+
 /// What connection tracking knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
     /// Established, or related to one that is.
     Known,
+    /// This is its first packet.
+    New,
     /// Its destination was translated.
-    Published,
+    Translated,
 }
 
 /// A decision.
@@ -65,8 +108,8 @@ pub enum Verdict {
     Return,
 }
 
-const REGISTER: u32 = 1;
-const FIRST_WORD: u32 = 8;
+/// The first register.
+const WORD: u32 = 8;
 
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
@@ -79,54 +122,104 @@ const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
-const SOURCE: u32 = 12; // offsets in the IPv4 header
-const DESTINATION: u32 = 16;
-const DESTINATION_PORT: u32 = 2; // in the TCP and UDP header
+const DESTINATION_PORT: u32 = 2; // in the header of each transport
+const CHECKSUM_INTERNET: u32 = 1;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const STATE_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const STATE_NEW: u32 = 8;
 const STATUS_DST_NAT: u32 = 1 << 5;
 const FIB_ADDRESS_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 1 << 1;
 const TYPE_LOCAL: u32 = 2;
+const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
-const FAMILY_IPV4: u32 = 2;
-const INTERFACE_NAME: usize = 16;
 
 impl Expression {
     /// Adds the instructions to a rule's list.
-    pub(super) fn encode(&self, list: Message) -> Message {
+    pub(super) fn encode(&self, ipv6: bool, list: Message) -> Message {
         match self {
-            Self::From(interface) => name_is(meta(list, META_IIFNAME, REGISTER), interface),
-            Self::To(interface) => name_is(meta(list, META_OIFNAME, REGISTER), interface),
-            Self::SourceIn(network) => {
-                let loaded = payload(list, NETWORK_HEADER, SOURCE, 4, REGISTER);
-                compare(mask(loaded, network.netmask().octets()), EQUAL, &network.network().octets())
+            Self::From(name) => compare(meta(list, META_IIFNAME, WORD), EQUAL, &interface(name)),
+            Self::FromIn(set) => lookup(meta(list, META_IIFNAME, WORD), set, None),
+            Self::To(to) => {
+                let operator = if to.is { EQUAL } else { NOT_EQUAL };
+                compare(meta(list, META_OIFNAME, WORD), operator, &interface(&to.name))
             }
-            Self::SourceLoopback => compare(payload(list, NETWORK_HEADER, SOURCE, 1, REGISTER), EQUAL, &[127]),
-            Self::DestinationLoopback => {
-                compare(payload(list, NETWORK_HEADER, DESTINATION, 1, REGISTER), EQUAL, &[127])
+            Self::ToIn(set) => lookup(meta(list, META_OIFNAME, WORD), set, None),
+            Self::Pass => lookup(meta(meta(list, META_IIFNAME, WORD), META_OIFNAME, WORD + 4), PASS, None),
+            Self::SourceIn(network) => {
+                let (mask_bytes, bytes) = (octets(network.netmask()), octets(network.network()));
+                compare(mask(address(list, ipv6, Side::Source, WORD), &mask_bytes), EQUAL, &bytes)
             }
             Self::DestinationLocal => compare(destination_type(list), EQUAL, &TYPE_LOCAL.to_ne_bytes()),
-            Self::Connection(connection) => {
-                let (key, bits) = match connection {
-                    Connection::Known => (CT_STATE, STATE_ESTABLISHED_OR_RELATED),
-                    Connection::Published => (CT_STATUS, STATUS_DST_NAT),
-                };
-                let loaded = instruction(list, "ct", |ct| ct.be32(1, REGISTER).be32(2, key));
-                compare(mask(loaded, bits.to_ne_bytes()), NOT_EQUAL, &[0; 4])
+            Self::DestinationIs(is) => compare(address(list, ipv6, Side::Destination, WORD), EQUAL, &octets(*is)),
+            Self::SourceIs(is) => compare(address(list, ipv6, Side::Source, WORD), EQUAL, &octets(*is)),
+            Self::PortIs(which, port) => {
+                compare(payload(list, TRANSPORT_HEADER, which.offset(), 2, WORD), EQUAL, &port.to_be_bytes())
             }
-            Self::DnatByPublished => dnat(protocol_and_port(list, FIRST_WORD), PUBLISHED),
-            Self::DnatByPublishedAt => {
-                let address = payload(list, NETWORK_HEADER, DESTINATION, 4, FIRST_WORD);
-                dnat(protocol_and_port(address, FIRST_WORD + 1), PUBLISHED_AT)
+            Self::SetPort(which, port, transport) => {
+                let checksum = if *transport == 6 { 16 } else { 6 };
+                let loaded = immediate(list, WORD, &port.to_be_bytes());
+                instruction(loaded, "payload", |write| {
+                    write
+                        .be32(2, TRANSPORT_HEADER)
+                        .be32(3, which.offset())
+                        .be32(4, 2)
+                        .be32(5, WORD)
+                        .be32(6, CHECKSUM_INTERNET)
+                        .be32(7, checksum)
+                })
             }
+            Self::Transport(number) => compare(meta(list, META_L4PROTO, WORD), EQUAL, &[*number]),
+            Self::Connection(connection) => connection.encode(list),
+            Self::Published(which) => published(list, ipv6, *which),
+            Self::Dnat(which) => {
+                let words = if ipv6 { 4 } else { 1 };
+                instruction(published(list, ipv6, *which), "nat", |nat| {
+                    nat.be32(1, NAT_DESTINATION).be32(2, family(ipv6)).be32(3, WORD).be32(5, WORD + words)
+                })
+            }
+            Self::Routed => lookup(to_port(list, ipv6), ROUTED, None),
+            Self::Guarded => lookup(protocol_and_port(list, WORD), GUARDED, None),
             Self::Masquerade => instruction(list, "masq", |masquerade| masquerade),
+            Self::SnatTo(address) => instruction(immediate(list, WORD, &octets(*address)), "nat", |nat| {
+                nat.be32(1, NAT_SOURCE).be32(2, family(ipv6)).be32(3, WORD)
+            }),
+            Self::Copy(to, device) => {
+                let loaded = immediate(immediate(list, WORD, &octets(*to)), WORD + 4, &device.to_ne_bytes());
+                instruction(loaded, "dup", |dup| dup.be32(1, WORD).be32(2, WORD + 4))
+            }
             Self::Verdict(verdict) => decide(list, *verdict),
         }
     }
+}
+
+impl Port {
+    /// In the header of each transport.
+    fn offset(self) -> u32 {
+        match self {
+            Self::Source => 0,
+            Self::Destination => DESTINATION_PORT,
+        }
+    }
+}
+
+impl Connection {
+    fn encode(self, list: Message) -> Message {
+        let (key, bits) = match self {
+            Self::Known => (CT_STATE, STATE_ESTABLISHED_OR_RELATED),
+            Self::New => (CT_STATE, STATE_NEW),
+            Self::Translated => (CT_STATUS, STATUS_DST_NAT),
+        };
+        let loaded = instruction(list, "ct", |ct| ct.be32(1, WORD).be32(2, key));
+        compare(mask(loaded, &bits.to_ne_bytes()), NOT_EQUAL, &[0; 4])
+    }
+}
+
+fn family(ipv6: bool) -> u32 {
+    if ipv6 { 10 } else { 2 }
 }
 
 fn instruction(list: Message, name: &str, fill: impl FnOnce(Message) -> Message) -> Message {
@@ -141,44 +234,74 @@ fn payload(list: Message, header: u32, offset: u32, length: u32, register: u32) 
     instruction(list, "payload", |load| load.be32(1, register).be32(2, header).be32(3, offset).be32(4, length))
 }
 
+enum Side {
+    Source,
+    Destination,
+}
+
+fn address(list: Message, ipv6: bool, side: Side, register: u32) -> Message {
+    let (offset, length) = match (ipv6, side) {
+        (false, Side::Source) => (12, 4),
+        (false, Side::Destination) => (16, 4),
+        (true, Side::Source) => (8, 16),
+        (true, Side::Destination) => (24, 16),
+    };
+    payload(list, NETWORK_HEADER, offset, length, register)
+}
+
 fn destination_type(list: Message) -> Message {
-    instruction(list, "fib", |fib| fib.be32(1, REGISTER).be32(2, FIB_ADDRESS_TYPE).be32(3, FIB_DESTINATION))
+    instruction(list, "fib", |fib| fib.be32(1, WORD).be32(2, FIB_ADDRESS_TYPE).be32(3, FIB_DESTINATION))
 }
 
 /// Keeps the bits that are set in `bits`.
-fn mask(list: Message, bits: [u8; 4]) -> Message {
+fn mask(list: Message, bits: &[u8]) -> Message {
+    let length = u32::try_from(bits.len()).unwrap_or(0);
+    let zeros = vec![0; bits.len()];
     instruction(list, "bitwise", |and| {
-        and.be32(1, REGISTER)
-            .be32(2, REGISTER)
-            .be32(3, 4)
-            .nest(4, |mask| mask.bytes(DATA_VALUE, &bits))
-            .nest(5, |xor| xor.bytes(DATA_VALUE, &[0; 4]))
+        and.be32(1, WORD)
+            .be32(2, WORD)
+            .be32(3, length)
+            .nest(4, |mask| mask.bytes(DATA_VALUE, bits))
+            .nest(5, |xor| xor.bytes(DATA_VALUE, &zeros))
     })
 }
 
 fn compare(list: Message, operator: u32, value: &[u8]) -> Message {
     instruction(list, "cmp", |compare| {
-        compare.be32(1, REGISTER).be32(2, operator).nest(3, |data| data.bytes(DATA_VALUE, value))
+        compare.be32(1, WORD).be32(2, operator).nest(3, |data| data.bytes(DATA_VALUE, value))
     })
 }
 
-fn name_is(list: Message, interface: &Interface) -> Message {
-    let mut padded = [0; INTERFACE_NAME];
-    for (to, from) in padded.iter_mut().zip(interface.name.bytes().take(INTERFACE_NAME - 1)) {
-        *to = from;
-    }
-    compare(list, if interface.is { EQUAL } else { NOT_EQUAL }, &padded)
+fn immediate(list: Message, register: u32, value: &[u8]) -> Message {
+    instruction(list, "immediate", |load| load.be32(1, register).nest(2, |data| data.bytes(DATA_VALUE, value)))
 }
 
 fn protocol_and_port(list: Message, word: u32) -> Message {
     payload(meta(list, META_L4PROTO, word), TRANSPORT_HEADER, DESTINATION_PORT, 2, word + 1)
 }
 
-/// Looks the loaded key up (no element: the rule ends) and translates to the found address and port.
-fn dnat(list: Message, map: &str) -> Message {
-    let found = instruction(list, "lookup", |lookup| lookup.string(1, map).be32(2, REGISTER).be32(3, REGISTER));
-    instruction(found, "nat", |nat| {
-        nat.be32(1, NAT_DESTINATION).be32(2, FAMILY_IPV4).be32(3, FIRST_WORD).be32(5, FIRST_WORD + 1)
+/// Address, protocol and port of the destination.
+fn to_port(list: Message, ipv6: bool) -> Message {
+    let words = if ipv6 { 4 } else { 1 };
+    protocol_and_port(address(list, ipv6, Side::Destination, WORD), WORD + words)
+}
+
+/// Looks the destination up; what the map says is then in the registers.
+fn published(list: Message, ipv6: bool, which: Where) -> Message {
+    match which {
+        Where::Everywhere => lookup(protocol_and_port(list, WORD), PUBLISHED, Some(WORD)),
+        Where::AtAddress => lookup(to_port(list, ipv6), PUBLISHED_AT, Some(WORD)),
+    }
+}
+
+/// Looks the loaded key up; the rule ends where there is no such element.
+fn lookup(list: Message, set: &str, into: Option<u32>) -> Message {
+    instruction(list, "lookup", |lookup| {
+        let lookup = lookup.string(1, set).be32(2, WORD);
+        match into {
+            Some(register) => lookup.be32(3, register),
+            None => lookup,
+        }
     })
 }
 

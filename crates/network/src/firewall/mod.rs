@@ -1,74 +1,137 @@
-//! The firewall: one nftables table of our own, decided as data by [`ruleset`], put in place by [`apply`].
+//! The firewall: one nftables table of our own in each family, decided as data by [`ruleset`], put in place by [`apply`].
 //!
 //! ```text
-//!   table ip <table>
+//!   table ip <table>, table ip6 <table>
 //!   map  published      protocol . port            → address . port      (published on every address of the host)
 //!   map  published_at   address . protocol . port  → address . port      (published on one address)
+//!   sets bridges internal open routed_bridges pass routed guarded
 //!
-//!   guard        prerouting  -300  from the bridge to or from 127.0.0.0/8: drop
-//!   prerouting   dstnat      -100  to 127.0.0.0/8: return; to a local address: dnat by published_at, then published
-//!   output       dstnat      -100  to a local address: dnat by published_at, then published
-//!   forward      filter         0  to the bridge: replies, neighbours, published ports: accept; all else: drop
-//!   postrouting  srcnat       100  leaving the subnet: masquerade
-//!                                  published, back into the subnet it came from, or from 127.0.0.0/8: masquerade
+//!   input        input        last  what the host's own chains let through:
+//!                                   from the hairpin: drop; from an internal bridge to a published port: drop;
+//!                                   new, to a published port: copy into the hairpin, drop
+//!   prerouting   dstnat      -100   from the hairpin: dnat by published_at, then published
+//!   forward      filter         0   to or from an internal bridge: drop; to a bridge: replies, published, routed
+//!                                   ports: accept; all else: drop
+//!   postrouting  srcnat       100   leaving a subnet: masquerade; published, back into the subnet it came from: masquerade
 //! ```
 //!
-//! Why each rule is there:
-//! - *guard*: the bridge has `route_localnet`, so that answers find back to 127.0.0.1; without the guard a container could
-//!   speak to services that listen on the host's loopback only. It runs before connection tracking turns an answer's
-//!   destination back into 127.0.0.1, so answers pass.
-//! - *return*: dnat happens before routing would throw a packet to 127.0.0.1 from the wire away; without it a machine on
-//!   the same link could reach ports published on 127.0.0.1.
-//! - *forward*: a neighbour machine may have a route to the subnet; only what came through a published port, or answers
-//!   something, gets in. Packets that do not concern our bridge are left to other tables.
-//! - *masquerade back into the subnet*: the answer would otherwise go straight to the asker, from an address it never
-//!   spoke to. Everyone else keeps their source address.
+//! Why a published port is not simply translated in prerouting, as everywhere else: such packets never meet the INPUT
+//! chains, so a port that the host's firewall denies would be open. Here the supervisor beside the container holds a real
+//! socket on the port; packets are for the host itself and its chains judge them. Only then our last chain sends a copy of
+//! the first packet through the hairpin (see [`crate::hairpin`]), where it is translated. The original is dropped before
+//! connection tracking has confirmed it, so the flow is the copy's, and every further packet goes straight from the
+//! uplink to the container, with the client's address as its source. What the host itself sends (and what comes on a
+//! kernel that cannot copy) reaches the socket, and the supervisor passes it on.
 //!
-//! Rules are fixed; a port published or withdrawn is one map element. Every call is one transaction: all of it or nothing.
-//! A drop in another table is final, whatever we accept.
+//! - *forward*: a neighbour machine may have a route to the subnet; only what came through a published port, or answers
+//!   something, gets in. Packets that do not concern our bridges are left to other tables.
+//! - *masquerade back into the subnet*: the answer would otherwise go straight to the asker, from an address it never
+//!   asked.
 
 mod encode;
 mod expression;
+mod set;
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rustix::io::Errno;
 
-use crate::conntrack;
+use crate::hairpin::Hairpin;
 use crate::netlink::{Family, Message, Refused, Socket};
 use crate::publish::{Protocol, Publish};
-use crate::{Error, route};
+use crate::{Error, conntrack, route, sysctl};
 
-pub use expression::{Expression, Interface, Verdict};
+pub use expression::{Connection, Expression, Interface, Port, Verdict, Where};
+pub use set::{Element, Set, Word};
 
-/// What the table is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// After every chain of the host (and after firewalld's and Docker's), before connection tracking confirms.
+const LAST: i32 = i32::MAX - 1000;
+
+/// What the tables are decided from.
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Name of our table; no other program's.
+    /// Name of the tables.
     pub table: String,
-    /// The bridge that containers are on.
-    pub bridge: String,
-    /// Its subnet.
-    pub subnet: Ipv4Net,
+    /// The networks that have a bridge.
+    pub networks: Vec<Network>,
+    /// Where first packets are turned around; without it every connection goes by the supervisors' sockets.
+    pub hairpin: Option<Hairpin>,
+    /// Ports of the host that no container may reach.
+    pub guarded: Vec<(Protocol, u16)>,
+    /// Ports of containers that are reached at their own address.
+    pub routed: Vec<(IpAddr, Protocol, u16)>,
 }
 
-/// The whole table, as data.
+/// One bridge and how far its packets get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The bridge's name.
+    pub bridge: String,
+    /// Its subnets.
+    pub subnets: Vec<IpNet>,
+    /// No way in or out but to the host.
+    pub internal: bool,
+    /// Its containers may speak to each other.
+    pub neighbours: bool,
+    /// Interfaces of the host from which everything gets in.
+    pub trusted: Vec<String>,
+    /// How IPv4 leaves and enters.
+    pub ipv4: Mode,
+    /// How IPv6 leaves and enters.
+    pub ipv6: Mode,
+}
+
+/// How packets of one family leave and enter a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mode {
+    /// What the source of a packet that leaves becomes.
+    pub source: Source,
+    /// Who gets in.
+    pub entry: Entry,
+}
+
+/// What the source of a packet that leaves becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// It stays.
+    Kept,
+    /// The address of the interface it leaves by.
+    Masqueraded,
+    /// That address.
+    Address(IpAddr),
+}
+
+/// Who gets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Whoever comes by a published port.
+    Published,
+    /// Whoever comes by a published port or asks the container's own address for one.
+    Routed,
+    /// Everybody.
+    Open,
+}
+
+/// The tables, as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
-    /// Name of the table.
-    pub table: String,
-    /// Its chains with their rules, in order.
-    pub chains: Vec<Chain>,
-    /// Ports published on every address.
-    pub published: BTreeMap<(Protocol, u16), Target>,
-    /// Ports published on one address.
-    pub published_at: BTreeMap<(Ipv4Addr, Protocol, u16), Target>,
+    /// IPv4, then IPv6 where the kernel has it.
+    pub tables: Vec<Table>,
 }
 
-/// Where a published port leads: an address and port.
-pub type Target = (Ipv4Addr, u16);
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Its family.
+    pub ipv6: bool,
+    /// Its sets and maps.
+    pub sets: Vec<Set>,
+    /// Its chains.
+    pub chains: Vec<Chain>,
+}
 
 /// A base chain. What no rule decides passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +155,8 @@ pub enum Kind {
     Filter,
     /// Translate addresses; sees only the first packet of a connection.
     Nat,
+    /// Change packets that are then routed anew.
+    Route,
 }
 
 /// The places where packets meet chains (`enum nf_inet_hooks`).
@@ -99,6 +164,8 @@ pub enum Kind {
 pub enum Hook {
     /// Everything that comes in, before routing.
     Prerouting = 0,
+    /// What is for the host itself.
+    Input = 1,
     /// What passes through.
     Forward = 2,
     /// What the host itself sends.
@@ -107,82 +174,158 @@ pub enum Hook {
     Postrouting = 4,
 }
 
-/// Decides the table for a bridge and its published ports. Of two that publish the same port, the later counts.
+/// Decides the tables for networks and their published ports. Of two that publish the same port, the later counts.
 #[must_use]
 pub fn ruleset(settings: &Settings, publish: &[Publish]) -> Ruleset {
-    let mut ruleset = Ruleset {
-        table: settings.table.clone(),
-        chains: chains(settings),
-        published: BTreeMap::new(),
-        published_at: BTreeMap::new(),
+    let families: &[bool] = if sysctl::has_ipv6() { &[false, true] } else { &[false] };
+    let table = |ipv6: &bool| Table {
+        name: settings.table.clone(),
+        ipv6: *ipv6,
+        sets: sets(settings, publish, *ipv6),
+        chains: chains(settings, *ipv6),
     };
-    for port in publish {
-        let target = (port.container_ip, port.container_port);
-        if port.host_ip.is_unspecified() {
-            ruleset.published.insert((port.protocol, port.host_port), target);
-        } else {
-            ruleset.published_at.insert((port.host_ip, port.protocol, port.host_port), target);
-        }
-    }
-    ruleset
+    Ruleset { tables: families.iter().map(table).collect() }
 }
 
-fn chains(settings: &Settings) -> Vec<Chain> {
-    use Expression::{
-        Connection, DestinationLocal, DestinationLoopback, DnatByPublished, DnatByPublishedAt, From, Masquerade,
-        SourceIn, SourceLoopback, To, Verdict as Decide,
+impl Network {
+    fn mode(&self, ipv6: bool) -> &Mode {
+        if ipv6 { &self.ipv6 } else { &self.ipv4 }
+    }
+}
+
+fn sets(settings: &Settings, publish: &[Publish], ipv6: bool) -> Vec<Set> {
+    let named = |name, test: &dyn Fn(&Network) -> bool| {
+        let matching = settings.networks.iter().filter(|network| test(network));
+        set::plain(name, &[Word::Interface], matching.map(|network| set::interface(&network.bridge)).collect())
     };
-    use expression::Connection::{Known, Published};
-    let from = || From(Interface { name: settings.bridge.clone(), is: true });
-    let to = |is| To(Interface { name: settings.bridge.clone(), is });
-    let inside = || SourceIn(settings.subnet);
-    let dnat = || vec![vec![DestinationLocal, DnatByPublishedAt], vec![DestinationLocal, DnatByPublished]];
+    let mut pass = vec![];
+    for network in &settings.networks {
+        let own = network.neighbours.then_some(&network.bridge);
+        for other in own.into_iter().chain(&network.trusted) {
+            pass.push([set::interface(other), set::interface(&network.bridge)].concat());
+        }
+    }
+    let guarded = settings.guarded.iter().map(|(protocol, port)| set::transport(*protocol, *port)).collect();
+    let routed = settings.routed.iter().filter(|(address, ..)| address.is_ipv6() == ipv6);
+    let routed = routed.map(|(address, protocol, port)| set::routed(*address, *protocol, *port)).collect();
+    let mut sets = set::published(publish.iter().filter(|port| port.host_ip.is_ipv6() == ipv6)).to_vec();
+    sets.extend([
+        named(set::BRIDGES, &|_| true),
+        named(set::INTERNAL, &|network| network.internal),
+        named(set::OPEN, &|network| network.mode(ipv6).entry == Entry::Open),
+        named(set::ROUTED_BRIDGES, &|network| network.mode(ipv6).entry == Entry::Routed),
+        set::plain(set::PASS, &[Word::Interface, Word::Interface], pass),
+        set::plain(set::GUARDED, &[Word::Protocol, Word::Port], guarded),
+        set::plain(set::ROUTED, &[Word::Address, Word::Protocol, Word::Port], routed),
+    ]);
+    sets
+}
+
+const WHERE: [Where; 2] = [Where::AtAddress, Where::Everywhere];
+
+fn chains(settings: &Settings, ipv6: bool) -> Vec<Chain> {
     let chain = |name, kind, hook, priority, rules| Chain { name, kind, hook, priority, rules };
-    let not_from_the_wire = vec![DestinationLoopback, Decide(Verdict::Return)];
     vec![
-        chain(
-            "guard",
-            Kind::Filter,
-            Hook::Prerouting,
-            -300,
-            vec![
-                vec![from(), DestinationLoopback, Decide(Verdict::Drop)],
-                vec![from(), SourceLoopback, Decide(Verdict::Drop)],
-            ],
-        ),
-        chain("prerouting", Kind::Nat, Hook::Prerouting, -100, [vec![not_from_the_wire], dnat()].concat()),
-        chain("output", Kind::Nat, Hook::Output, -100, dnat()),
-        chain(
-            "forward",
-            Kind::Filter,
-            Hook::Forward,
-            0,
-            vec![
-                vec![to(true), Connection(Known), Decide(Verdict::Accept)],
-                vec![to(true), from(), Decide(Verdict::Accept)],
-                vec![to(true), Connection(Published), Decide(Verdict::Accept)],
-                vec![to(true), Decide(Verdict::Drop)],
-            ],
-        ),
-        chain(
-            "postrouting",
-            Kind::Nat,
-            Hook::Postrouting,
-            100,
-            vec![
-                vec![inside(), to(false), Masquerade],
-                vec![to(true), Connection(Published), inside(), Masquerade],
-                vec![to(true), SourceLoopback, Masquerade],
-            ],
-        ),
+        chain("input", Kind::Filter, Hook::Input, LAST, input(settings, ipv6)),
+        chain("prerouting", Kind::Nat, Hook::Prerouting, -100, prerouting(settings)),
+        chain("output", Kind::Nat, Hook::Output, -100, output()),
+        chain("forward", Kind::Filter, Hook::Forward, 0, forward(ipv6)),
+        chain("postrouting", Kind::Nat, Hook::Postrouting, 100, postrouting(settings, ipv6)),
     ]
 }
 
-/// Puts the table in place, instead of whatever table of that name there was, in one transaction. May be repeated at
-/// any time; connections that are established stay so.
+fn input(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
+    use Expression::{Copy, DestinationLocal, From, FromIn, Guarded, Published, Verdict as Decide};
+    let mut rules = vec![vec![From("lo".into()), Decide(Verdict::Return)]];
+    // A copy that was not translated: its port was withdrawn in this moment. It must not be copied again.
+    rules.extend(settings.hairpin.iter().map(|pin| vec![From(pin.back.clone()), Decide(Verdict::Drop)]));
+    rules.extend(WHERE.map(|which| vec![FromIn(set::INTERNAL), Published(which), Decide(Verdict::Drop)]));
+    rules.push(vec![FromIn(set::BRIDGES), Guarded, Decide(Verdict::Drop)]);
+    let neighbour = settings.hairpin.as_ref().and_then(|pin| {
+        let neighbour = if ipv6 { pin.neighbours.1.map(IpAddr::V6) } else { Some(IpAddr::V4(pin.neighbours.0)) };
+        neighbour.map(|neighbour| (neighbour, pin.index))
+    });
+    if let Some((neighbour, device)) = neighbour {
+        let new = Expression::Connection(Connection::New);
+        rules.extend(WHERE.map(|which| {
+            vec![new.clone(), Published(which), DestinationLocal, Copy(neighbour, device), Decide(Verdict::Drop)]
+        }));
+    }
+    rules
+}
+
+fn prerouting(settings: &Settings) -> Vec<Vec<Expression>> {
+    let Some(pin) = &settings.hairpin else { return vec![] };
+    WHERE.map(|which| vec![Expression::From(pin.back.clone()), Expression::Dnat(which)]).to_vec()
+}
+
+/// The supervisors have no sockets for SCTP, so what the host itself sends is translated on its way out.
+fn output() -> Vec<Vec<Expression>> {
+    let sctp = || Expression::Transport(Protocol::Sctp.number());
+    WHERE.map(|which| vec![sctp(), Expression::DestinationLocal, Expression::Dnat(which)]).to_vec()
+}
+
+fn forward(ipv6: bool) -> Vec<Vec<Expression>> {
+    use Expression::{Connection as Is, FromIn, Pass, Routed, ToIn, Transport, Verdict as Decide};
+    let icmp = if ipv6 { 58 } else { 1 };
+    let (accept, drop) = (Decide(Verdict::Accept), Decide(Verdict::Drop));
+    vec![
+        vec![Pass, accept.clone()],
+        vec![FromIn(set::INTERNAL), drop.clone()],
+        vec![ToIn(set::INTERNAL), drop.clone()],
+        vec![ToIn(set::BRIDGES), Is(Connection::Known), accept.clone()],
+        vec![ToIn(set::BRIDGES), Is(Connection::Translated), accept.clone()],
+        vec![ToIn(set::OPEN), accept.clone()],
+        vec![ToIn(set::ROUTED_BRIDGES), Routed, accept.clone()],
+        vec![ToIn(set::ROUTED_BRIDGES), Transport(icmp), accept],
+        vec![ToIn(set::BRIDGES), drop],
+    ]
+}
+
+fn postrouting(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
+    use Expression::{Connection as Is, Masquerade, SnatTo, SourceIn, To};
+    let mut rules = vec![];
+    for network in settings.networks.iter().filter(|network| !network.internal) {
+        let to = |is| To(Interface { name: network.bridge.clone(), is });
+        for subnet in network.subnets.iter().filter(|subnet| matches!(subnet, IpNet::V6(_)) == ipv6) {
+            match network.mode(ipv6).source {
+                Source::Kept => {}
+                Source::Masqueraded => rules.push(vec![SourceIn(*subnet), to(false), Masquerade]),
+                Source::Address(address) => rules.push(vec![SourceIn(*subnet), to(false), SnatTo(address)]),
+            }
+            rules.push(vec![SourceIn(*subnet), to(true), Is(Connection::Translated), Masquerade]);
+        }
+    }
+    rules
+}
+
+/// The table of a container's own namespace that leads 127.0.0.11:53 to the ports its name server has.
+pub(crate) fn names_redirect(udp: u16, tcp: u16) -> Ruleset {
+    const NAMES: u16 = 53;
+    let server = IpAddr::from([127, 0, 0, 11]);
+    let mut rules = vec![];
+    for (transport, port) in [(Protocol::Udp.number(), udp), (Protocol::Tcp.number(), tcp)] {
+        use Expression::{DestinationIs, PortIs, SetPort, SourceIs, Transport};
+        let (to, from) = (Port::Destination, Port::Source);
+        let there = vec![DestinationIs(server), Transport(transport), PortIs(to, NAMES), SetPort(to, port, transport)];
+        let back = vec![SourceIs(server), Transport(transport), PortIs(from, port), SetPort(from, NAMES, transport)];
+        rules.extend([there, back]);
+    }
+    let chain = Chain { name: "output", kind: Kind::Filter, hook: Hook::Output, priority: -150, rules };
+    Ruleset { tables: vec![Table { name: "teu-names".into(), ipv6: false, sets: vec![], chains: vec![chain] }] }
+}
+
+/// Puts the tables in place, instead of whatever tables of that name there were, in one transaction. May be repeated at
+/// any time; connections that are established stay so. [`Error::Unsupported`] when the kernel cannot copy packets: decide
+/// again without a hairpin.
 pub fn apply(ruleset: &Ruleset) -> Result<(), Error> {
-    transaction(encode::replace(ruleset))
-        .map_err(|refused| Error::refused(format!("replace nftables table {}", ruleset.table), refused))
+    let copies = ruleset.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+    let copies = copies.flatten().any(|expression| matches!(expression, Expression::Copy(..)));
+    let name = ruleset.tables.first().map_or("", |table| &table.name);
+    transaction(encode::replace(ruleset)).map_err(|refused| match refused.errno {
+        Errno::NOENT if copies => Error::Unsupported { what: "nftables dup expression".into() },
+        _ => Error::refused(format!("replace nftables table {name}"), refused),
+    })
 }
 
 /// Publishes ports, all of them or none. [`Error::Exists`] when one of them already leads elsewhere,
@@ -191,7 +334,11 @@ pub fn add(table: &str, publish: &[Publish]) -> Result<(), Error> {
     if publish.is_empty() {
         return Ok(());
     }
-    transaction(publish.iter().map(|port| encode::add_port(table, port)).collect()).map_err(|refused| {
+    let message = |port: &Publish| {
+        let (set, element) = set::place(port);
+        encode::add_element(port.host_ip.is_ipv6(), table, set, &element)
+    };
+    transaction(publish.iter().map(message).collect()).map_err(|refused| {
         let port = &publish[refused.index.min(publish.len() - 1)];
         match refused.errno {
             Errno::EXIST | Errno::BUSY => Error::Exists { what: format!("published port {}", describe(port)) },
@@ -206,7 +353,8 @@ pub fn add(table: &str, publish: &[Publish]) -> Result<(), Error> {
 pub fn remove(table: &str, publish: &[Publish]) -> Result<(), Error> {
     let mut first_error = Ok(());
     for port in publish {
-        match transaction(vec![encode::remove_port(table, port)]) {
+        let (set, element) = set::place(port);
+        match transaction(vec![encode::remove_element(port.host_ip.is_ipv6(), table, set, &element)]) {
             Err(refused) if refused.errno != Errno::NOENT && first_error.is_ok() => {
                 first_error = Err(Error::refused(format!("withdraw published port {}", describe(port)), refused));
             }
@@ -217,20 +365,23 @@ pub fn remove(table: &str, publish: &[Publish]) -> Result<(), Error> {
     first_error
 }
 
-/// Removes the table with all that is in it. That it is not there is no error.
+/// Removes the tables with all that is in them. That they are not there is no error.
 pub fn destroy(table: &str) -> Result<(), Error> {
-    match transaction(vec![encode::delete_table(table)]) {
-        Err(refused) if refused.errno != Errno::NOENT => {
-            Err(Error::refused(format!("remove nftables table {table}"), refused))
+    for ipv6 in [false, true] {
+        match transaction(vec![encode::delete_table(ipv6, table)]) {
+            Err(refused) if !matches!(refused.errno, Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {
+                return Err(Error::refused(format!("remove nftables table {table}"), refused));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// UDP has no connections, but the kernel remembers flows: a sender that never pauses would keep its old translation (or
 /// its lack of one) for ever. TCP needs none of it, a new connection is a new flow.
 fn forget_flows(publish: &[Publish]) -> Result<(), Error> {
-    let udp: Vec<_> = publish.iter().filter(|port| port.protocol == Protocol::Udp).collect();
+    let udp: Vec<_> = publish.iter().filter(|port| port.protocol != Protocol::Tcp).collect();
     if udp.is_empty() {
         return Ok(());
     }
@@ -251,30 +402,33 @@ fn transaction(messages: Vec<Message>) -> Result<(), Refused> {
 mod tests {
     use super::*;
 
-    fn port(host_ip: [u8; 4], host_port: u16, container: u8) -> Publish {
-        Publish {
-            protocol: Protocol::Tcp,
-            host_ip: host_ip.into(),
-            host_port,
-            container_ip: Ipv4Addr::new(10, 0, 0, container),
-            container_port: 80,
-        }
+    fn port(host_ip: &str, host_port: u16) -> Publish {
+        let host_ip: IpAddr = host_ip.parse().expect("an address");
+        let container = if host_ip.is_ipv6() { "fd00::2" } else { "10.0.0.2" };
+        let container_ip = container.parse().expect("an address");
+        Publish { protocol: Protocol::Tcp, host_ip, host_port, container_ip, container_port: 80 }
     }
 
-    fn settings() -> Settings {
-        Settings { table: "t".into(), bridge: "b0".into(), subnet: "10.0.0.0/24".parse().expect("a network") }
+    fn count(ruleset: &Ruleset, ipv6: bool, name: &str) -> usize {
+        let table = ruleset.tables.iter().find(|table| table.ipv6 == ipv6).expect("the table");
+        table.sets.iter().find(|set| set.name == name).expect("the map").elements.len()
     }
 
     #[test]
-    fn a_port_is_published_on_all_addresses_or_on_one() {
-        let ruleset = ruleset(&settings(), &[port([0, 0, 0, 0], 80, 2), port([127, 0, 0, 1], 81, 3)]);
-        assert_eq!(ruleset.published[&(Protocol::Tcp, 80)], (Ipv4Addr::new(10, 0, 0, 2), 80));
-        assert_eq!(ruleset.published_at[&(Ipv4Addr::LOCALHOST, Protocol::Tcp, 81)], (Ipv4Addr::new(10, 0, 0, 3), 80));
-        assert_eq!((ruleset.published.len(), ruleset.published_at.len()), (1, 1));
+    fn a_port_is_published_on_all_addresses_of_its_family_or_on_one() {
+        let settings = Settings { table: "t".into(), ..Settings::default() };
+        let ports = [port("0.0.0.0", 80), port("127.0.0.1", 81), port("::", 80), port("::1", 81), port("::1", 82)];
+        let ruleset = ruleset(&settings, &ports);
+        assert_eq!((count(&ruleset, false, "published"), count(&ruleset, false, "published_at")), (1, 1));
+        if sysctl::has_ipv6() {
+            assert_eq!((count(&ruleset, true, "published"), count(&ruleset, true, "published_at")), (1, 2));
+        }
     }
 
     #[test]
     fn the_chains_are_the_same_whatever_is_published() {
-        assert_eq!(ruleset(&settings(), &[]).chains, ruleset(&settings(), &[port([0; 4], 80, 2)]).chains);
+        let settings = Settings { table: "t".into(), ..Settings::default() };
+        let chains = |ports: &[Publish]| ruleset(&settings, ports).tables[0].chains.clone();
+        assert_eq!(chains(&[]), chains(&[port("0.0.0.0", 80)]));
     }
 }

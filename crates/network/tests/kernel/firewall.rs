@@ -1,17 +1,22 @@
 //! Published ports: reached from where they should be, and from nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::process::Command;
 
 use teu_network::firewall::{self, Settings};
-use teu_network::{Error, Protocol, bridge, publish};
+use teu_network::{Error, Protocol, bridge, hairpin};
 
-use crate::world::{GATEWAY, Namespace, OUTSIDE, UPLINK, World, address, ask_udp, bridge_named, endpoint, port};
+use crate::world::{
+    GATEWAY, Namespace, OUTSIDE, OUTSIDE_6, UPLINK, UPLINK_6, World, address, address_6, ask_udp, bridge_named,
+    endpoint, network, port,
+};
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const ANY_6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
-fn server(from: &Namespace, protocol: Protocol, address: Ipv4Addr, port: u16) -> Option<String> {
+fn server(from: &Namespace, protocol: Protocol, address: impl Into<IpAddr>, port: u16) -> Option<String> {
     from.ask(protocol, address, port).map(|answer| answer.server)
 }
 
@@ -36,26 +41,90 @@ fn reached_from_everywhere(world: &World) {
     let web = world.container("web", 2);
     let other = world.container("other", 3);
     for protocol in BOTH {
-        assert_eq!(server(&world.host, protocol, LOCALHOST, 8080), None, "not published yet");
-        let published = port(protocol, ANY, 8080, 2);
-        let _held = world.host.run(|| publish::reserve(&published)).expect("reserve");
-        world.publish(&[published]);
+        assert_eq!(server(&world.outside, protocol, UPLINK, 8080), None, "not published yet");
+        world.publish(&[port(protocol, ANY, 8080, 2), port(protocol, ANY_6, 8080, 2)]);
         for (who, from, to) in [
-            ("the host by 127.0.0.1", &world.host, LOCALHOST),
-            ("the host by its address", &world.host, UPLINK),
-            ("the host by the gateway's address", &world.host, GATEWAY),
-            ("another machine", &world.outside, UPLINK),
-            ("another container by the host's address", &other, UPLINK),
-            ("another container by the gateway's address", &other, GATEWAY),
-            ("the container itself by the host's address", &web, UPLINK),
-            ("the container itself by the gateway's address", &web, GATEWAY),
+            ("another machine", &world.outside, IpAddr::V4(UPLINK)),
+            ("another machine by IPv6", &world.outside, UPLINK_6.into()),
+            ("another container by the host's address", &other, UPLINK.into()),
+            ("another container by the host's IPv6 address", &other, UPLINK_6.into()),
+            ("another container by the gateway's address", &other, GATEWAY.into()),
+            ("the container itself by the host's address", &web, UPLINK.into()),
+            ("the container itself by the gateway's address", &web, GATEWAY.into()),
         ] {
             assert_eq!(server(from, protocol, to, 8080).as_deref(), Some("web"), "{protocol} from {who}");
         }
-        world.withdraw(&[port(protocol, ANY, 8080, 2)]);
+        world.withdraw(&[port(protocol, ANY, 8080, 2), port(protocol, ANY_6, 8080, 2)]);
         assert_eq!(server(&world.outside, protocol, UPLINK, 8080), None, "withdrawn");
-        assert_eq!(server(&world.host, protocol, LOCALHOST, 8080), None, "withdrawn");
+        assert_eq!(server(&world.outside, protocol, UPLINK_6, 8080), None, "withdrawn");
     }
+}
+
+/// Runs nft on the host.
+fn nft(world: &World, rule: &str) {
+    let output = world.host.run(|| Command::new("nft").arg(rule).output()).expect("nft: apt-get install nftables");
+    assert!(output.status.success(), "{rule}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_port_that_the_hosts_firewall_denies_is_denied() {
+    let world = World::new();
+    let _web = world.container("web", 2);
+    let other = world.container("other", 3);
+    for protocol in BOTH {
+        world.publish(&[port(protocol, ANY, 8080, 2), port(protocol, ANY_6, 8080, 2)]);
+    }
+    nft(&world, "add table inet filter");
+    nft(&world, "add chain inet filter input { type filter hook input priority 10; policy accept; }");
+    nft(&world, "add rule inet filter input tcp dport 8080 drop");
+    nft(&world, "add rule inet filter input udp dport 8080 ip saddr 198.51.100.2 reject");
+    for to in [IpAddr::V4(UPLINK), UPLINK_6.into()] {
+        assert_eq!(server(&world.outside, Protocol::Tcp, to, 8080), None, "tcp {to}");
+    }
+    assert_eq!(server(&other, Protocol::Tcp, UPLINK, 8080), None, "from a container");
+    assert_eq!(server(&world.outside, Protocol::Udp, UPLINK, 8080), None, "udp");
+    assert_eq!(server(&other, Protocol::Udp, UPLINK, 8080).as_deref(), Some("web"), "another source is not denied");
+    nft(&world, "flush chain inet filter input");
+    for to in [IpAddr::V4(UPLINK), UPLINK_6.into()] {
+        assert_eq!(server(&world.outside, Protocol::Tcp, to, 8080).as_deref(), Some("web"), "tcp {to}");
+    }
+    nft(&world, "add chain inet filter input { type filter hook input priority 10; policy drop; }");
+    nft(&world, "add rule inet filter input icmpv6 type nd-neighbor-solicit accept");
+    assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080), None, "a policy denies as well");
+    nft(&world, "add rule inet filter input tcp dport 8080 accept");
+    assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080).as_deref(), Some("web"), "and an exception opens");
+}
+
+#[test]
+fn networks_are_kept_apart_and_an_internal_one_leads_nowhere() {
+    let mut world = World::new();
+    let web = world.container("web", 2);
+    let (near, far) = (Ipv4Addr::new(10, 78, 0, 1), Ipv4Addr::new(10, 78, 0, 2));
+    let inner = Namespace::new();
+    let mut second = network("teu-test1", &["10.78.0.0/24"]);
+    second.internal = true;
+    world.settings.networks.push(second.clone());
+    let ports = [port(Protocol::Tcp, ANY, 8080, 2)];
+    world.host.run(|| {
+        firewall::apply(&firewall::ruleset(&world.settings, &ports)).expect("apply");
+        bridge::ensure(&bridge_named("teu-test1", &[(near.into(), 24)])).expect("a bridge");
+        teu_network::attach(inner.fd(), &endpoint("teu-test1", "vinner", far, near)).expect("attach");
+    });
+    inner.serve("inner", far, 80);
+    world.outside.serve("outside", OUTSIDE, 80);
+    world.host.serve("host", near, 7000);
+    assert_eq!(server(&world.host, Protocol::Tcp, far, 80).as_deref(), Some("inner"), "the host is on the network");
+    assert_eq!(server(&inner, Protocol::Tcp, near, 7000).as_deref(), Some("host"));
+    assert_eq!(server(&web, Protocol::Tcp, far, 80), None, "from the other network");
+    assert_eq!(server(&inner, Protocol::Tcp, address(2), 80), None, "to the other network");
+    assert_eq!(server(&inner, Protocol::Tcp, OUTSIDE, 80), None, "out");
+    assert_eq!(server(&inner, Protocol::Tcp, UPLINK, 8080), None, "to what the other network publishes");
+    world.settings.networks[1].internal = false;
+    world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
+    assert_eq!(server(&inner, Protocol::Tcp, OUTSIDE, 80).as_deref(), Some("outside"));
+    assert_eq!(server(&inner, Protocol::Tcp, UPLINK, 8080).as_deref(), Some("web"));
+    assert_eq!(server(&web, Protocol::Tcp, far, 80), None, "still apart");
+    assert_eq!(server(&inner, Protocol::Tcp, address(2), 80), None, "still apart");
 }
 
 #[test]
@@ -69,6 +138,7 @@ fn what_is_not_published_is_reached_by_host_and_neighbours_only() {
         assert_eq!(server(&other, protocol, address(2), 80).as_deref(), Some("web"));
         // The machine outside has a route to the subnet by way of the host.
         assert_eq!(server(&world.outside, protocol, address(2), 80), None, "{protocol}");
+        assert_eq!(server(&world.outside, protocol, address_6(2), 80), None, "{protocol}");
         assert_eq!(server(&world.outside, protocol, address(3), 80), None, "{protocol}");
     }
 }
@@ -80,40 +150,13 @@ fn a_port_published_on_one_address_is_reached_by_that_address_only() {
     let other = world.container("other", 3);
     for protocol in BOTH {
         world.publish(&[port(protocol, LOCALHOST, 8080, 2), port(protocol, UPLINK, 9090, 2)]);
-        assert_eq!(server(&world.host, protocol, LOCALHOST, 8080).as_deref(), Some("web"));
-        for (from, to) in [(&world.outside, UPLINK), (&other, GATEWAY), (&other, UPLINK), (&world.host, UPLINK)] {
+        for (from, to) in [(&world.outside, UPLINK), (&other, GATEWAY), (&other, UPLINK)] {
             assert_eq!(server(from, protocol, to, 8080), None, "{protocol} to {to}");
         }
         assert_eq!(server(&world.outside, protocol, UPLINK, 9090).as_deref(), Some("web"));
         assert_eq!(server(&other, protocol, UPLINK, 9090).as_deref(), Some("web"));
-        assert_eq!(server(&world.host, protocol, UPLINK, 9090).as_deref(), Some("web"));
-        assert_eq!(server(&world.host, protocol, LOCALHOST, 9090), None);
+        assert_eq!(server(&other, protocol, GATEWAY, 9090), None);
     }
-}
-
-#[test]
-fn the_hosts_loopback_stays_its_own() {
-    let world = World::new();
-    let web = world.container("web", 2);
-    world.host.serve("private", LOCALHOST, 5432);
-    web.lose_loopback_address();
-    world.outside.lose_loopback_address();
-    for protocol in BOTH {
-        world.publish(&[port(protocol, LOCALHOST, 8080, 2), port(protocol, ANY, 8081, 2)]);
-        assert_eq!(server(&world.host, protocol, LOCALHOST, 5432).as_deref(), Some("private"));
-        assert_eq!(server(&web, protocol, LOCALHOST, 5432), None, "{protocol} from a container");
-        assert_eq!(server(&world.outside, protocol, LOCALHOST, 8080), None, "{protocol} from the wire");
-        assert_eq!(server(&world.outside, protocol, LOCALHOST, 8081), None, "{protocol} from the wire");
-    }
-    // The controls: it is these rules that keep them out, not this test's idea of an attack.
-    let mut open = firewall::ruleset(&world.settings, &[port(Protocol::Udp, LOCALHOST, 8080, 2)]);
-    open.chains.retain(|chain| chain.name != "guard");
-    for chain in open.chains.iter_mut().filter(|chain| chain.name == "prerouting") {
-        chain.rules.remove(0);
-    }
-    world.host.run(|| firewall::apply(&open)).expect("apply");
-    assert_eq!(server(&web, Protocol::Udp, LOCALHOST, 5432).as_deref(), Some("private"));
-    assert_eq!(server(&world.outside, Protocol::Udp, LOCALHOST, 8080).as_deref(), Some("web"));
 }
 
 #[test]
@@ -123,10 +166,11 @@ fn source_addresses_are_kept_where_answers_find_back_without_masquerade() {
     world.outside.serve("outside", OUTSIDE, 80);
     world.host.serve("host", ANY, 7000);
     world.publish(&[port(Protocol::Tcp, ANY, 8080, 2)]);
-    let seen = |from: &Namespace, to, port| from.ask(Protocol::Tcp, to, port).map(|answer| answer.seen_as);
+    world.publish(&[port(Protocol::Tcp, ANY_6, 8080, 2)]);
+    let seen_6 = world.outside.ask(Protocol::Tcp, UPLINK_6, 8080).map(|answer| answer.seen_as);
+    assert_eq!(seen_6, Some(IpAddr::V6(OUTSIDE_6)), "published, from outside, by IPv6");
+    let seen = |from: &Namespace, to: Ipv4Addr, port| from.ask(Protocol::Tcp, to, port).map(|answer| answer.seen_as);
     assert_eq!(seen(&world.outside, UPLINK, 8080), Some(IpAddr::V4(OUTSIDE)), "published, from outside");
-    assert_eq!(seen(&world.host, UPLINK, 8080), Some(IpAddr::V4(UPLINK)), "published, from the host");
-    assert_eq!(seen(&world.host, LOCALHOST, 8080), Some(IpAddr::V4(GATEWAY)), "published, from the loopback");
     assert_eq!(seen(&web, OUTSIDE, 80), Some(IpAddr::V4(UPLINK)), "a container goes out in the host's name");
     assert_eq!(seen(&web, UPLINK, 7000), Some(IpAddr::V4(address(2))), "a container asks its host");
 }
@@ -135,7 +179,8 @@ fn source_addresses_are_kept_where_answers_find_back_without_masquerade() {
 fn a_udp_sender_that_never_pauses_reaches_whoever_has_the_port_now() {
     let world = World::new();
     let (_one, _two) = (world.container("one", 2), world.container("two", 3));
-    for from in [&world.outside, &world.host] {
+    let other = world.container("other", 4);
+    for from in [&world.outside, &other] {
         let socket = from.run(|| UdpSocket::bind((ANY, 0))).expect("bind");
         let ask = || from.run(|| ask_udp(&socket, UPLINK, 5353)).map(|answer| answer.server);
         assert_eq!(ask(), None, "before it is published");
@@ -167,23 +212,24 @@ fn the_table_is_remade_at_any_time_and_connections_survive() {
 fn a_table_beside_ours_is_not_touched() {
     let world = World::new();
     let _web = world.container("web", 2);
-    let theirs = Settings {
+    let mut theirs = Settings {
         table: "theirs".into(),
-        bridge: "theirs0".into(),
-        subnet: "10.78.0.0/24".parse().expect("a network"),
+        networks: vec![network("theirs0", &["10.78.0.0/24"])],
+        ..Settings::default()
     };
     let (gateway, address) = (Ipv4Addr::new(10, 78, 0, 1), Ipv4Addr::new(10, 78, 0, 2));
     let foreign = Namespace::new();
     let published = teu_network::Publish {
         protocol: Protocol::Tcp,
-        host_ip: ANY,
+        host_ip: ANY.into(),
         host_port: 9000,
-        container_ip: address,
+        container_ip: address.into(),
         container_port: 80,
     };
     world.host.run(|| {
+        theirs.hairpin = Some(hairpin::ensure("theirs0").expect("their hairpin"));
         firewall::apply(&firewall::ruleset(&theirs, &[published])).expect("their table");
-        bridge::ensure(&bridge_named("theirs0", gateway)).expect("their bridge");
+        bridge::ensure(&bridge_named("theirs0", &[(gateway.into(), 24)])).expect("their bridge");
         teu_network::attach(foreign.fd(), &endpoint("theirs0", "vtheirs", address, gateway)).expect("attach");
     });
     foreign.serve("theirs", address, 80);

@@ -9,16 +9,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use teu_network::firewall::{self, Settings};
-use teu_network::{Bridge, Endpoint, Protocol, Publish, bridge, sysctl};
+use teu_network::firewall::{self, Entry, Mode, Network, Settings, Source};
+use teu_network::{Attachment, Bridge, Endpoint, Protocol, Publish, bridge, hairpin, sysctl};
 
 /// How long an answer may take that should not come at all.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A network namespace.
 pub(crate) struct Namespace(OwnedFd);
@@ -50,11 +50,9 @@ impl Namespace {
 
     /// Answers every TCP connection and UDP packet to that address with `name` and the asker's address, until the test
     /// ends.
-    pub(crate) fn serve(&self, name: &'static str, address: Ipv4Addr, port: u16) {
-        let (tcp, udp) = self.run(|| {
-            let at = SocketAddrV4::new(address, port);
-            (TcpListener::bind(at).expect("listen"), UdpSocket::bind(at).expect("bind"))
-        });
+    pub(crate) fn serve(&self, name: &'static str, address: impl Into<IpAddr>, port: u16) {
+        let at = SocketAddr::new(address.into(), port);
+        let (tcp, udp) = self.run(|| (TcpListener::bind(at).expect("listen"), UdpSocket::bind(at).expect("bind")));
         std::thread::spawn(move || {
             for stream in tcp.incoming().flatten() {
                 let mut stream = stream;
@@ -72,11 +70,14 @@ impl Namespace {
     }
 
     /// Who answers there, and as whom it sees us; none when nobody does.
-    pub(crate) fn ask(&self, protocol: Protocol, address: Ipv4Addr, port: u16) -> Option<Answer> {
+    pub(crate) fn ask(&self, protocol: Protocol, address: impl Into<IpAddr>, port: u16) -> Option<Answer> {
+        let address = address.into();
         self.run(|| match protocol {
             Protocol::Tcp => ask_tcp(address, port),
-            Protocol::Udp => {
-                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bind");
+            _ => {
+                let any: IpAddr =
+                    if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+                let socket = UdpSocket::bind((any, 0)).expect("bind");
                 ask_udp(&socket, address, port)
             }
         })
@@ -86,27 +87,6 @@ impl Namespace {
     pub(crate) fn interfaces(&self) -> Vec<String> {
         let table = self.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").expect("the list of interfaces"));
         table.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
-    }
-
-    /// Takes 127.0.0.1 away from the loopback interface, so that packets to it leave by the default route, and lets the
-    /// answers in: what a hostile neighbour does. An `RTM_DELADDR` by hand, because the crate has no use for it.
-    pub(crate) fn lose_loopback_address(&self) {
-        let mut message = Vec::new();
-        message.extend_from_slice(&32_u32.to_ne_bytes());
-        message.extend_from_slice(&21_u16.to_ne_bytes());
-        message.extend_from_slice(&5_u16.to_ne_bytes()); // REQUEST, ACK
-        message.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
-        message.extend_from_slice(&[2, 8, 0, 0, 1, 0, 0, 0]);
-        message.extend_from_slice(&[8, 0, 2, 0, 127, 0, 0, 1]);
-        self.run(|| {
-            use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, send, socket};
-            let netlink = socket(AddressFamily::NETLINK, SocketType::RAW, None).expect("a netlink socket");
-            send(&netlink, &message, SendFlags::empty()).expect("ask the kernel");
-            let mut answer = [0_u8; 64];
-            recv(&netlink, &mut answer[..], RecvFlags::empty()).expect("an answer");
-            assert_eq!(answer[16..20], [0; 4], "the address is removed");
-            std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").expect("let answers in");
-        });
     }
 }
 
@@ -122,7 +102,7 @@ fn parse(text: &str) -> Option<Answer> {
     Some(Answer { server: server.to_owned(), seen_as: seen_as.parse().ok()? })
 }
 
-fn ask_tcp(address: Ipv4Addr, port: u16) -> Option<Answer> {
+fn ask_tcp(address: IpAddr, port: u16) -> Option<Answer> {
     let to = SocketAddr::from((address, port));
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -131,7 +111,8 @@ fn ask_tcp(address: Ipv4Addr, port: u16) -> Option<Answer> {
     parse(&text)
 }
 
-pub(crate) fn ask_udp(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Option<Answer> {
+pub(crate) fn ask_udp(socket: &UdpSocket, address: impl Into<IpAddr>, port: u16) -> Option<Answer> {
+    let address = address.into();
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     socket.send_to(b"?", (address, port)).ok()?;
     let mut buffer = [0; 64];
@@ -143,8 +124,11 @@ pub(crate) fn ask_udp(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Optio
 pub(crate) const UPLINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const UPLINK_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const OUTSIDE_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+pub(crate) const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 
-/// The host, one machine outside it, and a bridge with its table.
+/// The host, one machine outside it, and a bridge with its tables.
 pub(crate) struct World {
     pub(crate) host: Namespace,
     pub(crate) outside: Namespace,
@@ -155,32 +139,42 @@ impl World {
     pub(crate) fn new() -> Self {
         let host = Namespace::new();
         let outside = Namespace::new();
-        let settings = Settings {
+        let mut settings = Settings {
             table: "teu-test".into(),
-            bridge: "teu-test0".into(),
-            subnet: "10.77.0.0/24".parse().expect("a network"),
+            networks: vec![network("teu-test0", &["10.77.0.0/24", "fd77::/64"])],
+            ..Settings::default()
         };
         host.run(|| {
-            bridge::ensure(&bridge_named("up0", UPLINK)).expect("the uplink");
-            std::fs::write("/proc/sys/net/ipv4/conf/up0/route_localnet", "0").expect("an uplink is no bridge of ours");
-            teu_network::attach(outside.fd(), &endpoint("up0", "out0", OUTSIDE, UPLINK)).expect("a machine outside");
+            bridge::ensure(&bridge_named("up0", &[(UPLINK.into(), 24), (UPLINK_6.into(), 64)])).expect("the uplink");
+            let mut place = endpoint("up0", "out0", OUTSIDE, UPLINK);
+            place.addresses.push((OUTSIDE_6.into(), 64));
+            place.gateways.push(UPLINK_6.into());
+            teu_network::attach(outside.fd(), &place).expect("a machine outside");
             // A new namespace begins as the machine's first one is, which may be a router already.
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").expect("no forwarding");
+            std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "0").expect("no forwarding");
+            // The strictest a host can be about where packets come from.
+            std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").expect("source checks");
             assert!(sysctl::enable_forwarding().expect("forwarding"));
             assert!(!sysctl::enable_forwarding().expect("forwarding"));
-            firewall::apply(&firewall::ruleset(&settings, &[])).expect("the table");
+            assert!(sysctl::enable_ipv6_forwarding().expect("forwarding"));
+            settings.hairpin = Some(hairpin::ensure("teu-test0").expect("the hairpin"));
+            assert_eq!(settings.hairpin, Some(hairpin::ensure("teu-test0").expect("the same hairpin")));
+            firewall::apply(&firewall::ruleset(&settings, &[])).expect("the tables");
             bridge::ensure(&bridge_of(&settings)).expect("the bridge");
         });
         Self { host, outside, settings }
     }
 
-    /// A container whose last address byte is `last`, serving as `name` on port 80.
+    /// A container whose last address byte is `last`, serving as `name` on port 80 of both families.
     pub(crate) fn container(&self, name: &'static str, last: u8) -> Namespace {
         let container = Namespace::new();
-        let address = address(last);
-        let place = endpoint(&self.settings.bridge, &format!("v{name}"), address, GATEWAY);
+        let mut place = endpoint("teu-test0", &format!("v{name}"), address(last), GATEWAY);
+        place.addresses.push((address_6(last).into(), 64));
+        place.gateways.push(GATEWAY_6.into());
         self.host.run(|| teu_network::attach(container.fd(), &place)).expect("a container");
-        container.serve(name, address, 80);
+        container.serve(name, address(last), 80);
+        container.serve(name, address_6(last), 80);
         container
     }
 
@@ -193,32 +187,55 @@ impl World {
     }
 }
 
-pub(crate) fn bridge_named(name: &str, gateway: Ipv4Addr) -> Bridge {
-    Bridge { name: name.into(), gateway, prefix: 24, mtu: 1500 }
+/// A network as the firewall sees it.
+pub(crate) fn network(bridge: &str, subnets: &[&str]) -> Network {
+    let mode = || Mode { source: Source::Masqueraded, entry: Entry::Published };
+    Network {
+        bridge: bridge.into(),
+        subnets: subnets.iter().map(|text| text.parse().expect("a network")).collect(),
+        internal: false,
+        neighbours: true,
+        trusted: vec![],
+        ipv4: mode(),
+        ipv6: mode(),
+    }
+}
+
+pub(crate) fn bridge_named(name: &str, addresses: &[(IpAddr, u8)]) -> Bridge {
+    Bridge { name: name.into(), addresses: addresses.into(), mac: teu_network::mac_of(addresses[0].0), mtu: 1500 }
 }
 
 pub(crate) fn bridge_of(settings: &Settings) -> Bridge {
-    Bridge { name: settings.bridge.clone(), gateway: GATEWAY, prefix: settings.subnet.prefix_len(), mtu: 1500 }
+    bridge_named(&settings.networks[0].bridge, &[(GATEWAY.into(), 24), (GATEWAY_6.into(), 64)])
 }
 
 pub(crate) fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, last)
 }
 
+pub(crate) fn address_6(last: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last.into())
+}
+
 pub(crate) fn endpoint(bridge: &str, host_interface: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Endpoint {
     Endpoint {
-        bridge: bridge.into(),
-        host_interface: host_interface.into(),
+        attachment: Attachment::Bridge {
+            bridge: bridge.into(),
+            host_interface: host_interface.into(),
+            isolated: false,
+        },
         container_interface: "eth0".into(),
-        mac: teu_network::mac_of(address),
-        address,
-        prefix: 24,
-        gateway,
-        mtu: 1500,
+        mac: Some(teu_network::mac_of(address.into())),
+        addresses: vec![(address.into(), 24)],
+        gateways: vec![gateway.into()],
+        mtu: Some(1500),
+        sysctls: vec![],
     }
 }
 
 /// Publishes port 80 of the container with that last byte.
-pub(crate) fn port(protocol: Protocol, host_ip: Ipv4Addr, host_port: u16, last: u8) -> Publish {
-    Publish { protocol, host_ip, host_port, container_ip: address(last), container_port: 80 }
+pub(crate) fn port(protocol: Protocol, host_ip: impl Into<IpAddr>, host_port: u16, last: u8) -> Publish {
+    let host_ip = host_ip.into();
+    let container_ip = if host_ip.is_ipv6() { address_6(last).into() } else { address(last).into() };
+    Publish { protocol, host_ip, host_port, container_ip, container_port: 80 }
 }

@@ -1,0 +1,599 @@
+//! Networks: which there are, who is on them, and what the kernel is told of it.
+//!
+//! ```text
+//!   plan (pure) ── NetworkRecord ── bridge, firewall tables            made when the first container needs them
+//!   place (pure) ── EndpointRecord ── interface in the container        kept in the container's record while it runs
+//!   names ── <run>/networks/<id>                                        read by the supervisors' name servers
+//! ```
+//!
+//! Records are one file each; a restart of the daemon reads them and the containers' records, and makes again whatever the
+//! kernel has lost. The default bridge and the tables are taken away when the daemon ends with no container left on them.
+//! Deliberately absent: networks across machines.
+
+mod attach;
+mod connect;
+mod names;
+pub(crate) mod options;
+mod plan;
+pub(crate) mod ports;
+pub(crate) mod record;
+mod rules;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::{IpNet, Ipv4Net};
+use teu_api::Filters;
+use teu_api::container::HostConfig;
+use teu_api::network::{CreateRequest, CreateResponse, Ipam, IpamConfig, Network, PruneReport};
+use teu_network::hairpin::{self, Hairpin};
+use teu_network::ipam::{self, AddressPool, Pool, Subnet};
+use teu_network::{Bridge, bridge, firewall};
+use teu_store::{Store, Table};
+
+use crate::container::names::random_id;
+use crate::error::{Error, Kind, Result};
+use crate::events::Events;
+use options::{GatewayMode, Options};
+use record::{EndpointRecord, NetworkRecord, PortRecord};
+
+pub(crate) use attach::leads_out;
+pub(crate) use ports::Targets;
+pub(crate) use view::{endpoint_ports, settings};
+
+const DEFAULT_MTU: u32 = 1500;
+
+/// How networks are set up.
+pub(crate) struct Setup<'a> {
+    /// Name of the default bridge and of the tables.
+    pub(crate) bridge: &'a str,
+    /// The default bridge's subnet, if the user named one.
+    pub(crate) subnet: Option<Ipv4Net>,
+    /// Where subnets come from, if the user named pools.
+    pub(crate) pools: &'a [AddressPool],
+    /// Where the files of names go.
+    pub(crate) names: PathBuf,
+}
+
+/// The networks. Cheap to clone.
+#[derive(Clone)]
+pub struct Networks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bridge: String,
+    /// Named by the daemon's configuration.
+    fixed: Option<Ipv4Net>,
+    table: Table<NetworkRecord>,
+    mtu: u32,
+    pools: Vec<AddressPool>,
+    ipv6: bool,
+    names: PathBuf,
+    events: Events,
+    live: Mutex<Live>,
+}
+
+/// What changes as networks and containers come and go.
+#[derive(Default)]
+struct Live {
+    networks: BTreeMap<String, Net>,
+    /// Published ports by container.
+    ports: HashMap<String, (Vec<PortRecord>, Targets)>,
+    hairpin: Option<Hairpin>,
+    /// The kernel cannot copy packets.
+    no_copies: bool,
+    /// The tables are there.
+    installed: bool,
+}
+
+/// One network.
+struct Net {
+    record: NetworkRecord,
+    options: Options,
+    pools: Vec<Pool>,
+    /// Its bridge is there.
+    made: bool,
+    held: BTreeMap<String, Held>,
+}
+
+/// A container on a network.
+struct Held {
+    name: String,
+    endpoint: EndpointRecord,
+}
+
+impl Net {
+    fn new(record: NetworkRecord) -> Result<Self> {
+        let options = options::parse(&record.driver, &record.options)?;
+        let pools = record.subnets.iter().cloned().map(Pool::new).collect();
+        Ok(Self { record, options, pools, made: false, held: BTreeMap::new() })
+    }
+
+    fn is_bridge(&self) -> bool {
+        self.record.driver == "bridge" && !self.record.config_only
+    }
+
+    fn predefined(&self) -> bool {
+        is_predefined(&self.record.name)
+    }
+}
+
+fn is_predefined(name: &str) -> bool {
+    matches!(name, "bridge" | "host" | "none" | "default")
+}
+
+impl Networks {
+    /// Reads the records. The default bridge's subnet is the one of last time, if no route of the host is in its way now.
+    pub(crate) fn open(store: &Store, setup: Setup<'_>, events: Events) -> Result<Self> {
+        let table: Table<NetworkRecord> = store.table("networks")?;
+        let seed = predefined(&table, "bridge")?.id;
+        let octets = seed.as_bytes().chunks(2).take(5).map(|pair| {
+            std::str::from_utf8(pair).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or_default()
+        });
+        let mut seed = [0; 5];
+        seed.iter_mut().zip(octets).for_each(|(to, from)| *to = from);
+        let mut pools = if setup.pools.is_empty() { ipam::default_pools() } else { setup.pools.to_vec() };
+        if !pools.iter().any(|pool| matches!(pool.base, IpNet::V6(_))) {
+            pools.push(ipam::local_pool(seed));
+        }
+        let inner = Inner {
+            bridge: setup.bridge.into(),
+            fixed: setup.subnet,
+            mtu: teu_network::route::uplink_mtu()?.unwrap_or(DEFAULT_MTU),
+            pools,
+            ipv6: teu_network::sysctl::has_ipv6(),
+            names: setup.names,
+            events,
+            live: Mutex::default(),
+            table,
+        };
+        let networks = Self { inner: Arc::new(inner) };
+        networks.load()?;
+        Ok(networks)
+    }
+
+    fn load(&self) -> Result<()> {
+        let mut live = self.live();
+        for name in ["host", "none"] {
+            let record = predefined(&self.inner.table, name)?;
+            live.networks.insert(record.id.clone(), Net::new(record)?);
+        }
+        for key in self.inner.table.keys()?.iter().filter(|key| !is_predefined(key)) {
+            match self.inner.table.get(key).map_err(Error::from).and_then(|record| record.map(Net::new).transpose()) {
+                Ok(Some(net)) => drop(live.networks.insert(net.record.id.clone(), net)),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, network = key, "read a network's record"),
+            }
+        }
+        let record = self.default_bridge(predefined(&self.inner.table, "bridge")?, &live)?;
+        live.networks.insert(record.id.clone(), Net::new(record)?);
+        Ok(())
+    }
+
+    /// Gives the default bridge its subnets, where it has none yet or others are in the way.
+    fn default_bridge(&self, mut record: NetworkRecord, live: &Live) -> Result<NetworkRecord> {
+        record.bridge.clone_from(&self.inner.bridge);
+        record.options =
+            BTreeMap::from([("com.docker.network.bridge.name".into(), self.inner.bridge.clone())]);
+        record.ipv6 = self.inner.ipv6;
+        let before: Vec<IpNet> = record.subnets.iter().map(|subnet| subnet.subnet).collect();
+        let before = before.into_iter().chain(record.subnet.take().map(IpNet::V4));
+        let taken = self.others(live, &record.id);
+        let mut chosen: Vec<IpNet> = self.inner.fixed.map(IpNet::V4).into_iter().collect();
+        let named = chosen.len();
+        for subnet in before {
+            let known = chosen.iter().any(|other| matches!(other, IpNet::V6(_)) == matches!(subnet, IpNet::V6(_)));
+            if !known && !taken.iter().any(|other| ipam::overlaps(other, &subnet)) {
+                chosen.push(subnet);
+            }
+        }
+        let mut blocked = taken;
+        blocked.extend(teu_network::route::networks()?.into_iter().filter(|net| !chosen[named..].contains(net)));
+        blocked.extend(resolvers());
+        for ipv6 in [false, true] {
+            let missing = !chosen.iter().any(|net| matches!(net, IpNet::V6(_)) == ipv6);
+            if missing && (record.ipv6 || !ipv6) {
+                chosen.push(ipam::choose_subnet(&self.inner.pools, &blocked, ipv6)?);
+            }
+        }
+        chosen.retain(|net| record.ipv6 || matches!(net, IpNet::V4(_)));
+        chosen.sort_unstable();
+        record.subnets = chosen.into_iter().map(Subnet::of).collect();
+        record.ipam = Ipam { driver: "default".into(), options: None, config: vec![] };
+        record.ipam.config = record.subnets.iter().map(config).collect();
+        self.inner.table.put_quick("bridge", &record)?;
+        Ok(record)
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The subnets of every network but that one.
+    fn others(&self, live: &Live, id: &str) -> Vec<IpNet> {
+        let others = live.networks.values().filter(|net| net.record.id != id);
+        others.flat_map(|net| &net.record.subnets).map(|subnet| subnet.subnet).collect()
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// When the name is taken, the configuration is unsound or no subnet is left.
+    pub fn create(&self, request: &CreateRequest) -> Result<CreateResponse> {
+        if is_predefined(&request.name) {
+            let name = &request.name;
+            return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
+        }
+        if request.ingress || request.scope == "swarm" || request.scope == "global" {
+            return Err(Error::forbidden("cannot create a swarm scoped network when swarm is not active"));
+        }
+        if request.name.trim().is_empty() {
+            return Err(Error::bad("invalid name: name is empty"));
+        }
+        let mut live = self.live();
+        if live.networks.values().any(|net| net.record.name == request.name) {
+            return Err(Error::conflict(format!("network with name {} already exists", request.name)));
+        }
+        let request = match request.config_from.as_ref().filter(|from| !from.network.is_empty()) {
+            None => request.clone(),
+            Some(from) => {
+                let known = live.networks.values().find(|net| net.record.name == from.network && net.record.config_only);
+                let missing = || Error::not_found(format!("configuration network \"{}\" does not exist", from.network));
+                plan::inherit(request, &known.ok_or_else(missing)?.record)?
+            }
+        };
+        let around = plan::Surroundings {
+            pools: &self.inner.pools,
+            networks: self.others(&live, ""),
+            host: taken()?,
+            ipv6: self.inner.ipv6,
+        };
+        let mut record = plan::network(&request, &around)?;
+        record.id = random_id()?;
+        record.created = jiff::Timestamp::now().to_string();
+        let mut net = Net::new(record)?;
+        if net.is_bridge() {
+            net.record.bridge =
+                net.options.bridge.clone().unwrap_or_else(|| format!("br-{}", &net.record.id[..12]));
+            net.record.foreign_bridge = bridge::exists(&net.record.bridge)?;
+        }
+        let id = net.record.id.clone();
+        self.inner.table.put(&id, &net.record)?;
+        live.networks.insert(id.clone(), net);
+        if let Err(error) = self.make(&mut live, &id) {
+            self.unmake(&mut live, &id);
+            return Err(error);
+        }
+        let record = live.networks[&id].record.clone();
+        drop(live);
+        self.emit("create", &record, &[]);
+        Ok(CreateResponse { id, warning: String::new() })
+    }
+
+    /// Brings the network's bridge and rules about.
+    fn make(&self, live: &mut Live, id: &str) -> Result<()> {
+        let Some(net) = live.networks.get(id).filter(|net| net.is_bridge() && !net.made) else { return Ok(()) };
+        if net.record.name == "bridge" && net.held.is_empty() && self.inner.fixed.is_none() {
+            self.reconsider(live, id)?;
+        }
+        let Some(net) = live.networks.get_mut(id) else { return Ok(()) };
+        net.made = true;
+        let bridge = description(net, self.inner.mtu);
+        teu_network::sysctl::enable_forwarding()?;
+        // On a host that is in no IPv6 network itself there is nowhere to forward to.
+        if net.record.ipv6 && teu_network::route::has_ipv6_uplink()? {
+            teu_network::sysctl::enable_ipv6_forwarding()?;
+        }
+        // The rules come before the bridge: nothing passes it unjudged.
+        let outcome = self.apply(live).and_then(|()| Ok(bridge::ensure(&bridge)?));
+        if outcome.is_err()
+            && let Some(net) = live.networks.get_mut(id)
+        {
+            net.made = false;
+        }
+        outcome.map(|_| ())
+    }
+
+    /// Takes other subnets for the default bridge if a network that the host has got since the last choice is in the way.
+    fn reconsider(&self, live: &mut Live, id: &str) -> Result<()> {
+        // An old bridge of ours would be in its own way; without containers nobody misses it.
+        let _ = bridge::remove(&self.inner.bridge);
+        let taken = taken()?;
+        let Some(net) = live.networks.get(id) else { return Ok(()) };
+        if !net.record.subnets.iter().any(|own| taken.iter().any(|other| ipam::overlaps(other, &own.subnet))) {
+            return Ok(());
+        }
+        let record = NetworkRecord { subnets: vec![], ..net.record.clone() };
+        let record = self.default_bridge(record, live)?;
+        live.networks.insert(id.into(), Net::new(record)?);
+        Ok(())
+    }
+
+    /// Forgets a network and takes its bridge away.
+    fn unmake(&self, live: &mut Live, id: &str) {
+        let Some(net) = live.networks.remove(id) else { return };
+        let mut troubles: Vec<Error> = vec![];
+        if net.is_bridge() && !net.record.foreign_bridge {
+            troubles.extend(bridge::remove(&net.record.bridge).err().map(Error::from));
+        }
+        troubles.extend(self.inner.table.remove(id).err().map(Error::from));
+        if live.installed {
+            troubles.extend(self.apply(live).err());
+        }
+        let _ = std::fs::remove_file(self.inner.names.join(id));
+        for error in troubles {
+            tracing::warn!(%error, network = net.record.name, "remove a network");
+        }
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// When it is one that is always there, or a container is on it.
+    pub fn remove(&self, wanted: &str) -> Result<()> {
+        let mut live = self.live();
+        let net = live.find(wanted)?;
+        let record = net.record.clone();
+        if net.predefined() {
+            let name = &record.name;
+            return Err(Error::forbidden(format!("{name} is a pre-defined network and cannot be removed")));
+        }
+        if record.config_only && live.networks.values().any(|other| other.record.config_from == record.name) {
+            let name = &record.name;
+            return Err(Error::forbidden(format!("error while removing network: configuration network \"{name}\" is in use")));
+        }
+        if !net.held.is_empty() {
+            let shown = |held: &Held| format!("name:\"{}\" id:\"{}\"", held.name, &held.endpoint.id[..12]);
+            let endpoints: Vec<_> = net.held.values().map(shown).collect();
+            return Err(Error::forbidden(format!(
+                "error while removing network: network {} has active endpoints ({})",
+                record.name,
+                endpoints.join(", ")
+            )));
+        }
+        self.unmake(&mut live, &record.id);
+        drop(live);
+        if !record.config_only {
+            self.emit("destroy", &record, &[]);
+        }
+        Ok(())
+    }
+
+    /// Removes the networks that no container is on; `in_use` says of which one is by its configuration.
+    ///
+    /// # Errors
+    /// When a filter is unknown or has no meaning.
+    pub fn prune(&self, filters: &Filters, in_use: &[String]) -> Result<PruneReport> {
+        if let Some(unknown) = filters.unknown(&["label", "label!", "until"]) {
+            return Err(Error::bad(format!("invalid filter '{unknown}'")));
+        }
+        let until = filters.get("until").first().map(|text| crate::prune::until(text)).transpose()?;
+        let idle: Vec<NetworkRecord> = {
+            let live = self.live();
+            let idle = live.networks.values().filter(|net| !net.predefined() && net.held.is_empty());
+            idle.map(|net| net.record.clone()).collect()
+        };
+        let old = |record: &NetworkRecord| {
+            until.is_none_or(|until| record.created.parse::<jiff::Timestamp>().is_ok_and(|made| made < until))
+        };
+        let mut report = PruneReport::default();
+        for record in idle {
+            let used = in_use.contains(&record.name) || in_use.contains(&record.id);
+            if !used && old(&record) && filters.match_labels(&record.labels) && self.remove(&record.id).is_ok() {
+                report.networks_deleted.push(record.name);
+            }
+        }
+        self.inner.events.emit("network", "prune", "", BTreeMap::from([("reclaimed".into(), "0".into())]));
+        Ok(report)
+    }
+
+    /// Takes bridges and rules away if no container is left on them; records stay.
+    pub(crate) fn close(&self) {
+        let mut live = self.live();
+        let mut troubles: Vec<Error> = vec![];
+        for net in live.networks.values_mut().filter(|net| net.made && net.held.is_empty()) {
+            net.made = false;
+            if !net.record.foreign_bridge {
+                troubles.extend(bridge::remove(&net.record.bridge).err().map(Error::from));
+            }
+        }
+        if live.installed && live.networks.values().all(|net| net.held.is_empty()) {
+            live.installed = false;
+            live.hairpin = None;
+            troubles.extend(firewall::destroy(&self.inner.bridge).err().map(Error::from));
+            troubles.extend(hairpin::remove(&self.inner.bridge).err().map(Error::from));
+        }
+        for error in troubles {
+            tracing::warn!(%error, "take the network away");
+        }
+    }
+
+    /// The default bridge's address, which reaches the host from a container.
+    pub(crate) fn gateway(&self) -> Option<IpAddr> {
+        let live = self.live();
+        let net = live.networks.values().find(|net| net.record.name == "bridge")?;
+        net.pools.first().and_then(Pool::gateway)
+    }
+
+    /// The id of a network, by its name or id; empty when there is none.
+    pub(crate) fn id_of(&self, name: &str) -> String {
+        self.live().find(name).map(|net| net.record.id.clone()).unwrap_or_default()
+    }
+
+    /// Makes again what user-defined networks need and the kernel lost, and the rules for what runs.
+    pub(crate) fn restored(&self) -> Result<()> {
+        let mut live = self.live();
+        let wanted: Vec<String> = live
+            .networks
+            .iter()
+            .filter(|(_, net)| net.is_bridge() && (!net.predefined() || !net.held.is_empty()))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in wanted {
+            if let Err(error) = self.make(&mut live, &id) {
+                tracing::error!(%error, network = id, "make a network again");
+            }
+        }
+        let with_names: Vec<String> = live.networks.keys().cloned().collect();
+        for id in with_names {
+            self.write_names(&live, &id);
+        }
+        Ok(())
+    }
+
+    fn emit(&self, action: &str, record: &NetworkRecord, extra: &[(&str, &str)]) {
+        let mut attributes = BTreeMap::from([
+            ("name".to_string(), record.name.clone()),
+            ("type".to_string(), record.driver.clone()),
+        ]);
+        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())));
+        self.inner.events.emit("network", action, &record.id, attributes);
+    }
+
+    /// Tells that a container joined or left.
+    pub(crate) fn emit_member(&self, action: &str, network: &str, container: &str) {
+        let record = self.live().networks.get(network).map(|net| net.record.clone());
+        if let Some(record) = record {
+            self.emit(action, &record, &[("container", container)]);
+        }
+    }
+
+    /// The networks that pass `filters`.
+    ///
+    /// # Errors
+    /// When a filter is unknown.
+    pub fn list(&self, filters: &Filters) -> Result<Vec<Network>> {
+        view::list(&self.live(), filters)
+    }
+
+    /// One network, by id, name or the beginning of its id.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn inspect(&self, wanted: &str) -> Result<Network> {
+        let live = self.live();
+        Ok(view::inspect(live.find(wanted)?))
+    }
+}
+
+impl Live {
+    /// A network by id, name, or the beginning of one id only.
+    fn find(&self, wanted: &str) -> Result<&Net> {
+        if let Some(net) = self.networks.get(wanted) {
+            return Ok(net);
+        }
+        let wanted_name = if wanted == "default" { "bridge" } else { wanted };
+        if let Some(net) = self.networks.values().find(|net| net.record.name == wanted_name) {
+            return Ok(net);
+        }
+        let none = || Error::not_found(format!("network {wanted} not found"));
+        if wanted.is_empty() {
+            return Err(none());
+        }
+        let mut matches = self.networks.iter().filter(|(id, _)| id.starts_with(wanted));
+        match (matches.next(), matches.next()) {
+            (Some((_, net)), None) => Ok(net),
+            (Some(_), Some(_)) => {
+                let count = 2 + matches.count();
+                let text = format!("network {wanted} is ambiguous ({count} matches found based on ID prefix)");
+                Err(Error::bad(text))
+            }
+            (None, _) => Err(none()),
+        }
+    }
+}
+
+/// One of the three networks that are always there.
+fn predefined(table: &Table<NetworkRecord>, name: &str) -> Result<NetworkRecord> {
+    let mut record = table.get(name)?.unwrap_or_default();
+    let fresh = record.id.is_empty();
+    if fresh {
+        record.id = random_id()?;
+        record.created = jiff::Timestamp::now().to_string();
+    }
+    record.name = name.into();
+    record.driver = if name == "none" { "null".into() } else { name.into() };
+    record.ipv4 = true;
+    record.ipam.driver = "default".into();
+    if fresh {
+        table.put_quick(name, &record)?;
+    }
+    Ok(record)
+}
+
+fn config(subnet: &Subnet) -> IpamConfig {
+    IpamConfig {
+        subnet: subnet.subnet.to_string(),
+        gateway: subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        ..IpamConfig::default()
+    }
+}
+
+/// The bridge of a network, as it should be.
+fn description(net: &Net, uplink_mtu: u32) -> Bridge {
+    let kept = |subnet: &&Subnet| match subnet.subnet {
+        IpNet::V4(_) => net.options.ipv4 != GatewayMode::Isolated && !net.options.inhibit_ipv4,
+        IpNet::V6(_) => net.options.ipv6 != GatewayMode::Isolated,
+    };
+    let address = |subnet: &Subnet| subnet.gateway.map(|gateway| (gateway, subnet.subnet.prefix_len()));
+    let addresses: Vec<_> = net.record.subnets.iter().filter(kept).filter_map(address).collect();
+    let first = net.record.subnets.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |subnet| {
+        subnet.gateway.unwrap_or_else(|| ipam::first(&subnet.subnet))
+    });
+    Bridge {
+        name: net.record.bridge.clone(),
+        mac: teu_network::mac_of(first),
+        addresses,
+        mtu: net.options.mtu.unwrap_or(uplink_mtu),
+    }
+}
+
+/// Every network of the host that one of ours must keep clear of: its routes and its resolvers.
+fn taken() -> Result<Vec<IpNet>> {
+    let mut taken = teu_network::route::networks()?;
+    taken.extend(resolvers());
+    Ok(taken)
+}
+
+fn resolvers() -> Vec<IpNet> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    teu_network::dns::nameservers(&text).into_iter().map(IpNet::from).collect()
+}
+
+/// How a container meets the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The host's network.
+    Host,
+    /// None at all.
+    None,
+    /// Another container's.
+    Container(String),
+    /// Networks, this one first.
+    Network(String),
+}
+
+/// The mode that a host config asks for.
+pub(crate) fn mode(host: &HostConfig) -> Mode {
+    match host.network_mode.as_str() {
+        "" | "default" | "bridge" => Mode::Network("bridge".into()),
+        "host" => Mode::Host,
+        "none" => Mode::None,
+        other => match other.strip_prefix("container:") {
+            Some(container) => Mode::Container(container.into()),
+            None => Mode::Network(other.into()),
+        },
+    }
+}
+
+/// What cannot be done with a container that has no networks of its own.
+pub(crate) fn shares_namespace() -> Error {
+    Error::new(
+        Kind::BadRequest,
+        "container sharing network namespace with another container or host cannot be connected to any other network",
+    )
+}
