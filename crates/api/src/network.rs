@@ -33,12 +33,36 @@ wire! {
         pub config_from: ConfigReference = "ConfigFrom",
         /// Only a configuration for others.
         pub config_only: bool = "ConfigOnly",
-        /// Endpoints by container id.
-        pub containers: BTreeMap<String, EndpointResource> = "Containers",
+        /// Endpoints by container id; only of one network that was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub containers: Option<BTreeMap<String, EndpointResource>> = "Containers",
+        /// How many addresses are in use; only of one network that was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub status: Option<Status> = "Status",
         /// Driver's options.
         pub options: BTreeMap<String, String> = "Options",
         /// Labels.
         pub labels: BTreeMap<String, String> = "Labels",
+    }
+
+    /// How a network stands.
+    pub struct Status {
+        /// Its addresses.
+        pub ipam: IpamStatus = "IPAM",
+    }
+
+    /// How a network's addresses stand.
+    pub struct IpamStatus {
+        /// By subnet.
+        pub subnets: BTreeMap<String, SubnetStatus> = "Subnets",
+    }
+
+    /// How one subnet's addresses stand.
+    pub struct SubnetStatus {
+        /// In use, the gateway's among them.
+        pub ips_in_use: u64 = "IPsInUse",
+        /// Left to be given.
+        pub dynamic_ips_available: u64 = "DynamicIPsAvailable",
     }
 
     /// Reference to another network's configuration.

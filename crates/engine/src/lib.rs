@@ -178,6 +178,7 @@ impl Engine {
         let containers = Containers::new(context);
         restore::restore(&containers).await?;
         containers.context.pool.refill();
+        networks.guard();
         Ok(Self { containers, images, volumes, networks, events })
     }
 

@@ -112,6 +112,7 @@ fn engine_config(config: &Config) -> teu_engine::Config {
         run: usual.run,
         program: usual.program,
         subnet: usual.subnet,
+        address_pools: usual.address_pools,
     }
 }
 

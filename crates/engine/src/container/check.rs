@@ -153,7 +153,6 @@ fn modes(host: &HostConfig) -> Result<()> {
 fn unsupported(host: &HostConfig) -> Result<()> {
     let refused: &[(&str, bool)] = &[
         ("--volumes-from", !host.volumes_from.is_empty()),
-        ("--link", !host.links.is_empty()),
         ("--storage-opt", !host.storage_opt.is_empty()),
         ("--gpus", !host.device_requests.is_empty()),
         ("--volume-driver", !matches!(host.volume_driver.as_str(), "" | "local")),

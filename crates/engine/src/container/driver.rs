@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use teu_api::container::{HealthResult, UpdateRequest};
+use teu_api::container::{EndpointSettings, HealthResult, UpdateRequest};
 use teu_supervisor::protocol::{ExitStatus, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -55,6 +55,24 @@ pub(super) enum Command {
     Update {
         /// Which.
         request: Box<UpdateRequest>,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Join a network.
+    Connect {
+        /// By name or id.
+        network: String,
+        /// How.
+        settings: Box<EndpointSettings>,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Leave a network.
+    Disconnect {
+        /// By name or id.
+        network: String,
+        /// Also when the network is gone.
+        force: bool,
         /// Where the answer goes.
         reply: Reply,
     },
@@ -190,6 +208,12 @@ impl Driver {
             }
             Command::Update { request, reply } => {
                 let _ = reply.send(self.update(*request).await);
+            }
+            Command::Connect { network, settings, reply } => {
+                let _ = reply.send(self.connect(&network, *settings).await);
+            }
+            Command::Disconnect { network, force, reply } => {
+                let _ = reply.send(self.disconnect(&network, force).await);
             }
             Command::Remove { volumes, reply } => {
                 self.remove_volumes = volumes;
@@ -336,16 +360,14 @@ impl Driver {
             live.waiting.clear();
             live.execs.clear();
         }
-        if let Some(endpoint) = self.record.endpoint.take() {
-            self.containers.context.networks.detach(&self.record.id, &endpoint);
-            self.containers.context.emit_network("disconnect", &self.record);
-        }
+        self.unplug();
     }
 
     fn rename(&mut self, name: String) -> Result<()> {
         self.containers.claim(&name, &self.record.id)?;
         let old = std::mem::replace(&mut self.record.name, name);
         self.containers.disclaim(&old);
+        self.containers.context.networks.rename(&mut self.record);
         self.save()?;
         self.containers.context.emit_container("rename", &self.record, &[("oldName", format!("/{old}"))]);
         Ok(())

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use teu_api::container::{GraphDriver, Inspect, State as ApiState};
 
+use super::Container;
 use super::lifecycle::{Phase, State};
-use super::{Container, Record};
 use crate::error::Result;
 
 /// Go's zero time, which Docker gives for "never".

@@ -3,9 +3,6 @@
 //! The program is executed only after the network is plugged in and every waiting client is attached, so nothing that it
 //! writes is lost and its ports are there when it looks.
 
-use std::fmt::Write as _;
-use std::path::Path;
-
 use teu_api::container::UpdateRequest;
 use teu_runtime::{Error as RuntimeError, Rootfs};
 use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowSize};
@@ -13,10 +10,9 @@ use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowS
 use super::driver::Driver;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
-use super::{Pending, Phase, Record};
+use super::{Pending, Phase, Record, etc};
 use crate::Context;
 use crate::error::{Error, Kind, Result};
-use crate::network::{Mode, mode};
 use crate::task::{Fresh, Task};
 
 /// Why a program does not run, and the exit code that says so.
@@ -61,8 +57,12 @@ impl Driver {
         let accounts = Accounts::of_overlay(&overlay);
         let identity = accounts.identify(&record.config.user, &record.host.group_add)?;
         let etc = context.etc_dir(&record.id);
-        let own_files = mode(&record.host)? != Mode::Host || !record.host.extra_hosts.is_empty();
-        write_etc(context, record, &etc, own_files)?;
+        let joined = self.joined_namespace()?;
+        if joined.is_none() {
+            etc::write(context, record, &etc, &self.links()?)?;
+        }
+        let network = joined.as_ref().map(|(_, pid)| *pid);
+        let etc = joined.map_or(etc, |(other, _)| context.etc_dir(&other));
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,
@@ -78,7 +78,7 @@ impl Driver {
             etc: Some(&etc),
             tmpfs: super::create::tmpfs(&record.host),
             devices: super::devices::nodes(&record.host)?,
-            joined: spec::Joined { pid: self.joined("PID", &record.host.pid_mode)? },
+            joined: spec::Joined { pid: self.joined("PID", &record.host.pid_mode)?, network },
         };
         let [rows, cols] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(0));
         Ok(CreateRequest {
@@ -115,7 +115,7 @@ impl Driver {
             Event::Created { pid } => pid,
             other => return Err(self.failure(other)),
         };
-        self.plug(context, pid)?;
+        self.plug(context, task, pid).await?;
         let waiting = {
             let mut live = self.container.live();
             live.task = Some(task.clone());
@@ -127,25 +127,6 @@ impl Driver {
         match task.request(&Request::Start).await? {
             Event::Started { pid, .. } => Ok(pid),
             other => Err(self.failure(other)),
-        }
-    }
-
-    fn plug(&mut self, context: &Context, pid: i32) -> Result<()> {
-        let record = &self.record;
-        let endpoint = tokio::task::block_in_place(|| context.networks.attach(record, pid))?;
-        if let Some(endpoint) = endpoint {
-            let etc = context.etc_dir(&record.id);
-            append_own_name(&etc.join("hosts"), record, &endpoint.address.to_string())?;
-            self.record.endpoint = Some(endpoint);
-            context.emit_network("connect", &self.record);
-        }
-        Ok(())
-    }
-
-    fn detach_quietly(&mut self) {
-        self.container.live().task = None;
-        if let Some(endpoint) = self.record.endpoint.take() {
-            self.containers.context.networks.detach(&self.record.id, &endpoint);
         }
     }
 
@@ -212,7 +193,7 @@ impl Driver {
         Ok(())
     }
 
-    fn save_record(&self) -> Result<()> {
+    pub(super) fn save_record(&self) -> Result<()> {
         Ok(self.containers.context.records.put(&self.record.id, &self.record)?)
     }
 }
@@ -241,72 +222,4 @@ fn log_config(context: &Context, record: &Record) -> Result<LogConfig> {
         log.max_files = files.parse().map_err(|_| Error::bad(format!("invalid log opt max-file: {files}")))?;
     }
     Ok(log)
-}
-
-/// `hosts`, `hostname` and `resolv.conf`; with the host's network they are the host's own.
-pub(super) fn write_etc(context: &Context, record: &Record, etc: &Path, own: bool) -> Result<()> {
-    std::fs::create_dir_all(etc).map_err(|error| Error::io("make", etc, error))?;
-    let write = |name: &str, text: &str| {
-        let path = etc.join(name);
-        std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))
-    };
-    let mut hosts = if own {
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_string()
-    } else {
-        std::fs::read_to_string("/etc/hosts").unwrap_or_default()
-    };
-    for entry in &record.host.extra_hosts {
-        let (name, address) =
-            entry.split_once([':', '=']).ok_or_else(|| Error::bad(format!("bad format for add-host: \"{entry}\"")))?;
-        let gateway = context.networks.gateway();
-        let address = if address == "host-gateway" { gateway.as_str() } else { address };
-        let _ = writeln!(hosts, "{address}\t{name}");
-    }
-    write("hosts", &hosts)?;
-    write("hostname", &format!("{}\n", record.config.hostname))?;
-    write("resolv.conf", &resolv_conf(context, record, own))
-}
-
-fn resolv_conf(context: &Context, record: &Record, own: bool) -> String {
-    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let mut text = if own {
-        let uplink = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
-        teu_network::dns::resolv_conf(&host, uplink.as_deref(), &[])
-    } else {
-        host
-    };
-    let servers = if record.host.dns.is_empty() { &context.config.dns } else { &record.host.dns };
-    let mut replace = |key: &str, values: &[String], joined: bool| {
-        if values.is_empty() {
-            return;
-        }
-        text = text.lines().filter(|line| !line.starts_with(key)).fold(String::new(), |text, line| text + line + "\n");
-        if joined {
-            let _ = writeln!(text, "{key} {}", values.join(" "));
-        } else {
-            values.iter().for_each(|value| {
-                let _ = writeln!(text, "{key} {value}");
-            });
-        }
-    };
-    replace("nameserver", servers, false);
-    replace("search", &record.host.dns_search, true);
-    replace("options", &record.host.dns_options, true);
-    text
-}
-
-/// The container finds itself by its name; its address is known only once it is plugged in.
-fn append_own_name(hosts: &Path, record: &Record, address: &str) -> Result<()> {
-    use std::io::Write as _;
-    let host = &record.config.hostname;
-    let full = if record.config.domainname.is_empty() {
-        host.clone()
-    } else {
-        format!("{host}.{} {host}", record.config.domainname)
-    };
-    let mut file = std::fs::OpenOptions::new().append(true).open(hosts);
-    let line = format!("{address}\t{full}\n");
-    file.as_mut()
-        .map_or_else(|error| Err(error.kind().into()), |file| file.write_all(line.as_bytes()))
-        .map_err(|error| Error::io("write", hosts, error))
 }

@@ -147,6 +147,14 @@ impl Containers {
         })
     }
 
+    /// The names of the networks that containers are on or ask for.
+    #[must_use]
+    pub fn networks_in_use(&self) -> Vec<String> {
+        let names =
+            |container: &Container| crate::network::asked(&container.record()).into_iter().map(|(name, _)| name);
+        self.all().iter().flat_map(names).collect()
+    }
+
     /// Removes those that do not run.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod commit;
 mod create;
 mod devices;
 mod driver;
+mod etc;
 mod exec;
 mod health;
 mod inspect;
@@ -17,6 +18,7 @@ pub mod lifecycle;
 mod list;
 mod logs;
 pub(crate) mod names;
+mod networking;
 pub mod record;
 pub(crate) mod spec;
 mod stats;
@@ -447,6 +449,24 @@ impl Container {
     pub async fn rename(&self, name: &str) -> Result<()> {
         let name = names::check(name)?.to_string();
         self.command(|reply| driver::Command::Rename { name, reply }).await
+    }
+
+    /// Puts it on one more network.
+    ///
+    /// # Errors
+    /// When it is there already, or cannot be.
+    pub async fn connect(&self, network: &str, settings: teu_api::container::EndpointSettings) -> Result<()> {
+        let (network, settings) = (network.to_string(), Box::new(settings));
+        self.command(|reply| driver::Command::Connect { network, settings, reply }).await
+    }
+
+    /// Takes it off a network.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn disconnect(&self, network: &str, force: bool) -> Result<()> {
+        let network = network.to_string();
+        self.command(|reply| driver::Command::Disconnect { network, force, reply }).await
     }
 
     /// Sets its terminal's size.

@@ -36,6 +36,8 @@ pub struct Record {
     pub mounts: Vec<MountPoint>,
     /// Volumes made for it alone, which go with it.
     pub anonymous_volumes: Vec<String>,
+    /// It left every network it was on, and joins none when it is started.
+    pub alone: bool,
     /// Its places on networks while it runs, by the network's name.
     pub endpoints: BTreeMap<String, EndpointRecord>,
     /// Its ports on the host while it runs.

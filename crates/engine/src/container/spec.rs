@@ -133,6 +133,8 @@ pub(crate) struct Inputs<'a> {
 pub(crate) struct Joined {
     /// For the pid namespace.
     pub(crate) pid: Option<i32>,
+    /// For the network namespace.
+    pub(crate) network: Option<i32>,
 }
 
 /// Where a container's cgroup is: in its own folder below its parent.
@@ -364,7 +366,8 @@ fn namespaces(host: &HostConfig, joined: Joined) -> Vec<Namespace> {
         (Cgroup, host.cgroupns_mode != "host"),
     ];
     let path = |kind| match (kind, joined) {
-        (Pid, Joined { pid: Some(pid) }) => Some(PathBuf::from(format!("/proc/{pid}/ns/pid"))),
+        (Pid, Joined { pid: Some(pid), .. }) => Some(PathBuf::from(format!("/proc/{pid}/ns/pid"))),
+        (Network, Joined { network: Some(pid), .. }) => Some(PathBuf::from(format!("/proc/{pid}/ns/net"))),
         _ => None,
     };
     kinds.into_iter().filter(|(_, own)| *own).map(|(kind, _)| Namespace { kind, path: path(kind) }).collect()

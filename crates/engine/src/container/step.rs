@@ -15,13 +15,14 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::launch::{explain, write_etc};
+use super::etc;
+use super::launch::explain;
 use super::names::random_id;
-use super::record::EndpointRecord;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
 use super::{Containers, Record};
 use crate::error::{Error, Result};
+use crate::network::Places;
 use crate::task::{Fresh, News, Task};
 
 /// What to run, on which tree.
@@ -87,16 +88,16 @@ impl Containers {
         let request = self.step_request(&record, step)?;
         let Fresh { task, mut news } = context.pool.take(id).await?;
         context.pool.refill();
-        let mut endpoint = None;
-        let result = match self.begin(&task, &record, request, &mut endpoint).await {
+        let mut places = Places::new();
+        let result = match self.begin(&task, &record, request, &mut places).await {
             Ok(stream) => finish(&task, &mut news, copy_output(stream, output), cancelled).await,
             Err(error) => {
                 task.discard().await;
                 Err(error)
             }
         };
-        if let Some(endpoint) = endpoint {
-            context.networks.detach(id, &endpoint);
+        if !places.is_empty() {
+            context.networks.detach(id, &places);
         }
         result
     }
@@ -104,7 +105,7 @@ impl Containers {
     fn step_request(&self, record: &Record, step: StepSpec) -> Result<CreateRequest> {
         let identity = Accounts::of_overlay(&step.overlay).identify(&step.user, &[])?;
         let etc = self.context.etc_dir(&record.id);
-        write_etc(&self.context, record, &etc, record.host.network_mode != "host")?;
+        etc::write(&self.context, record, &etc, &[])?;
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,
@@ -138,7 +139,7 @@ impl Containers {
         task: &Task,
         record: &Record,
         request: CreateRequest,
-        endpoint: &mut Option<EndpointRecord>,
+        places: &mut Places,
     ) -> Result<BufReader<UnixStream>> {
         let failed = |event: Event| match event {
             Event::Failed { error, .. } => explain(&error, "failed to create task for container").error,
@@ -148,7 +149,7 @@ impl Containers {
             Event::Created { pid } => pid,
             other => return Err(failed(other)),
         };
-        *endpoint = tokio::task::block_in_place(|| self.context.networks.attach(record, pid))?;
+        *places = tokio::task::block_in_place(|| self.context.networks.attach(record, pid))?;
         let stream = task.attach(None, false, true, true).await?;
         match task.request(&Request::Start).await? {
             Event::Started { .. } => Ok(stream),

@@ -26,12 +26,11 @@ pub(crate) type Places = BTreeMap<String, EndpointRecord>;
 
 /// Who it is that joins.
 #[derive(Clone, Copy)]
-pub(super) struct Member<'a> {
-    pub(super) record: &'a Record,
+pub(super) struct Member {
     pub(super) pid: i32,
 }
 
-impl Member<'_> {
+impl Member {
     pub(super) fn namespace(&self) -> Result<File> {
         let path = format!("/proc/{}/ns/net", self.pid);
         File::open(&path).map_err(|error| Error::io("open", path.as_ref(), error))
@@ -44,7 +43,7 @@ pub(crate) fn asked(record: &Record) -> Vec<(String, EndpointSettings)> {
     let endpoints = &record.networking.endpoints_config;
     let own = endpoints.get(&first).cloned();
     // One that was disconnected before the start is not joined, whatever the mode says.
-    let joins = own.is_some() || endpoints.is_empty();
+    let joins = own.is_some() || (endpoints.is_empty() && !record.alone);
     let mut all: Vec<_> = joins.then(|| (first.clone(), own.unwrap_or_default())).into_iter().collect();
     all.extend(endpoints.iter().filter(|(name, _)| **name != first).map(|(name, own)| (name.clone(), own.clone())));
     all
@@ -85,7 +84,7 @@ impl Networks {
 
     /// Plugs the process `pid` of container `record` into its networks. Blocks for about a millisecond for each.
     pub(crate) fn attach(&self, record: &Record, pid: i32) -> Result<Places> {
-        let member = Member { record, pid };
+        let member = Member { pid };
         match mode(&record.host) {
             Mode::Host | Mode::Container(_) => return Ok(Places::new()),
             Mode::None => {
@@ -201,7 +200,8 @@ impl Networks {
         }
         let (ipv4, ipv6) = leads_out(&record.endpoints);
         let targets = Targets::of(ipv4, ipv6);
-        let default = ipv4.and_then(|place| self.live().networks.get(&place.network).and_then(|net| net.options.binding));
+        let default =
+            ipv4.and_then(|place| self.live().networks.get(&place.network).and_then(|net| net.options.binding));
         let mut requests = vec![];
         for wanted in wanted {
             let mut request = targets.request(&wanted, default, self.inner.ipv6);
@@ -314,9 +314,9 @@ fn take_addresses(net: &mut Net, asked: Option<&EndpointIpamConfig>) -> Result<V
                 }
                 let prefix = |pool: &Pool| pool.subnet().prefix_len();
                 let found = pools.find_map(|pool| pool.allocate().ok().map(|address| (address, prefix(pool))));
-                found.map(Some).ok_or_else(|| {
-                    Error::new(crate::error::Kind::Unavailable, "no available addresses on this pool")
-                })
+                found
+                    .map(Some)
+                    .ok_or_else(|| Error::new(crate::error::Kind::Unavailable, "no available addresses on this pool"))
             }
         };
         match outcome {

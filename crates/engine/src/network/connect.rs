@@ -18,9 +18,7 @@ impl Networks {
         match mode(&record.host) {
             Mode::Network(_) => {}
             Mode::Container(_) if record.host.publish_all_ports || !record.host.port_bindings.is_empty() => {
-                return Err(Error::bad(
-                    "conflicting options: port publishing and the container type network mode",
-                ));
+                return Err(Error::bad("conflicting options: port publishing and the container type network mode"));
             }
             _ => return Ok(()),
         }
@@ -127,12 +125,13 @@ impl Networks {
             record.networking.endpoints_config.insert(first, own);
         }
         record.networking.endpoints_config.insert(name.clone(), settings);
+        record.alone = false;
         Ok(name)
     }
 
     /// Plugs a running container into one more network.
     pub(crate) fn join(&self, record: &Record, pid: i32, name: &str) -> Result<Places> {
-        let member = Member { record, pid };
+        let member = Member { pid };
         let netns = member.namespace()?;
         let interfaces = teu_network::interfaces(netns.as_fd())?;
         let settings = record.networking.endpoints_config.get(name).cloned().unwrap_or_default();
@@ -155,7 +154,7 @@ impl Networks {
 
     /// Takes a running container off a network; returns what is left.
     pub(crate) fn leave(&self, record: &Record, pid: i32, name: &str) -> Result<Places> {
-        let netns = Member { record, pid }.namespace()?;
+        let netns = Member { pid }.namespace()?;
         let mut places = record.endpoints.clone();
         let Some(place) = places.remove(name) else {
             return Err(not_connected(record, name));

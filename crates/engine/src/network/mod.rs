@@ -40,9 +40,9 @@ use crate::events::Events;
 use options::{GatewayMode, Options};
 use record::{EndpointRecord, NetworkRecord, PortRecord};
 
-pub(crate) use attach::leads_out;
+pub(crate) use attach::{Places, asked, leads_out};
 pub(crate) use ports::Targets;
-pub(crate) use view::{endpoint_ports, settings};
+pub(crate) use view::settings;
 
 const DEFAULT_MTU: u32 = 1500;
 
@@ -177,8 +177,7 @@ impl Networks {
     /// Gives the default bridge its subnets, where it has none yet or others are in the way.
     fn default_bridge(&self, mut record: NetworkRecord, live: &Live) -> Result<NetworkRecord> {
         record.bridge.clone_from(&self.inner.bridge);
-        record.options =
-            BTreeMap::from([("com.docker.network.bridge.name".into(), self.inner.bridge.clone())]);
+        record.options = BTreeMap::from([("com.docker.network.bridge.name".into(), self.inner.bridge.clone())]);
         record.ipv6 = self.inner.ipv6;
         let before: Vec<IpNet> = record.subnets.iter().map(|subnet| subnet.subnet).collect();
         let before = before.into_iter().chain(record.subnet.take().map(IpNet::V4));
@@ -241,7 +240,8 @@ impl Networks {
         let request = match request.config_from.as_ref().filter(|from| !from.network.is_empty()) {
             None => request.clone(),
             Some(from) => {
-                let known = live.networks.values().find(|net| net.record.name == from.network && net.record.config_only);
+                let known =
+                    live.networks.values().find(|net| net.record.name == from.network && net.record.config_only);
                 let missing = || Error::not_found(format!("configuration network \"{}\" does not exist", from.network));
                 plan::inherit(request, &known.ok_or_else(missing)?.record)?
             }
@@ -257,8 +257,7 @@ impl Networks {
         record.created = jiff::Timestamp::now().to_string();
         let mut net = Net::new(record)?;
         if net.is_bridge() {
-            net.record.bridge =
-                net.options.bridge.clone().unwrap_or_else(|| format!("br-{}", &net.record.id[..12]));
+            net.record.bridge = net.options.bridge.clone().unwrap_or_else(|| format!("br-{}", &net.record.id[..12]));
             net.record.foreign_bridge = bridge::exists(&net.record.bridge)?;
         }
         let id = net.record.id.clone();
@@ -344,7 +343,9 @@ impl Networks {
         }
         if record.config_only && live.networks.values().any(|other| other.record.config_from == record.name) {
             let name = &record.name;
-            return Err(Error::forbidden(format!("error while removing network: configuration network \"{name}\" is in use")));
+            return Err(Error::forbidden(format!(
+                "error while removing network: configuration network \"{name}\" is in use"
+            )));
         }
         if !net.held.is_empty() {
             let shown = |held: &Held| format!("name:\"{}\" id:\"{}\"", held.name, &held.endpoint.id[..12]);
@@ -446,10 +447,8 @@ impl Networks {
     }
 
     fn emit(&self, action: &str, record: &NetworkRecord, extra: &[(&str, &str)]) {
-        let mut attributes = BTreeMap::from([
-            ("name".to_string(), record.name.clone()),
-            ("type".to_string(), record.driver.clone()),
-        ]);
+        let mut attributes =
+            BTreeMap::from([("name".to_string(), record.name.clone()), ("type".to_string(), record.driver.clone())]);
         attributes.extend(extra.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())));
         self.inner.events.emit("network", action, &record.id, attributes);
     }

@@ -5,7 +5,9 @@ use super::{Live, Networks};
 impl Networks {
     /// Writes who is on a network now.
     pub(super) fn write_names(&self, live: &Live, id: &str) {
-        let Some(net) = live.networks.get(id).filter(|net| !net.predefined() && !net.record.config_only) else { return };
+        let Some(net) = live.networks.get(id).filter(|net| !net.predefined() && !net.record.config_only) else {
+            return;
+        };
         let members = net.held.values().map(|held| {
             let addresses = held.endpoint.link.addresses.iter().map(|(address, _)| *address).collect();
             (addresses, held.endpoint.names.clone())

@@ -96,8 +96,7 @@ fn read_configs(configs: &[IpamConfig]) -> Result<Vec<Config>> {
         let read = (!text.is_empty()).then(|| text.parse::<IpNet>());
         read.transpose().map_err(|_| Error::bad(format!("invalid CIDR address: {text}")))
     };
-    let address =
-        |text: &str| text.parse::<IpAddr>().map_err(|_| Error::bad(format!("invalid IP address: {text}")));
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| Error::bad(format!("invalid IP address: {text}")));
     let read = |config: &IpamConfig| {
         let gateway = (!config.gateway.is_empty()).then(|| address(&config.gateway)).transpose()?;
         let auxiliary = config.auxiliary_addresses.iter();
@@ -246,12 +245,8 @@ fn choose(pools: &[AddressPool], around: &Surroundings<'_>, ipv6: bool) -> Resul
 }
 
 fn first_free(within: &IpNet, subnet: &IpNet, reserved: &[IpAddr]) -> IpAddr {
-    let mut pool = ipam::Pool::new(Subnet {
-        subnet: *subnet,
-        range: Some(*within),
-        gateway: None,
-        reserved: reserved.to_vec(),
-    });
+    let mut pool =
+        ipam::Pool::new(Subnet { subnet: *subnet, range: Some(*within), gateway: None, reserved: reserved.to_vec() });
     pool.allocate().unwrap_or_else(|_| ipam::first(subnet))
 }
 

@@ -122,16 +122,6 @@ impl Targets {
             places: addresses.into_iter().filter_map(place).collect(),
         }
     }
-
-    /// The same for ports that are held already.
-    pub(crate) fn again(self, ports: &[PortRecord]) -> Vec<PortRequest> {
-        let request = |port: &PortRecord| {
-            let target = SocketAddr::new(self.target(port.host_ip)?, port.container_port);
-            let places = vec![PortPlace { host_ip: port.host_ip, target }];
-            Some(PortRequest { protocol: port.protocol.clone(), first: port.host_port, last: port.host_port, places })
-        };
-        ports.iter().filter_map(request).collect()
-    }
 }
 
 #[cfg(test)]
@@ -167,6 +157,5 @@ mod tests {
         let held = |host_ip| PortRecord { protocol: "tcp".into(), host_ip, host_port: 80, container_port: 8080 };
         let ports = [held(Ipv4Addr::UNSPECIFIED.into()), held(IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
         assert_eq!(targets.publish(&ports).len(), 1);
-        assert_eq!(targets.again(&ports).len(), 2);
     }
 }

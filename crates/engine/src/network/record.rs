@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use teu_api::network::Ipam;
 use teu_network::Endpoint;
@@ -96,7 +96,11 @@ impl EndpointRecord {
     /// Its address of that family.
     #[must_use]
     pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
-        if ipv6 { self.ipv6().map(|(address, _)| address.into()) } else { self.ipv4().map(|(address, _)| address.into()) }
+        if ipv6 {
+            self.ipv6().map(|(address, _)| address.into())
+        } else {
+            self.ipv4().map(|(address, _)| address.into())
+        }
     }
 
     /// The gateway of that family.
@@ -105,18 +109,12 @@ impl EndpointRecord {
         self.gateways.iter().copied().find(|gateway| gateway.is_ipv6() == ipv6)
     }
 
-    /// The network it is in, of that family.
-    pub(crate) fn subnet(&self, ipv6: bool) -> Option<IpNet> {
-        let (address, prefix) = *self.link.addresses.iter().find(|(address, _)| address.is_ipv6() == ipv6)?;
-        IpNet::new(address, prefix).ok()
-    }
-
     /// Its hardware address, `02:42:…`.
     #[must_use]
     pub fn mac(&self) -> String {
-        self.link.mac.map_or_else(String::new, |mac| {
-            mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
-        })
+        self.link
+            .mac
+            .map_or_else(String::new, |mac| mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
     }
 }
 

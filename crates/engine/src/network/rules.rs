@@ -1,9 +1,13 @@
 //! What the firewall is told: the tables as a whole when a network comes or goes, single elements when a port does.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use teu_network::firewall::{self, Mode, Settings};
+use teu_network::firewall::{self, Mode, Settings, Watch};
 use teu_network::{Error as NetworkError, Protocol, Publish, hairpin};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::options::GatewayMode;
 use super::ports::Targets;
@@ -28,10 +32,43 @@ impl Networks {
         Ok(())
     }
 
-    /// Puts the tables back after somebody threw them away.
-    pub(crate) fn repair(&self) -> Result<()> {
+    /// Puts the tables back if somebody threw them or a part of them away; says whether that was so.
+    fn repair(&self) -> Result<bool> {
         let mut live = self.live();
-        if live.installed { self.apply(&mut live) } else { Ok(()) }
+        if !live.installed || firewall::intact(&ruleset(&self.inner.bridge, &live))? {
+            return Ok(false);
+        }
+        self.apply(&mut live).map(|()| true)
+    }
+
+    /// Guards the tables for as long as the networks are used: a reload of the host's firewall often begins by throwing
+    /// everything away.
+    pub(crate) fn guard(&self) {
+        let weak = Arc::downgrade(&self.inner);
+        let watch = Watch::open().and_then(|watch| {
+            AsyncFd::register_with_interest(watch, Interest::READABLE)
+                .map_err(|source| NetworkError::Io { what: "watch nftables".into(), source })
+        });
+        let watch = match watch {
+            Ok(watch) => watch,
+            Err(error) => return tracing::warn!(%error, "nobody will notice a flushed firewall"),
+        };
+        tokio::spawn(async move {
+            while let Ok(mut ready) = watch.readable().await {
+                let deleted = watch.get_ref().take().unwrap_or(true);
+                ready.clear_ready();
+                let Some(inner) = weak.upgrade() else { return };
+                if !deleted {
+                    continue;
+                }
+                let networks = Self { inner };
+                match tokio::task::spawn_blocking(move || networks.repair()).await {
+                    Ok(Ok(true)) => tracing::warn!("somebody deleted our nftables rules; they are back"),
+                    Ok(Ok(false)) | Err(_) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "put the nftables rules back"),
+                }
+            }
+        });
     }
 
     /// The name of our tables.

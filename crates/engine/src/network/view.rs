@@ -29,7 +29,9 @@ pub(super) fn list(live: &Live, filters: &Filters) -> Result<Vec<Network>> {
         [value] if matches!(value.as_str(), "false" | "0") => Some(false),
         other => {
             let other = other.join(",");
-            return Err(Error::bad(format!("invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\"): {other}")));
+            return Err(Error::bad(format!(
+                "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\"): {other}"
+            )));
         }
     };
     let any = |key: &str, test: &dyn Fn(&str) -> bool| {
@@ -159,7 +161,7 @@ fn ports(record: &Record) -> PortMap {
 }
 
 /// The published ports, by `80/tcp`.
-pub(crate) fn endpoint_ports(record: &Record) -> impl Iterator<Item = (String, PortBinding)> {
+fn endpoint_ports(record: &Record) -> impl Iterator<Item = (String, PortBinding)> {
     record.ports.iter().map(|port| {
         let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
         (format!("{}/{}", port.container_port, port.protocol), binding)

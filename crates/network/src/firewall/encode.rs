@@ -11,6 +11,7 @@ const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
 const DELETE_ELEMENT: u16 = 14;
@@ -70,6 +71,11 @@ pub(super) fn remove_element(ipv6: bool, table: &str, set: &str, element: &Eleme
         .string(1, table)
         .string(2, set)
         .nest(3, |list| list.nest(1, |item| item.nest(1, |data| data.bytes(1, &element.key))))
+}
+
+/// Asks for the rules of a table.
+pub(super) fn list_rules(ipv6: bool, table: &str) -> Message {
+    message(ipv6, GET_RULE, 0).string(1, table)
 }
 
 fn new_table(ipv6: bool, table: &str) -> Message {

@@ -31,6 +31,7 @@
 mod encode;
 mod expression;
 mod set;
+mod watch;
 
 use std::net::IpAddr;
 
@@ -44,6 +45,7 @@ use crate::{Error, conntrack, route, sysctl};
 
 pub use expression::{Connection, Expression, Interface, Port, Verdict, Where};
 pub use set::{Element, Set, Word};
+pub use watch::{Watch, intact};
 
 /// After every chain of the host (and after firewalld's and Docker's), before connection tracking confirms.
 const LAST: i32 = i32::MAX - 1000;

@@ -2,12 +2,13 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use http::StatusCode;
-use teu_api::network::{ConnectRequest, CreateRequest, DisconnectRequest, PruneReport};
+use teu_api::network::{ConnectRequest, CreateRequest, DisconnectRequest};
 use teu_engine::Engine;
 
-use super::ok;
+use super::{blocking, created, done, ok};
 use crate::body::Json;
 use crate::failure::{Answer, Failure};
 use crate::query::Query;
@@ -27,28 +28,33 @@ async fn list(State(engine): State<Engine>, query: Query) -> Answer {
 }
 
 async fn create(State(engine): State<Engine>, Json(request): Json<CreateRequest>) -> Answer {
-    Err(engine.networks.refuse(&format!("create {}", request.name)).into())
+    created(blocking(move || engine.networks.create(&request)).await?)
 }
 
-/// Only networks that users made are ever pruned.
-async fn prune(query: Query) -> Answer {
-    query.filters_among(&["until", "label", "label!"])?;
-    ok(PruneReport::default())
+async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
+    let filters = query.filters_among(&["until", "label", "label!"])?;
+    let in_use = engine.containers.networks_in_use();
+    ok(blocking(move || engine.networks.prune(&filters, &in_use)).await?)
 }
 
-async fn inspect(State(engine): State<Engine>, Path(id): Path<String>) -> Answer {
-    ok(engine.networks.inspect(&id)?)
+async fn inspect(State(engine): State<Engine>, Path(id): Path<String>, query: Query) -> Answer {
+    let missing = || Failure::new(StatusCode::NOT_FOUND, format!("network {id} not found"));
+    match query.text("scope") {
+        None | Some("" | "local") => ok(engine.networks.inspect(&id)?),
+        // Networks of other scopes are a swarm's.
+        Some(_) => Err(missing()),
+    }
 }
 
 async fn remove(State(engine): State<Engine>, Path(id): Path<String>) -> Answer {
-    let name = engine.networks.inspect(&id)?.name;
-    let sentence = format!("{name} is a pre-defined network and cannot be removed");
-    Err(Failure::new(StatusCode::FORBIDDEN, sentence))
+    blocking(move || engine.networks.remove(&id)).await?;
+    done()
 }
 
 async fn connect(State(engine): State<Engine>, Path(id): Path<String>, Json(request): Json<ConnectRequest>) -> Answer {
-    engine.containers.find(&request.container)?;
-    Err(engine.networks.refuse(&format!("connect {}", engine.networks.inspect(&id)?.name)).into())
+    let container = engine.containers.find(&request.container)?;
+    container.connect(&id, request.endpoint_config.unwrap_or_default()).await?;
+    Ok(StatusCode::OK.into_response())
 }
 
 async fn disconnect(
@@ -56,6 +62,7 @@ async fn disconnect(
     Path(id): Path<String>,
     Json(request): Json<DisconnectRequest>,
 ) -> Answer {
-    engine.containers.find(&request.container)?;
-    Err(engine.networks.refuse(&format!("disconnect {}", engine.networks.inspect(&id)?.name)).into())
+    let container = engine.containers.find(&request.container)?;
+    container.disconnect(&id, request.force).await?;
+    Ok(StatusCode::OK.into_response())
 }
