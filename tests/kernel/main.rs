@@ -9,4 +9,5 @@ mod isolation;
 mod life;
 mod limits;
 mod network;
+mod networks;
 mod streams;

@@ -1,7 +1,7 @@
 //! Talking to published ports from the host.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use super::eventually;
@@ -26,8 +26,8 @@ pub fn free_port() -> u16 {
 
 /// What `probe echo` answers over TCP.
 #[track_caller]
-pub fn ask_tcp(ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddrV4::new(ip, port).into(), LONG)?;
+pub fn ask_tcp(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip.into(), port), LONG)?;
     stream.set_read_timeout(Some(LONG))?;
     stream.write_all(b"hello")?;
     let mut answer = String::new();
@@ -37,8 +37,10 @@ pub fn ask_tcp(ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
 
 /// What `probe echo` answers over UDP.
 #[track_caller]
-pub fn ask_udp(ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+pub fn ask_udp(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
+    let ip = ip.into();
+    let any: IpAddr = if ip.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
     socket.set_read_timeout(Some(LONG))?;
     socket.connect((ip, port))?;
     socket.send(b"hello")?;

@@ -12,25 +12,47 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct sockaddr_in at(const char *address, const char *port) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
-    inet_pton(AF_INET, address, &a.sin_addr);
-    return a;
+/* An address of either family; returns its length. */
+static socklen_t at(struct sockaddr_storage *out, const char *address, const char *port) {
+    struct sockaddr_in *four = (void *)out;
+    struct sockaddr_in6 *six = (void *)out;
+    memset(out, 0, sizeof *out);
+    if (strchr(address, ':')) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(atoi(port));
+        inet_pton(AF_INET6, address, &six->sin6_addr);
+        return sizeof *six;
+    }
+    four->sin_family = AF_INET;
+    four->sin_port = htons(atoi(port));
+    inet_pton(AF_INET, address, &four->sin_addr);
+    return sizeof *four;
 }
 
-static int answer(char *out, size_t size, struct sockaddr_in *peer, const char *said, int length) {
-    char address[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &peer->sin_addr, address, sizeof address);
-    return snprintf(out, size, "%s %.*s\n", address, length, said);
+static int answer(char *out, size_t size, struct sockaddr_storage *peer, const char *said, int length) {
+    char address[INET6_ADDRSTRLEN];
+    if (peer->ss_family == AF_INET)
+        inet_ntop(AF_INET, &((struct sockaddr_in *)peer)->sin_addr, address, sizeof address);
+    else
+        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)peer)->sin6_addr, address, sizeof address);
+    const char *shown = strncmp(address, "::ffff:", 7) ? address : address + 7;
+    return snprintf(out, size, "%s %.*s\n", shown, length, said);
 }
 
 static int echo(const char *port) {
-    struct sockaddr_in own = at("0.0.0.0", port), peer;
-    socklen_t length = sizeof peer;
-    int yes = 1, tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_storage own, peer;
+    int yes = 1, no = 0, tcp = socket(AF_INET6, SOCK_STREAM, 0), udp = socket(AF_INET6, SOCK_DGRAM, 0);
+    const char *any = "::";
+    if (tcp < 0) { /* a kernel without IPv6 */
+        tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
+        any = "0.0.0.0";
+    }
+    socklen_t length = at(&own, any, port);
     char said[512], out[1024];
     setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (bind(tcp, (void *)&own, sizeof own) || listen(tcp, 16) || bind(udp, (void *)&own, sizeof own)) {
+    setsockopt(tcp, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
+    if (bind(tcp, (void *)&own, length) || listen(tcp, 16) || bind(udp, (void *)&own, length)) {
         perror("probe: bind");
         return 1;
     }
@@ -53,13 +75,14 @@ static int echo(const char *port) {
 }
 
 static int ask(const char *kind, const char *address, const char *port) {
-    struct sockaddr_in there = at(address, port);
+    struct sockaddr_storage there;
+    socklen_t length = at(&there, address, port);
     struct timeval patience = {.tv_sec = 5};
-    int it = socket(AF_INET, strcmp(kind, "udp") ? SOCK_STREAM : SOCK_DGRAM, 0), count;
+    int it = socket(there.ss_family, strcmp(kind, "udp") ? SOCK_STREAM : SOCK_DGRAM, 0), count;
     char said[1024];
     setsockopt(it, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(it, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(it, (void *)&there, sizeof there) || write(it, "hello", 5) != 5 ||
+    if (connect(it, (void *)&there, length) || write(it, "hello", 5) != 5 ||
         (count = read(it, said, sizeof said)) <= 0) {
         perror("probe: ask");
         return 1;

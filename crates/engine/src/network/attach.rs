@@ -85,17 +85,8 @@ impl Networks {
     /// Plugs the process `pid` of container `record` into its networks. Blocks for about a millisecond for each.
     pub(crate) fn attach(&self, record: &Record, pid: i32) -> Result<Places> {
         let member = Member { pid };
-        match mode(&record.host) {
-            Mode::Host | Mode::Container(_) => return Ok(Places::new()),
-            Mode::None => {
-                teu_network::loopback_up(member.namespace()?.as_fd())?;
-                return Ok(Places::new());
-            }
-            Mode::Network(_) => {}
-        }
         let asked = asked(record);
         if asked.is_empty() {
-            teu_network::loopback_up(member.namespace()?.as_fd())?;
             return Ok(Places::new());
         }
         let (mut places, order) = self.take_places(record, &asked)?;

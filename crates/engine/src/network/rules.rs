@@ -6,7 +6,6 @@ use std::sync::Arc;
 use teu_network::firewall::{self, Mode, Settings, Watch};
 use teu_network::{Error as NetworkError, Protocol, Publish, hairpin};
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::options::GatewayMode;
@@ -45,9 +44,9 @@ impl Networks {
     /// everything away.
     pub(crate) fn guard(&self) {
         let weak = Arc::downgrade(&self.inner);
+        #[expect(deprecated, reason = "the descriptor is owned by what is handed over")]
         let watch = Watch::open().and_then(|watch| {
-            AsyncFd::register_with_interest(watch, Interest::READABLE)
-                .map_err(|source| NetworkError::Io { what: "watch nftables".into(), source })
+            AsyncFd::new(watch).map_err(|source| NetworkError::Io { what: "watch nftables".into(), source })
         });
         let watch = match watch {
             Ok(watch) => watch,

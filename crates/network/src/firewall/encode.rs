@@ -110,6 +110,8 @@ fn new_set(ipv6: bool, table: &str, set: &Set, id: u32) -> Message {
     } else {
         message.be32(6, concatenation(set.value)).be32(7, length(set.value))
     };
+    // For the eyes of `nft list`: a name is no number, so it is not turned around.
+    let message = if set.key == [Word::Interface] { message.bytes(13, &[0, 4, 1, 0, 0, 0]) } else { message };
     message.be32(10, id)
 }
 

@@ -1,0 +1,331 @@
+//! Networks of the user's own: who is on which, who finds whom by what name, and nobody else.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+
+use super::support::{Daemon, address_of_host, ask_tcp, ask_udp, eventually, free_port, probe, run};
+
+/// Starts a container that sleeps, with those flags.
+#[track_caller]
+fn sleeper(daemon: &Daemon, name: &str, flags: &[&str]) {
+    let line = ["run", "-d", "--name", name].into_iter().chain(flags.iter().copied());
+    daemon.ok(line.chain(["busybox", "sleep", "1000"]));
+}
+
+/// Starts one that answers on port 7.
+#[track_caller]
+fn echo(daemon: &Daemon, name: &str, flags: &[&str]) {
+    let bind = format!("{}:/probe:ro", probe().display());
+    let line = ["run", "-d", "--name", name, "-v", &bind].into_iter().chain(flags.iter().copied());
+    daemon.ok(line.chain(["busybox", "/probe", "echo", "7"]));
+    daemon.spawn(["logs", "-f", name]).until("ready");
+}
+
+/// What a container resolves a name to.
+#[track_caller]
+fn resolve(daemon: &Daemon, container: &str, name: &str) -> String {
+    let ran = daemon.teu(["exec", container, "nslookup", name]);
+    // The first address is the server's.
+    ran.out.lines().skip_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[track_caller]
+fn address(daemon: &Daemon, container: &str, network: &str, field: &str) -> String {
+    daemon.inspect(container, &format!("{{{{(index .NetworkSettings.Networks \"{network}\").{field}}}}}"))
+}
+
+#[test]
+fn containers_find_each_other_by_name_alias_id_and_address() {
+    let mut daemon = Daemon::start();
+    daemon.ok(["network", "create", "inner"]);
+    sleeper(&daemon, "web", &["--network", "name=inner,alias=www"]);
+    sleeper(&daemon, "web2", &["--network", "inner", "--network-alias", "www"]);
+    sleeper(&daemon, "asker", &["--network", "inner"]);
+    let (one, two) =
+        (address(&daemon, "web", "inner", "IPAddress"), address(&daemon, "web2", "inner", "IPAddress"));
+    let id = daemon.inspect("web", "{{.Id}}");
+    let check = |daemon: &Daemon| {
+        for name in ["web", "WEB", "web.inner", &id[..12]] {
+            let told = resolve(daemon, "asker", name);
+            assert!(told.contains(&one) && !told.contains(&two), "{name}: {told}");
+        }
+        let both = resolve(daemon, "asker", "www");
+        assert!(both.contains(&one) && both.contains(&two), "{both}");
+        let reverse = resolve(daemon, "asker", &one);
+        assert!(reverse.contains("web.inner"), "{reverse}");
+        let host = resolve(daemon, "asker", "host.docker.internal");
+        assert!(host.contains(&address(daemon, "asker", "inner", "Gateway")), "{host}");
+    };
+    check(&daemon);
+    let six = address(&daemon, "web", "inner", "GlobalIPv6Address");
+    if !six.is_empty() {
+        assert!(resolve(&daemon, "asker", "web").contains(&six));
+    }
+    daemon.ok(["rename", "web2", "other"]);
+    assert!(resolve(&daemon, "asker", "other").contains(&two));
+    daemon.ok(["rename", "other", "web2"]);
+    // Names are answered while no daemon runs, and by its successor's word afterwards.
+    daemon.kill9();
+    daemon.restart();
+    check(&daemon);
+    daemon.ok(["rm", "-f", "web2"]);
+    assert!(!resolve(&daemon, "asker", "www").contains(&two));
+}
+
+#[test]
+fn names_are_answered_while_the_daemon_is_stopped() {
+    let mut daemon = Daemon::start();
+    daemon.ok(["network", "create", "inner"]);
+    sleeper(&daemon, "web", &["--network", "inner"]);
+    let script = "while ! test -e /go; do sleep 0.1; done; nslookup web >/told 2>&1; echo $? >>/told; mv /told /done";
+    daemon.ok(["run", "-d", "--name", "asker", "--network", "inner", "busybox", "sh", "-c", script]);
+    let pid = daemon.inspect("asker", "{{.State.Pid}}");
+    let one = address(&daemon, "web", "inner", "IPAddress");
+    daemon.kill9();
+    let inside = format!("/proc/{pid}/root");
+    std::fs::write(format!("{inside}/go"), "").expect("write");
+    let told = eventually("it is told", || std::fs::read_to_string(format!("{inside}/done")).ok());
+    assert!(told.contains(&one) && told.ends_with("0\n"), "{told}");
+    daemon.restart();
+}
+
+#[test]
+fn a_name_server_of_the_containers_own_has_port_53() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "inner"]);
+    sleeper(&daemon, "web", &["--network", "inner"]);
+    let bind = format!("{}:/probe:ro", probe().display());
+    daemon.ok(["run", "-d", "--name", "dns", "--network", "inner", "-v", &bind, "busybox", "/probe", "echo", "53"]);
+    daemon.spawn(["logs", "-f", "dns"]).until("ready");
+    let one = address(&daemon, "web", "inner", "IPAddress");
+    assert!(resolve(&daemon, "dns", "web").contains(&one), "and it still resolves by ours");
+    let own = daemon.ok(["exec", "dns", "/probe", "ask", "udp", "127.0.0.1", "53"]);
+    assert!(own.ends_with(" hello"), "{own}");
+}
+
+#[test]
+fn networks_are_kept_apart_until_a_container_is_on_both() {
+    let daemon = Daemon::start();
+    for network in ["one", "two"] {
+        daemon.ok(["network", "create", network]);
+    }
+    echo(&daemon, "echo", &["--network", "one"]);
+    let bind = format!("{}:/probe:ro", probe().display());
+    sleeper(&daemon, "asker", &["--network", "two", "-v", &bind]);
+    let there = address(&daemon, "echo", "one", "IPAddress");
+    let ask = |seconds: &str| {
+        daemon.teu(["exec", "asker", "timeout", seconds, "/probe", "ask", "tcp", &there, "7"]).out
+    };
+    assert!(!ask("1").contains("hello"), "the other network is out of reach");
+    assert!(!resolve(&daemon, "asker", "echo").contains(&there), "and its names are not told");
+    daemon.ok(["network", "connect", "--alias", "second", "one", "asker"]);
+    assert!(ask("5").contains("hello"));
+    assert!(resolve(&daemon, "asker", "echo").contains(&there));
+    assert_eq!(daemon.ok(["exec", "asker", "ls", "/sys/class/net"]), "eth0\neth1\nlo");
+    daemon.teu(["network", "connect", "one", "asker"]).refused(1, &["already exists in network one"]);
+    daemon.teu(["network", "rm", "one"]).refused(1, &["network one has active endpoints"]);
+    daemon.ok(["network", "disconnect", "one", "asker"]);
+    assert!(!ask("1").contains("hello"), "it left");
+    daemon.teu(["network", "disconnect", "one", "asker"]).refused(1, &["is not connected to network one"]);
+    daemon.ok(["rm", "-f", "echo", "asker"]);
+    daemon.ok(["network", "rm", "one", "two"]);
+}
+
+#[test]
+fn addresses_of_the_users_choice_are_given() {
+    let daemon = Daemon::start();
+    let subnets = ["--subnet", "10.213.0.0/24", "--ip-range", "10.213.0.128/25", "--subnet", "fd00:213::/64"];
+    daemon.ok(["network", "create"].into_iter().chain(subnets).chain(["--gateway", "10.213.0.9", "mine"]));
+    let asked = "name=mine,ip=10.213.0.77,ip6=fd00:213::77,mac-address=02:42:aa:bb:cc:dd";
+    sleeper(&daemon, "fixed", &["--network", asked]);
+    let shown = daemon.ok(["exec", "fixed", "ip", "addr", "show", "eth0"]);
+    for part in ["10.213.0.77/24", "fd00:213::77/64", "02:42:aa:bb:cc:dd"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(daemon.ok(["exec", "fixed", "ip", "route"]).contains("default via 10.213.0.9"));
+    let taken = daemon.teu(["run", "--rm", "--network", "name=mine,ip=10.213.0.77", "busybox", "true"]);
+    taken.refused(125, &["Address already in use"]);
+    let outside = daemon.teu(["run", "--rm", "--network", "name=mine,ip=10.9.9.9", "busybox", "true"]);
+    outside.refused(125, &["no configured subnet contains IP address 10.9.9.9"]);
+    let next = daemon.ok(["run", "--rm", "--network", "mine", "busybox", "ip", "-4", "addr", "show", "eth0"]);
+    assert!(next.contains("10.213.0.128/24"), "from the range: {next}");
+}
+
+#[test]
+fn the_highest_priority_leads_out() {
+    let daemon = Daemon::start();
+    for network in ["first", "second"] {
+        daemon.ok(["network", "create", network]);
+    }
+    daemon.ok(["network", "create", "--internal", "inside"]);
+    sleeper(&daemon, "box", &["--network", "first", "--network", "name=second,gw-priority=1", "--network", "inside"]);
+    let way = || daemon.ok(["exec", "box", "ip", "route"]).lines().next().unwrap_or_default().to_owned();
+    let gateway = |network| format!("default via {} ", address(&daemon, "box", network, "Gateway"));
+    assert!(way().starts_with(&gateway("second")), "{}", way());
+    let first = gateway("first");
+    daemon.ok(["network", "disconnect", "second", "box"]);
+    assert!(way().starts_with(&first), "{}", way());
+    daemon.ok(["network", "disconnect", "first", "box"]);
+    assert!(!way().starts_with("default"), "an internal network leads nowhere: {}", way());
+}
+
+#[test]
+fn an_internal_network_tells_nothing_and_lets_nothing_out() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "--internal", "inside"]);
+    sleeper(&daemon, "web", &["--network", "inside"]);
+    sleeper(&daemon, "box", &["--network", "inside"]);
+    assert!(resolve(&daemon, "box", "web").contains(&address(&daemon, "web", "inside", "IPAddress")));
+    let told = daemon.teu(["exec", "box", "nslookup", "example.org"]);
+    assert!(told.code != 0 && format!("{}{}", told.out, told.err).contains("REFUSED"), "{told:?}");
+    if let Some(host) = address_of_host() {
+        let ran = daemon.teu(["exec", "box", "ping", "-c", "1", "-W", "1", &host.to_string()]);
+        assert_ne!(ran.code, 0, "{ran:?}");
+    }
+}
+
+#[test]
+fn a_network_without_ipv6_has_none_at_all() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "--ipv6=false", "four"]);
+    let told = daemon.ok(["run", "--rm", "--network", "four", "busybox", "ip", "addr"]);
+    assert!(!told.contains("fe80") && !told.contains("fd"), "{told}");
+    let bridge = format!("br-{}", &daemon.ok(["network", "inspect", "-f", "{{.Id}}", "four"])[..12]);
+    let ours = run(Command::new("ip").args(["-6", "addr", "show", "dev", &bridge])).ok();
+    assert!(!ours.contains("fe80"), "{ours}");
+}
+
+#[test]
+fn a_container_shares_the_network_of_another() {
+    let daemon = Daemon::start();
+    sleeper(&daemon, "owner", &[]);
+    let own = address(&daemon, "owner", "bridge", "IPAddress");
+    let shared = daemon.ok(["run", "--rm", "--network", "container:owner", "busybox", "ip", "-4", "addr", "show", "eth0"]);
+    assert!(shared.contains(&own), "{shared}");
+    daemon.ok(["stop", "-t", "0", "owner"]);
+    let refused = daemon.teu(["run", "--rm", "--network", "container:owner", "busybox", "true"]);
+    refused.refused(125, &["cannot join network namespace of a non running container"]);
+}
+
+/// A table of the machine's firewall that denies one port, gone with the test.
+struct Denied(String);
+
+impl Denied {
+    fn new(port: u16) -> Self {
+        let table = format!("teu-test-{port}");
+        let script = format!(
+            "table inet {table} {{ chain input {{ type filter hook input priority 0; tcp dport {port} drop; udp dport \
+             {port} drop; }}; }}"
+        );
+        run(Command::new("nft").arg(script)).ok();
+        Self(table)
+    }
+}
+
+impl Drop for Denied {
+    fn drop(&mut self) {
+        let _ = Command::new("nft").args(["delete", "table", "inet", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_port_denied_by_the_hosts_firewall_is_denied_to_everybody() {
+    let daemon = Daemon::start();
+    let port = free_port();
+    let (tcp, udp) = (format!("{port}:7"), format!("{port}:7/udp"));
+    echo(&daemon, "echo", &["-p", &tcp, "-p", &udp]);
+    let bind = format!("{}:/probe:ro", probe().display());
+    sleeper(&daemon, "asker", &["-v", &bind]);
+    let gateway = address(&daemon, "asker", "bridge", "Gateway");
+    let number = port.to_string();
+    let from_inside = |kind: &str| {
+        daemon.teu(["exec", "asker", "timeout", "1", "/probe", "ask", kind, &gateway, &number]).out.contains("hello")
+    };
+    assert!(ask_tcp(Ipv4Addr::LOCALHOST, port).is_ok() && from_inside("tcp") && from_inside("udp"));
+    let denied = Denied::new(port);
+    assert!(!from_inside("tcp") && !from_inside("udp"), "a container comes in by INPUT as well");
+    let timeout = std::time::Duration::from_millis(500);
+    let there = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    std::net::TcpStream::connect_timeout(&there, timeout).expect_err("and so does the host itself");
+    drop(denied);
+    assert!(ask_tcp(Ipv4Addr::LOCALHOST, port).is_ok() && from_inside("tcp"));
+}
+
+#[test]
+fn published_ports_answer_on_localhost_of_both_families_and_while_the_daemon_is_gone() {
+    let mut daemon = Daemon::start();
+    let port = free_port();
+    let (tcp, udp) = (format!("{port}:7"), format!("{port}:7/udp"));
+    echo(&daemon, "echo", &["-p", &tcp, "-p", &udp]);
+    let check = |what: &str| {
+        let mut local = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        if std::fs::exists("/proc/sys/net/ipv6").unwrap_or(false) {
+            local.push(Ipv6Addr::LOCALHOST.into());
+        }
+        for address in local.into_iter().chain(address_of_host().map(IpAddr::V4)) {
+            for (kind, answer) in [("tcp", ask_tcp(address, port)), ("udp", ask_udp(address, port))] {
+                let answer = answer.unwrap_or_else(|error| panic!("{what}: {kind} {address}: {error}"));
+                assert!(answer.ends_with(" hello"), "{what}: {kind} {address}: {answer}");
+            }
+        }
+    };
+    check("at first");
+    daemon.kill9();
+    check("without a daemon");
+    daemon.restart();
+    check("with the next one");
+    daemon.ok(["restart", "-t", "0", "echo"]);
+    daemon.spawn(["logs", "-f", "echo"]).until("ready\nready");
+    check("after a restart");
+}
+
+#[test]
+fn rules_that_somebody_threw_away_come_back() {
+    let daemon = Daemon::start();
+    let port = free_port();
+    echo(&daemon, "echo", &["-p", &format!("{port}:7")]);
+    let bind = format!("{}:/probe:ro", probe().display());
+    sleeper(&daemon, "asker", &["-v", &bind]);
+    let table = daemon.bridge();
+    let whole = run(Command::new("nft").args(["list", "table", "ip", &table])).ok();
+    assert!(whole.contains(&port.to_string()), "{whole}");
+    for how in [&["delete", "table", "ip", &table][..], &["flush", "chain", "ip", &table, "forward"]] {
+        run(Command::new("nft").args(how)).ok();
+        eventually("the table is whole again", || {
+            let now = run(Command::new("nft").args(["list", "table", "ip", &table]));
+            (now.out.lines().count() == whole.lines().count()).then_some(())
+        });
+    }
+    assert!(ask_tcp(Ipv4Addr::LOCALHOST, port).is_ok());
+}
+
+#[test]
+fn what_a_network_is_asked_for_is_shown_again() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "--label", "a=b", "-o", "com.docker.network.driver.mtu=1400", "--internal", "n"]);
+    let shown = |template: &str| daemon.ok(["network", "inspect", "-f", template, "n"]);
+    assert_eq!(shown("{{.Internal}} {{.Driver}} {{.Scope}} {{.Labels.a}}"), "true bridge local b");
+    assert_eq!(daemon.ok(["network", "ls", "-q", "--filter", "label=a=b", "--no-trunc"]), shown("{{.Id}}"));
+    assert_eq!(daemon.ok(["network", "ls", "--filter", "name=n", "--filter", "type=custom", "--format", "{{.Name}}"]), "n");
+    let mtu = daemon.ok(["run", "--rm", "--network", "n", "busybox", "cat", "/sys/class/net/eth0/mtu"]);
+    assert_eq!(mtu, "1400");
+    daemon.teu(["network", "create", "n"]).refused(1, &["network with name n already exists"]);
+    daemon.teu(["network", "create", "host"]).refused(1, &["operation is not permitted on predefined host network"]);
+    daemon.teu(["network", "rm", "bridge"]).refused(1, &["bridge is a pre-defined network and cannot be removed"]);
+    daemon.teu(["network", "create", "-d", "overlay", "o"]).refused(1, &["This node is not a swarm manager"]);
+    assert_eq!(daemon.ok(["network", "prune", "-f"]), "Deleted Networks:\nn");
+}
+
+#[test]
+fn neighbours_of_a_network_without_icc_reach_the_host_only() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "alone"]);
+    echo(&daemon, "echo", &["--network", "alone"]);
+    let bind = format!("{}:/probe:ro", probe().display());
+    sleeper(&daemon, "asker", &["--network", "alone", "-v", &bind]);
+    let there = address(&daemon, "echo", "alone", "IPAddress");
+    let ran = daemon.teu(["exec", "asker", "timeout", "1", "/probe", "ask", "tcp", &there, "7"]);
+    assert!(!ran.out.contains("hello"), "{ran:?}");
+    let there: Ipv4Addr = there.parse().expect("an address");
+    assert!(ask_tcp(there, 7).expect("the host reaches it").ends_with(" hello"));
+}
