@@ -169,7 +169,7 @@ fn set_ways(inside: &mut Socket, ways: [(&Way, bool); 2]) -> Result<(), Error> {
             // There was none to remove, or no IPv6 at all.
             Err(refused)
                 if *way == Way::None
-                    && matches!(refused.errno, Errno::SRCH | Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {}
+                    && matches!(refused.errno, Errno::SRCH | Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {}
             Err(refused) => return Err(Error::refused("set the default route in the container", refused)),
             Ok(()) => {}
         }
