@@ -41,8 +41,7 @@ fn containers_find_each_other_by_name_alias_id_and_address() {
     sleeper(&daemon, "web", &["--network", "name=inner,alias=www"]);
     sleeper(&daemon, "web2", &["--network", "inner", "--network-alias", "www"]);
     sleeper(&daemon, "asker", &["--network", "inner"]);
-    let (one, two) =
-        (address(&daemon, "web", "inner", "IPAddress"), address(&daemon, "web2", "inner", "IPAddress"));
+    let (one, two) = (address(&daemon, "web", "inner", "IPAddress"), address(&daemon, "web2", "inner", "IPAddress"));
     let id = daemon.inspect("web", "{{.Id}}");
     let check = |daemon: &Daemon| {
         for name in ["web", "WEB", "web.inner", &id[..12]] {
@@ -77,7 +76,7 @@ fn names_are_answered_while_the_daemon_is_stopped() {
     let mut daemon = Daemon::start();
     daemon.ok(["network", "create", "inner"]);
     sleeper(&daemon, "web", &["--network", "inner"]);
-    let script = "while ! test -e /go; do sleep 0.1; done; nslookup web >/told 2>&1; echo $? >>/told; mv /told /done";
+    let script = "while ! test -e /go; do sleep 0.1; done; nslookup web >/told 2>&1; echo $? >>/told; mv /told /done; sleep 1000";
     daemon.ok(["run", "-d", "--name", "asker", "--network", "inner", "busybox", "sh", "-c", script]);
     let pid = daemon.inspect("asker", "{{.State.Pid}}");
     let one = address(&daemon, "web", "inner", "IPAddress");
@@ -113,9 +112,8 @@ fn networks_are_kept_apart_until_a_container_is_on_both() {
     let bind = format!("{}:/probe:ro", probe().display());
     sleeper(&daemon, "asker", &["--network", "two", "-v", &bind]);
     let there = address(&daemon, "echo", "one", "IPAddress");
-    let ask = |seconds: &str| {
-        daemon.teu(["exec", "asker", "timeout", seconds, "/probe", "ask", "tcp", &there, "7"]).out
-    };
+    let ask =
+        |seconds: &str| daemon.teu(["exec", "asker", "timeout", seconds, "/probe", "ask", "tcp", &there, "7"]).out;
     assert!(!ask("1").contains("hello"), "the other network is out of reach");
     assert!(!resolve(&daemon, "asker", "echo").contains(&there), "and its names are not told");
     daemon.ok(["network", "connect", "--alias", "second", "one", "asker"]);
@@ -146,7 +144,7 @@ fn addresses_of_the_users_choice_are_given() {
     let taken = daemon.teu(["run", "--rm", "--network", "name=mine,ip=10.213.0.77", "busybox", "true"]);
     taken.refused(125, &["Address already in use"]);
     let outside = daemon.teu(["run", "--rm", "--network", "name=mine,ip=10.9.9.9", "busybox", "true"]);
-    outside.refused(125, &["no configured subnet contains IP address 10.9.9.9"]);
+    assert!(outside.ends_with(125).err.contains("no configured subnet contains IP address 10.9.9.9"));
     let next = daemon.ok(["run", "--rm", "--network", "mine", "busybox", "ip", "-4", "addr", "show", "eth0"]);
     assert!(next.contains("10.213.0.128/24"), "from the range: {next}");
 }
@@ -200,7 +198,8 @@ fn a_container_shares_the_network_of_another() {
     let daemon = Daemon::start();
     sleeper(&daemon, "owner", &[]);
     let own = address(&daemon, "owner", "bridge", "IPAddress");
-    let shared = daemon.ok(["run", "--rm", "--network", "container:owner", "busybox", "ip", "-4", "addr", "show", "eth0"]);
+    let shared =
+        daemon.ok(["run", "--rm", "--network", "container:owner", "busybox", "ip", "-4", "addr", "show", "eth0"]);
     assert!(shared.contains(&own), "{shared}");
     daemon.ok(["stop", "-t", "0", "owner"]);
     let refused = daemon.teu(["run", "--rm", "--network", "container:owner", "busybox", "true"]);
@@ -306,7 +305,10 @@ fn what_a_network_is_asked_for_is_shown_again() {
     let shown = |template: &str| daemon.ok(["network", "inspect", "-f", template, "n"]);
     assert_eq!(shown("{{.Internal}} {{.Driver}} {{.Scope}} {{.Labels.a}}"), "true bridge local b");
     assert_eq!(daemon.ok(["network", "ls", "-q", "--filter", "label=a=b", "--no-trunc"]), shown("{{.Id}}"));
-    assert_eq!(daemon.ok(["network", "ls", "--filter", "name=n", "--filter", "type=custom", "--format", "{{.Name}}"]), "n");
+    assert_eq!(
+        daemon.ok(["network", "ls", "--filter", "name=n", "--filter", "type=custom", "--format", "{{.Name}}"]),
+        "n"
+    );
     let mtu = daemon.ok(["run", "--rm", "--network", "n", "busybox", "cat", "/sys/class/net/eth0/mtu"]);
     assert_eq!(mtu, "1400");
     daemon.teu(["network", "create", "n"]).refused(1, &["network with name n already exists"]);

@@ -297,8 +297,7 @@ fn configure(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
     let mut set = Ok(());
     let mut inside = namespace::within(netns, || {
         if ipv6 {
-            // The host's default for new interfaces may be to have none.
-            set = sysctl::disable_ipv6(name, false).and_then(|()| sysctl::refuse_router_advertisements(name));
+            set = sysctl::refuse_router_advertisements(name);
         }
         if set.is_ok() {
             set = endpoint.sysctls.iter().try_for_each(settings);
@@ -320,7 +319,13 @@ fn configure(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
     let last = steps.len();
     steps.push(link::up(index));
     steps.extend(endpoint.gateways.iter().map(|gateway| route::add_default(index, *gateway)));
-    inside.request(steps).map_err(|refused| match refused.index {
+    let mut outcome = inside.request(steps.clone());
+    if ipv6 && matches!(outcome, Err(Refused { errno: Errno::ACCESS, .. })) {
+        // A host whose namespaces begin without IPv6.
+        namespace::within(netns, || sysctl::disable_ipv6(name, false).map_err(std::io::Error::other))?;
+        outcome = inside.request(steps);
+    }
+    outcome.map_err(|refused| match refused.index {
         0 => failed("loopback beside", refused),
         at if at == last => failed("link", refused),
         at if at > last => failed("default route of", refused),

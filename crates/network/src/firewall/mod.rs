@@ -285,8 +285,9 @@ fn forward(ipv6: bool) -> Vec<Vec<Expression>> {
 }
 
 fn postrouting(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
-    use Expression::{Connection as Is, Masquerade, SnatTo, SourceIn, To};
-    let mut rules = vec![];
+    use Expression::{Connection as Is, Masquerade, SnatTo, SourceIn, To, Verdict as Decide};
+    // The host speaks to itself by its addresses on the bridges, too.
+    let mut rules = vec![vec![To(Interface { name: "lo".into(), is: true }), Decide(Verdict::Return)]];
     for network in settings.networks.iter().filter(|network| !network.internal) {
         let to = |is| To(Interface { name: network.bridge.clone(), is });
         for subnet in network.subnets.iter().filter(|subnet| matches!(subnet, IpNet::V6(_)) == ipv6) {
