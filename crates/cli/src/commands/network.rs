@@ -244,7 +244,6 @@ impl Verb for Create {
             attachable: self.attachable,
             options: environment::pairs(&self.opt),
             labels: environment::pairs(&self.label),
-            ..CreateRequest::default()
         };
         let client = session.client();
         let response: CreateResponse = client.post("/networks/create").json(&request)?.read().await?;

@@ -62,7 +62,7 @@ pub(crate) fn network(request: &CreateRequest, around: &Surroundings<'_>) -> Res
         return Ok(record);
     }
     if asked.driver != "null" {
-        subnets(&mut record, configs, &options, around)?;
+        subnets(&mut record, &configs, &options, around)?;
     }
     Ok(record)
 }
@@ -199,7 +199,7 @@ fn check_bridge(
 /// Takes the subnets that were named, and chooses one for each family that has none.
 fn subnets(
     record: &mut NetworkRecord,
-    configs: Vec<Config>,
+    configs: &[Config],
     options: &options::Options,
     around: &Surroundings<'_>,
 ) -> Result<()> {

@@ -209,7 +209,7 @@ mod tests {
                 let shown = match (kind, tail.len()) {
                     (_, 0) => String::new(),
                     (A, _) => Ipv4Addr::from(<[u8; 4]>::try_from(&tail[12..16]).expect("four bytes")).to_string(),
-                    _ => String::from_utf8_lossy(&tail[12..]).chars().filter(|c| c.is_ascii_graphic()).collect(),
+                    _ => String::from_utf8_lossy(&tail[12..]).chars().filter(char::is_ascii_graphic).collect(),
                 };
                 format!("{} {records} {shown}", reply[3] & 0xf)
             }

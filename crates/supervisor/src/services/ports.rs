@@ -285,7 +285,7 @@ mod tests {
         let (mut one, mut two) = (Ports::default(), Ports::default());
         for protocol in ["tcp", "udp"] {
             let port = one.publish(&[request(protocol, 0, 0, target)]).ok().expect("a free port")[0];
-            let taken = two.publish(&[request(protocol, port, port, target)]).err().expect("it is held");
+            let taken = two.publish(&[request(protocol, port, port, target)]).expect_err("it is held");
             assert_eq!((taken.port, taken.error.kind()), (port, io::ErrorKind::AddrInUse));
             let next = two.publish(&[request(protocol, port, port.saturating_add(20), target)]).ok().expect("another");
             assert!(next[0] > port);
