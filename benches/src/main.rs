@@ -13,6 +13,7 @@ mod failure;
 mod floor;
 mod ground;
 mod memory;
+mod ports;
 mod process;
 mod registry;
 mod report;
@@ -38,6 +39,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("serve") {
+        return match ports::serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     match arguments().and_then(|arguments| bench(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -107,6 +114,10 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     works::run(&engines, runc, floor, runs, &mut report)?;
     say("exec");
     works::exec(&engines, runs, &mut report)?;
+    say("published ports");
+    let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
+    let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, &mut report));
+    there(&mut report, measured.unwrap_or(Ok(())));
     say("build");
     works::build(&engines, &ground, few, &mut report)?;
     say("push and pull");

@@ -18,7 +18,7 @@ pub(crate) const DAEMON: &str = "idle daemon, resident";
 pub(crate) const SUPERVISOR: &str = "process beside a running container, private";
 
 /// The image that holds the static `true`.
-const IMAGE: &str = "teu-bench";
+pub(crate) const IMAGE: &str = "teu-bench";
 /// How many containers run when the memory beside them is read.
 const CONTAINERS: usize = 5;
 /// Turns that are taken before the clock counts.
