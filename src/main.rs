@@ -30,18 +30,10 @@ fn supervise(args: &[OsString]) -> ExitCode {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the type is the command line's callback")]
 fn daemon(args: teu_cli::DaemonArgs) -> ExitCode {
-    teu_server::daemon(teu_server::DaemonArgs {
-        hosts: args.hosts,
-        data_root: args.data_root,
-        exec_root: args.exec_root,
-        config_file: args.config_file,
-        debug: args.debug,
-        log_level: args.log_level,
-        group: args.group,
-        bridge: args.bridge,
-        ..teu_server::DaemonArgs::default()
-    })
+    let settings = args.settings();
+    teu_server::daemon(teu_server::DaemonArgs { config_file: args.config_file, validate: args.validate, settings })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the type is the command line's callback")]

@@ -28,6 +28,7 @@ pub type Listener = mpsc::Receiver<Arc<Message>>;
 struct Inner {
     recent: VecDeque<Arc<Message>>,
     listeners: Vec<mpsc::Sender<Arc<Message>>>,
+    told: u64,
 }
 
 impl Events {
@@ -51,6 +52,12 @@ impl Events {
         let mut inner = self.inner();
         let past = inner.recent.iter().filter(|message| message.time_nano >= since).cloned().collect();
         (past, inner.listen())
+    }
+
+    /// How many there have been.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.inner().told
     }
 
     /// How many listen.
@@ -89,6 +96,7 @@ impl Inner {
 
     /// In one step with the memory, so that [`Events::since`] has neither gaps nor doubles.
     fn tell(&mut self, message: &Arc<Message>) {
+        self.told += 1;
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }

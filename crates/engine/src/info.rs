@@ -1,6 +1,7 @@
 //! `info`, `version` and `system df`.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use teu_api::Filters;
 use teu_api::system::{Commit, Component, DiskUsage, Info, Plugins, Runtime, Swarm, Version, VersionPlatform};
@@ -23,6 +24,7 @@ impl Engine {
     pub fn info(&self) -> Result<Info> {
         let context = self.context();
         let facts = &context.facts;
+        let live = context.live.read().unwrap_or_else(PoisonError::into_inner).clone();
         let phases: Vec<Phase> = self.containers.all().iter().map(|container| container.record().state.phase).collect();
         let count =
             |wanted: &[Phase]| i64::try_from(phases.iter().filter(|phase| wanted.contains(phase)).count()).unwrap_or(0);
@@ -51,7 +53,7 @@ impl Engine {
             pids_limit: true,
             ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|text| text.trim() == "1"),
-            debug: context.config.debug,
+            debug: live.debug,
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: "json-file".into(),
             cgroup_driver: "cgroupfs".into(),
@@ -65,7 +67,7 @@ impl Engine {
             mem_total: facts.memory,
             index_server_address: "https://index.docker.io/v1/".into(),
             name: facts.hostname.clone(),
-            labels: context.config.labels.clone(),
+            labels: live.labels.clone(),
             server_version: VERSION.into(),
             runtimes: BTreeMap::from([("teu".into(), Runtime { path: "teu".into(), ..Runtime::default() })]),
             default_runtime: "teu".into(),

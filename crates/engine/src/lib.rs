@@ -14,6 +14,7 @@
 
 mod container;
 mod copy;
+mod defaults;
 mod error;
 mod events;
 mod host;
@@ -32,7 +33,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::Ipv4Net;
 use teu_store::{Store, Table};
@@ -42,6 +43,7 @@ pub use container::{
     AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ListQuery,
     LogsOptions, Phase, Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
 };
+pub use defaults::Defaults;
 pub use error::{Error, Kind, Result};
 pub use events::{Events, Listener};
 pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage};
@@ -64,12 +66,21 @@ pub struct Config {
     pub subnet: Option<Ipv4Net>,
     /// Where networks get their subnets from; the private addresses of IPv4 and a unique local prefix of IPv6 if empty.
     pub address_pools: Vec<teu_network::ipam::AddressPool>,
+    /// Name servers of containers, instead of the host's.
+    pub dns: Vec<String>,
+    /// What containers get that do not say otherwise.
+    pub defaults: Defaults,
+    /// What can change while the engine runs.
+    pub live: Live,
+}
+
+/// What of the set-up can change while the engine runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Live {
     /// Labels of the daemon.
     pub labels: Vec<String>,
     /// Registries that may be spoken to in plain HTTP.
     pub insecure_registries: Vec<String>,
-    /// Name servers of containers, instead of the host's.
-    pub dns: Vec<String>,
     /// Whether the daemon tells more than usual; shown by `info`.
     pub debug: bool,
 }
@@ -86,10 +97,9 @@ impl Config {
             bridge,
             subnet: None,
             address_pools: vec![],
-            labels: vec![],
-            insecure_registries: vec![],
             dns: vec![],
-            debug: false,
+            defaults: Defaults::default(),
+            live: Live::default(),
         }
     }
 }
@@ -121,6 +131,7 @@ pub struct Engine {
 /// What every part needs of the others.
 pub(crate) struct Context {
     pub(crate) config: Config,
+    pub(crate) live: RwLock<Live>,
     pub(crate) facts: host::Facts,
     pub(crate) store: Store,
     pub(crate) records: Table<Record>,
@@ -151,7 +162,7 @@ impl Engine {
             made.map_err(|error| Error::io("make", &dir, error))?;
         }
         let events = Events::new();
-        let images = Images::open(&store, events.clone(), config.insecure_registries.clone())?;
+        let images = Images::open(&store, events.clone(), config.live.insecure_registries.clone())?;
         let volumes = Volumes::open(&store, events.clone())?;
         let setup = network::Setup {
             bridge: &config.bridge,
@@ -173,6 +184,7 @@ impl Engine {
             networks: networks.clone(),
             events: events.clone(),
             _quick_cgroups: host::quick_cgroups(),
+            live: RwLock::new(config.live.clone()),
             config,
         });
         let containers = Containers::new(context);
@@ -186,6 +198,21 @@ impl Engine {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.containers.context.store
+    }
+
+    /// Takes up what has changed in the configuration, and tells of it.
+    pub fn reload(&self, live: Live) {
+        let context = &self.containers.context;
+        self.images.trust(live.insecure_registries.clone());
+        let attributes = [
+            ("debug", live.debug.to_string()),
+            ("insecure-registries", format!("{:?}", live.insecure_registries)),
+            ("labels", format!("{:?}", live.labels)),
+            ("name", context.facts.hostname.clone()),
+        ];
+        *context.live.write().unwrap_or_else(PoisonError::into_inner) = live;
+        let attributes = attributes.map(|(key, value)| (key.into(), value)).into();
+        self.events.emit("daemon", "reload", &self.networks.id_of("bridge"), attributes);
     }
 
     /// Leaves running containers alone and takes away what nobody needs without a daemon.

@@ -1,104 +1,134 @@
 //! What the daemon is told: flag, then environment, then configuration file, then default; the first that speaks wins.
 //!
-//! [`settle`] is a pure function of the three. A list is taken whole from one place, never joined.
+//! Every flag is a key of the file, so the flags come as keys too and [`settle`] is a pure function of the three. A list is
+//! taken whole from one place, never joined. Docker's keys are taken where they mean something here; those that would
+//! promise what teu does not do are refused by name ([`keys`]).
 
+mod keys;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use teu_api::container::Ulimit;
 
-const CONFIG_FILE: &str = "/etc/teu/daemon.json";
+pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
 const DATA_ROOT: &str = "/var/lib/teu";
 const EXEC_ROOT: &str = "/run/teu";
 const HOST: &str = "unix:///run/teu.sock";
 const GROUP: &str = "teu";
-const KEYS: [&str; 10] = [
-    "data-root",
-    "exec-root",
-    "hosts",
-    "debug",
-    "log-level",
-    "group",
-    "insecure-registries",
-    "dns",
-    "bridge",
-    "labels",
-];
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+const DOCKER_GROUP: &str = "docker";
+/// The port of an address that names none: Docker's with TLS.
+const TLS_PORT: u16 = 2376;
 
-/// The daemon's flags, as given; what is empty or `None` was not.
+/// The daemon's flags, as given: a key of the configuration file each.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonArgs {
-    /// `-H`: where to listen, `unix:///run/teu.sock` or `fd://`.
-    pub hosts: Vec<String>,
-    /// `--data-root`: what must outlive a reboot.
-    pub data_root: Option<PathBuf>,
-    /// `--exec-root`: what must not.
-    pub exec_root: Option<PathBuf>,
     /// `--config-file`; the default one may be missing, this one may not.
     pub config_file: Option<PathBuf>,
-    /// `--debug`: log level `debug`.
-    pub debug: bool,
-    /// `--log-level`: `debug`, `info`, `warn`, `error`, `fatal`.
-    pub log_level: Option<String>,
-    /// `--group`: who may use the socket besides root.
-    pub group: Option<String>,
-    /// `--bridge`: name of the bridge containers are plugged into.
-    pub bridge: Option<String>,
-    /// `--insecure-registry`: registries to speak plain HTTP or unchecked TLS with.
-    pub insecure_registries: Vec<String>,
-    /// `--dns`: name servers for containers.
-    pub dns: Vec<String>,
-    /// `--label`: labels of this daemon.
-    pub labels: Vec<String>,
+    /// `--validate`: look at the configuration and end.
+    pub validate: bool,
+    /// What the flags say, by the names of the file's keys.
+    pub settings: Map<String, Value>,
 }
 
 /// Everything settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) hosts: Vec<Host>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) data_root: PathBuf,
     pub(crate) exec_root: PathBuf,
-    pub(crate) debug: bool,
-    pub(crate) log_level: tracing::Level,
+    pub(crate) pid_file: PathBuf,
+    pub(crate) log_json: bool,
     pub(crate) group: Group,
     pub(crate) bridge: Option<String>,
-    pub(crate) insecure_registries: Vec<String>,
+    pub(crate) subnet: Option<ipnet::Ipv4Net>,
     pub(crate) dns: Vec<String>,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) defaults: teu_engine::Defaults,
+    pub(crate) live: Live,
+}
+
+/// What can change while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) debug: bool,
+    pub(crate) log_level: tracing::Level,
+    pub(crate) insecure_registries: Vec<String>,
     pub(crate) labels: Vec<String>,
 }
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
-    /// A Unix socket of our own.
-    Unix(PathBuf),
+    /// A Unix socket of our own, for a group.
+    Unix(PathBuf, Group),
     /// The sockets that systemd hands over.
     Activation,
+    /// TCP, with mutual TLS.
+    Tcp(SocketAddr),
 }
 
-/// Who may use the socket besides root.
+/// Who may use a socket besides root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
-    /// The default group, if there is one.
+    /// The usual group, if there is one.
     Default(&'static str),
     /// The group that was named; it must exist.
     Named(String),
 }
 
-/// The configuration file.
+/// The files of mutual TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// Who signs clients' certificates.
+    pub(crate) authority: PathBuf,
+    /// Our certificate, with those it rests on.
+    pub(crate) certificate: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
+}
+
+/// The keys that act.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-struct File {
+struct Settings {
     data_root: Option<PathBuf>,
     exec_root: Option<PathBuf>,
+    pidfile: Option<PathBuf>,
     hosts: Vec<String>,
+    docker_socket: bool,
     debug: bool,
     log_level: Option<String>,
+    log_format: Option<String>,
     group: Option<String>,
     insecure_registries: Vec<String>,
     dns: Vec<String>,
+    dns_opts: Vec<String>,
+    dns_search: Vec<String>,
     bridge: Option<String>,
+    bip: Option<String>,
     labels: Vec<String>,
+    metrics_addr: Option<String>,
+    tls: bool,
+    tlsverify: bool,
+    tlscacert: Option<PathBuf>,
+    tlscert: Option<PathBuf>,
+    tlskey: Option<PathBuf>,
+    cgroup_parent: String,
+    default_cgroupns_mode: String,
+    default_ipc_mode: String,
+    #[serde(deserialize_with = "size")]
+    default_shm_size: i64,
+    default_ulimits: BTreeMap<String, Ulimit>,
+    no_new_privileges: bool,
+    seccomp_profile: Option<PathBuf>,
+    log_driver: String,
+    log_opts: BTreeMap<String, String>,
 }
 
 /// What is wrong with the configuration.
@@ -108,101 +138,220 @@ pub(crate) enum Error {
     Io { path: PathBuf, source: std::io::Error },
     #[error("configuration file {}: {source}", path.display())]
     Syntax { path: PathBuf, source: serde_json::Error },
-    #[error("configuration file {}: unknown key \"{key}\"; the keys are {}", path.display(), KEYS.join(", "))]
+    #[error("configuration file {}: unknown key \"{key}\"; the keys are {}", path.display(), keys::ACTING.join(", "))]
     UnknownKey { path: PathBuf, key: String },
+    #[error("configuration: key \"{key}\" of Docker's is not supported by this version of teu: {why}")]
+    Unsupported { key: String, why: &'static str },
     #[error("configuration file {}: key \"{key}\" holds {value}: {source}", path.display())]
     Value { path: PathBuf, key: String, value: Box<Value>, source: serde_json::Error },
     #[error(
-        "listen on \"{0}\": a TCP socket without mutual TLS would give the machine to whoever reaches it, and mutual \
-         TLS is not there yet: use a unix:// socket"
+        "listen on \"{0}\": a TCP socket without mutual TLS would give the machine to whoever reaches it: give \
+         --tlsverify, --tlscacert, --tlscert and --tlskey, or use a unix:// socket"
     )]
     Tcp(String),
-    #[error("listen on \"{0}\": write unix:///path/to/socket or fd://")]
+    #[error("tls: without \"tlsverify\" any client would be let in: give --tlsverify")]
+    OneSided,
+    #[error("tlsverify: \"{0}\" is missing")]
+    TlsFile(&'static str),
+    #[error("listen on \"{0}\": write unix:///path/to/socket, tcp://ADDRESS:PORT or fd://")]
     Host(String),
     #[error("log level \"{0}\": choose debug, info, warn, error or fatal")]
     LogLevel(String),
+    #[error("log format \"{0}\": choose text or json")]
+    LogFormat(String),
     #[error("{what} \"{}\": write an absolute path", path.display())]
     Relative { what: &'static str, path: PathBuf },
     #[error("name server \"{0}\": write an IP address")]
     Dns(String),
+    #[error("metrics address \"{0}\": write ADDRESS:PORT")]
+    Metrics(String),
+    #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
+    Subnet(String),
+    #[error("{key} \"{value}\": choose {choice}")]
+    Choice { key: &'static str, value: String, choice: &'static str },
 }
 
 /// Reads the configuration file and settles everything.
-pub(crate) fn load(args: DaemonArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
+pub(crate) fn load(args: &DaemonArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
     let named = args.config_file.is_some();
     let path = args.config_file.as_deref().unwrap_or(Path::new(CONFIG_FILE));
     let file = match std::fs::read_to_string(path) {
         Ok(text) => parse(path, &text)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => File::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Map::new(),
         Err(source) => return Err(Error::Io { path: path.into(), source }),
     };
-    settle(args, environment, file)
+    settle(&args.settings, environment, file)
 }
 
-fn parse(path: &Path, text: &str) -> Result<File, Error> {
+fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
     let at = || path.to_path_buf();
     if text.trim().is_empty() {
-        return Ok(File::default());
+        return Ok(Map::new());
     }
     let keys: Map<String, Value> = serde_json::from_str(text).map_err(|source| Error::Syntax { path: at(), source })?;
-    for (key, value) in &keys {
-        if !KEYS.contains(&key.as_str()) {
-            return Err(Error::UnknownKey { path: at(), key: key.clone() });
+    let mut acting = Map::new();
+    for (key, value) in keys {
+        match keys::verdict(&key, &value) {
+            keys::Verdict::Acts => {}
+            keys::Verdict::IsSo => continue,
+            keys::Verdict::Refused(why) => return Err(Error::Unsupported { key, why }),
+            keys::Verdict::Unknown => return Err(Error::UnknownKey { path: at(), key }),
         }
         // One key at a time, so that the sentence can say which one is wrong.
         let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
-        File::deserialize(alone).map_err(|source| {
-            let (key, value) = (key.clone(), Box::new(value.clone()));
-            Error::Value { path: at(), key, value, source }
-        })?;
+        if let Err(source) = Settings::deserialize(alone) {
+            return Err(Error::Value { path: at(), key, value: Box::new(value), source });
+        }
+        acting.insert(key, value);
     }
-    File::deserialize(Value::Object(keys)).map_err(|source| Error::Syntax { path: at(), source })
+    Ok(acting)
 }
 
-fn settle(args: DaemonArgs, environment: impl Fn(&str) -> Option<String>, file: File) -> Result<Config, Error> {
-    let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
-    let root = |what, flag: Option<PathBuf>, name, key: Option<PathBuf>, default: &str| {
-        let path = flag.or_else(|| variable(name).map(PathBuf::from)).or(key);
-        let path = path.unwrap_or_else(|| default.into());
-        if path.is_absolute() { Ok(path) } else { Err(Error::Relative { what, path }) }
-    };
-    let environment_hosts = variable("TEU_HOST").into_iter().collect();
-    let hosts = first([args.hosts, environment_hosts, file.hosts, vec![HOST.into()]]);
-    let level = args.log_level.or(file.log_level);
-    let debug = args.debug || file.debug || level.as_deref() == Some("debug");
-    let group = args.group.or(file.group);
-    let dns = first([args.dns, file.dns]);
-    if let Some(wrong) = dns.iter().find(|address| address.parse::<std::net::IpAddr>().is_err()) {
-        return Err(Error::Dns(wrong.clone()));
+/// Flags over environment over file.
+fn settle(
+    flags: &Map<String, Value>,
+    environment: impl Fn(&str) -> Option<String>,
+    file: Map<String, Value>,
+) -> Result<Config, Error> {
+    let mut all = file;
+    for (variable, key) in [("TEU_DATA_ROOT", "data-root"), ("TEU_EXEC_ROOT", "exec-root")] {
+        if let Some(value) = environment(variable).filter(|value| !value.is_empty()) {
+            all.insert(key.into(), value.into());
+        }
     }
-    Ok(Config {
-        hosts: hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
-        data_root: root("data root", args.data_root, "TEU_DATA_ROOT", file.data_root, DATA_ROOT)?,
-        exec_root: root("exec root", args.exec_root, "TEU_EXEC_ROOT", file.exec_root, EXEC_ROOT)?,
-        debug,
-        log_level: if debug { tracing::Level::DEBUG } else { log_level(level.as_deref().unwrap_or("info"))? },
-        group: group.map_or(Group::Default(GROUP), Group::Named),
-        bridge: args.bridge.or(file.bridge),
-        insecure_registries: first([args.insecure_registries, file.insecure_registries]),
-        dns,
-        labels: first([args.labels, file.labels]),
-    })
+    if let Some(host) = environment("TEU_HOST").filter(|host| !host.is_empty()) {
+        all.insert("hosts".into(), vec![host].into());
+    }
+    all.extend(flags.clone());
+    let settings = Settings::deserialize(Value::Object(all));
+    let settings = settings.map_err(|source| Error::Syntax { path: "the command line".into(), source })?;
+    settings.settle()
 }
 
-/// The first list that is not empty.
-fn first<const N: usize>(lists: [Vec<String>; N]) -> Vec<String> {
-    lists.into_iter().find(|list| !list.is_empty()).unwrap_or_default()
+impl Settings {
+    fn settle(self) -> Result<Config, Error> {
+        let group = self.group.clone().map_or(Group::Default(GROUP), Group::Named);
+        let tls = self.tls()?;
+        let texts = if self.hosts.is_empty() { vec![HOST.to_string()] } else { self.hosts.clone() };
+        let mut hosts = texts.iter().map(|text| host(text, &group, tls.is_some())).collect::<Result<Vec<_>, _>>()?;
+        if self.docker_socket {
+            hosts.push(Host::Unix(DOCKER_SOCKET.into(), Group::Default(DOCKER_GROUP)));
+        }
+        if let Some(wrong) = self.dns.iter().find(|address| address.parse::<IpAddr>().is_err()) {
+            return Err(Error::Dns(wrong.clone()));
+        }
+        let debug = self.debug || self.log_level.as_deref() == Some("debug");
+        let level = self.log_level.as_deref().unwrap_or("info");
+        let exec_root = absolute("exec root", self.exec_root.clone(), EXEC_ROOT.as_ref())?;
+        Ok(Config {
+            hosts,
+            tls,
+            data_root: absolute("data root", self.data_root.clone(), DATA_ROOT.as_ref())?,
+            pid_file: absolute("pid file", self.pidfile.clone(), &exec_root.join("teu.pid"))?,
+            exec_root,
+            log_json: self.log_json()?,
+            group,
+            bridge: self.bridge.clone(),
+            subnet: self.bip.as_deref().map(subnet).transpose()?,
+            dns: self.dns.clone(),
+            metrics: self.metrics_addr.as_deref().map(metrics).transpose()?,
+            defaults: self.defaults()?,
+            live: Live {
+                debug,
+                log_level: if debug { tracing::Level::DEBUG } else { log_level(level)? },
+                insecure_registries: self.insecure_registries,
+                labels: self.labels,
+            },
+        })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Error> {
+        if !self.tlsverify {
+            return if self.tls { Err(Error::OneSided) } else { Ok(None) };
+        }
+        let file = |path: &Option<PathBuf>, name| path.clone().ok_or(Error::TlsFile(name));
+        Ok(Some(Tls {
+            authority: file(&self.tlscacert, "tlscacert")?,
+            certificate: file(&self.tlscert, "tlscert")?,
+            key: file(&self.tlskey, "tlskey")?,
+        }))
+    }
+
+    fn log_json(&self) -> Result<bool, Error> {
+        match self.log_format.as_deref().unwrap_or("text") {
+            "text" => Ok(false),
+            "json" => Ok(true),
+            other => Err(Error::LogFormat(other.into())),
+        }
+    }
+
+    fn defaults(&self) -> Result<teu_engine::Defaults, Error> {
+        let among = |key, value: &String, words: &[&str], choice| {
+            if value.is_empty() || words.contains(&value.as_str()) {
+                return Ok(value.clone());
+            }
+            Err(Error::Choice { key, value: value.clone(), choice })
+        };
+        let named = |(name, limit): (&String, &Ulimit)| Ulimit { name: name.clone(), ..limit.clone() };
+        let (modes, words) = (["private", "host"], "private or host");
+        let (ipc_modes, ipc_words) = (["private", "shareable"], "private or shareable");
+        Ok(teu_engine::Defaults {
+            cgroup_parent: self.cgroup_parent.clone(),
+            cgroupns_mode: among("default-cgroupns-mode", &self.default_cgroupns_mode, &modes, words)?,
+            ipc_mode: among("default-ipc-mode", &self.default_ipc_mode, &ipc_modes, ipc_words)?,
+            shm_size: self.default_shm_size,
+            ulimits: self.default_ulimits.iter().map(named).collect(),
+            no_new_privileges: self.no_new_privileges,
+            seccomp_profile: self.seccomp_profile.as_deref().map(profile).transpose()?.flatten(),
+            log_driver: self.log_driver.clone(),
+            log_opts: self.log_opts.clone(),
+            dns_options: self.dns_opts.clone(),
+            dns_search: self.dns_search.clone(),
+        })
+    }
 }
 
-fn host(text: &str) -> Result<Host, Error> {
-    if text.starts_with("tcp://") {
-        return Err(Error::Tcp(text.into()));
+fn absolute(what: &'static str, path: Option<PathBuf>, default: &Path) -> Result<PathBuf, Error> {
+    let path = path.unwrap_or_else(|| default.into());
+    if path.is_absolute() { Ok(path) } else { Err(Error::Relative { what, path }) }
+}
+
+/// The seccomp profile of containers that name none; `builtin` is our own.
+fn profile(path: &Path) -> Result<Option<String>, Error> {
+    if path == Path::new("builtin") || path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    if path == Path::new("unconfined") {
+        return Ok(Some("unconfined".into()));
+    }
+    std::fs::read_to_string(path).map(Some).map_err(|source| Error::Io { path: path.into(), source })
+}
+
+fn subnet(text: &str) -> Result<ipnet::Ipv4Net, Error> {
+    let network = text.parse::<ipnet::Ipv4Net>().map_err(|_| Error::Subnet(text.into()))?;
+    Ok(network.trunc())
+}
+
+fn metrics(text: &str) -> Result<SocketAddr, Error> {
+    text.parse().map_err(|_| Error::Metrics(text.into()))
+}
+
+fn host(text: &str, group: &Group, tls: bool) -> Result<Host, Error> {
+    if let Some(address) = text.strip_prefix("tcp://") {
+        if !tls {
+            return Err(Error::Tcp(text.into()));
+        }
+        let wrong = || Error::Host(text.into());
+        let address = address.trim_end_matches('/');
+        let alone = || address.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let address = address.parse().ok().or_else(|| Some(SocketAddr::new(alone()?, TLS_PORT)));
+        return address.map(Host::Tcp).ok_or_else(wrong);
     }
     if text.starts_with("fd://") {
         return Ok(Host::Activation);
     }
     let path = text.strip_prefix("unix://").unwrap_or(text);
-    if path.starts_with('/') { Ok(Host::Unix(path.into())) } else { Err(Error::Host(text.into())) }
+    if path.starts_with('/') { Ok(Host::Unix(path.into(), group.clone())) } else { Err(Error::Host(text.into())) }
 }
 
 fn log_level(text: &str) -> Result<tracing::Level, Error> {
@@ -216,66 +365,30 @@ fn log_level(text: &str) -> Result<tracing::Level, Error> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settled(args: DaemonArgs, environment: &[(&str, &str)], file: &str) -> Result<Config, Error> {
-        let file = parse(Path::new("/daemon.json"), file)?;
-        let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
-        settle(args, get, file)
-    }
-
-    fn sentence(file: &str) -> String {
-        settled(DaemonArgs::default(), &[], file).expect_err("refused").to_string()
-    }
-
-    #[test]
-    fn nothing_given_is_the_defaults() {
-        let config = settled(DaemonArgs::default(), &[], "").expect("settled");
-        assert_eq!(config.data_root, Path::new("/var/lib/teu"));
-        assert_eq!(config.exec_root, Path::new("/run/teu"));
-        assert_eq!(config.hosts, [Host::Unix("/run/teu.sock".into())]);
-        assert_eq!(config.group, Group::Default("teu"));
-        assert_eq!(config.log_level, tracing::Level::INFO);
-    }
-
-    #[test]
-    fn flag_beats_environment_beats_file() {
-        let file = r#"{"data-root":"/file","exec-root":"/file","hosts":["unix:///file"]}"#;
-        let environment = [("TEU_DATA_ROOT", "/env"), ("TEU_HOST", "unix:///env"), ("TEU_EXEC_ROOT", "")];
-        let args = DaemonArgs { data_root: Some("/flag".into()), ..DaemonArgs::default() };
-        let config = settled(args, &environment, file).expect("settled");
-        assert_eq!(config.data_root, Path::new("/flag"));
-        assert_eq!(config.hosts, [Host::Unix("/env".into())]);
-        assert_eq!(config.exec_root, Path::new("/file"));
-    }
-
-    #[test]
-    fn the_sentence_names_the_wrong_key() {
-        assert!(sentence(r#"{"data-rot":"/x"}"#).contains("unknown key \"data-rot\""));
-        assert!(sentence(r#"{"debug":"yes"}"#).contains("key \"debug\" holds \"yes\""));
-        assert!(sentence("{").starts_with("configuration file /daemon.json: "));
-        assert!(sentence(r#"{"data-root":"here"}"#).contains("absolute"));
-        assert!(sentence(r#"{"log-level":"loud"}"#).contains("loud"));
-        assert!(sentence(r#"{"dns":["dns.example"]}"#).contains("dns.example"));
-    }
-
-    #[test]
-    fn tcp_is_refused_for_want_of_mutual_tls() {
-        assert!(sentence(r#"{"hosts":["tcp://0.0.0.0:2375"]}"#).contains("mutual TLS"));
-        assert!(sentence(r#"{"hosts":["ssh://x"]}"#).contains("unix://"));
-    }
-
-    #[test]
-    fn a_missing_file_is_an_error_only_when_it_was_named() {
-        let args = DaemonArgs { config_file: Some("/nowhere/daemon.json".into()), ..DaemonArgs::default() };
-        assert!(load(args, |_| None).expect_err("refused").to_string().contains("/nowhere/daemon.json"));
-    }
-
-    #[test]
-    fn debug_is_a_log_level_too() {
-        let config = settled(DaemonArgs::default(), &[], r#"{"log-level":"debug"}"#).expect("settled");
-        assert!(config.debug && config.log_level == tracing::Level::DEBUG);
+/// Bytes, as a number or as text such as `64M`.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let wrong = || serde::de::Error::custom("write a size such as 64M");
+    match &value {
+        Value::Null => Ok(0),
+        Value::Number(number) => number.as_i64().ok_or_else(wrong),
+        Value::String(text) => {
+            let text = text.to_ascii_lowercase();
+            let text = text.trim_end_matches("ib").trim_end_matches('b');
+            let digits = text.trim_end_matches(['k', 'm', 'g']);
+            let shift = match &text[digits.len()..] {
+                "" => 0,
+                "k" => 10,
+                "m" => 20,
+                "g" => 30,
+                _ => return Err(wrong()),
+            };
+            let number: i64 = digits.parse().map_err(|_| wrong())?;
+            number.checked_mul(1 << shift).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,3 +159,23 @@ async fn what_is_only_for_a_client_ends_when_it_is_gone() {
     serving.await.expect("joined");
     assert!(dropped.recv().await.is_none());
 }
+
+#[tokio::test]
+async fn http_2_is_spoken_with_whoever_begins_with_it() {
+    use http_body_util::{BodyExt, Full};
+    let (client, server) = UnixStream::pair().expect("pair");
+    let (_never, ending) = watch::channel(false);
+    tokio::spawn(converse(server, router(), InFlight::default(), ending));
+    let io = hyper_util::rt::TokioIo::new(client);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.expect("shaken");
+    tokio::spawn(connection);
+    let request = |method: &str, path: &str, body: &'static str| {
+        let uri = format!("http://x{path}");
+        hyper::Request::builder().method(method).uri(uri).body(Full::new(bytes::Bytes::from(body))).expect("request")
+    };
+    let told = sender.send_request(request("GET", "/v1.41/version", "")).await.expect("answered");
+    assert_eq!(told.into_body().collect().await.expect("body").to_bytes(), "1.41");
+    let echoed = sender.send_request(request("POST", "/containers/a/attach", "hello")).await.expect("answered");
+    assert_eq!(echoed.into_body().collect().await.expect("body").to_bytes(), "hello");
+}

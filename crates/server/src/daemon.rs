@@ -11,10 +11,14 @@ use teu_engine::Engine;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{self, Config, DaemonArgs};
 use crate::notify::notify;
-use crate::{listen, routes};
+use crate::{listen, metrics, routes};
 
 /// What keeps the daemon from running.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,8 @@ enum Error {
     NotRoot,
     #[error("start: {0}")]
     Start(#[source] io::Error),
+    #[error("serve figures on {address}: {source}")]
+    Metrics { address: std::net::SocketAddr, source: io::Error },
     #[error("write {}: {source}", path.display())]
     PidFile { path: PathBuf, source: io::Error },
 }
@@ -36,7 +42,7 @@ enum Error {
 /// Runs the daemon in the foreground until SIGTERM or SIGINT.
 #[must_use]
 pub fn daemon(args: DaemonArgs) -> ExitCode {
-    match run(args) {
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             notify("STOPPING=1");
@@ -46,14 +52,18 @@ pub fn daemon(args: DaemonArgs) -> ExitCode {
     }
 }
 
-fn run(args: DaemonArgs) -> Result<(), Error> {
+fn run(args: &DaemonArgs) -> Result<(), Error> {
     let config = config::load(args, |name| std::env::var(name).ok())?;
-    log(config.log_level);
+    if args.validate {
+        println!("configuration OK");
+        return Ok(());
+    }
+    let level = log(config.live.log_level, config.log_json);
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
     let runtime = runtime().map_err(Error::Start)?;
-    let result = runtime.block_on(serve(&config));
+    let result = runtime.block_on(serve(args, config, &level));
     // Raw streams and blocking reads may be under way; nobody waits for them any more.
     runtime.shutdown_background();
     result
@@ -64,35 +74,58 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("teu").enable_all().build()
 }
 
-/// Log lines go to stderr.
-pub(crate) fn log(level: tracing::Level) {
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(level > tracing::Level::INFO)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+/// Sets the least level that is logged.
+pub(crate) type Level = Box<dyn Fn(tracing::Level) + Send + Sync>;
+
+/// Log lines go to stderr, as text or as JSON objects; what is given back changes the level.
+pub(crate) fn log(level: tracing::Level, json: bool) -> Level {
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     // Set already only where somebody else in the process logs; then that one is right.
-    let _ = lines.try_init();
+    let _ = if json {
+        registry.with(lines.json().flatten_event(true)).try_init()
+    } else {
+        let lines = lines.with_target(level > tracing::Level::INFO).with_ansi(io::stderr().is_terminal());
+        registry.with(lines).try_init()
+    };
+    Box::new(move |level| drop(handle.reload(LevelFilter::from_level(level))))
 }
 
-async fn serve(config: &Config) -> Result<(), Error> {
+async fn serve(args: &DaemonArgs, config: Config, level: &Level) -> Result<(), Error> {
     let mut asked = Ending::new().map_err(Error::Start)?;
     listen::check(&config.hosts)?;
-    let engine = Engine::open(engine_config(config)).await?;
-    let served = serve_engine(config, &engine, &mut asked).await;
+    let engine = Engine::open(engine_config(&config)).await?;
+    let served = serve_engine(args, config, &engine, level, &mut asked).await;
     engine.shutdown().await;
     served
 }
 
-async fn serve_engine(config: &Config, engine: &Engine, asked: &mut Ending) -> Result<(), Error> {
-    let listeners = listen::open(&config.hosts, &config.group)?;
-    let _pid_file = PidFile::write(&config.exec_root)?;
+async fn serve_engine(
+    args: &DaemonArgs,
+    config: Config,
+    engine: &Engine,
+    level: &Level,
+    asked: &mut Ending,
+) -> Result<(), Error> {
+    let listeners = listen::open(&config.hosts, config.tls.as_ref()).await?;
+    let _pid_file = PidFile::write(&config.pid_file)?;
+    if let Some(address) = config.metrics {
+        let served = metrics::serve(address, engine.clone()).await;
+        served.map_err(|source| Error::Metrics { address, source })?;
+    }
+    let mut reload = signal(SignalKind::hangup()).map_err(Error::Start)?;
     let (end, ending) = watch::channel(false);
-    let router = routes::router(engine.clone(), config.insecure_registries.clone());
-    let serving = tokio::spawn(listen::serve(listeners, router, ending));
+    let serving = tokio::spawn(listen::serve(listeners, routes::router(engine.clone()), ending));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hosts = ?config.hosts, "ready");
     notify("READY=1");
-    asked.wait().await;
+    let mut config = config;
+    loop {
+        tokio::select! {
+            () = asked.wait() => break,
+            _ = reload.recv() => config = reloaded(args, config, engine, level),
+        }
+    }
     tracing::info!("asked to end");
     notify("STOPPING=1");
     let _ = end.send(true);
@@ -100,18 +133,43 @@ async fn serve_engine(config: &Config, engine: &Engine, asked: &mut Ending) -> R
     Ok(())
 }
 
+/// Reads the configuration again. What can change does; a mistake in the file changes nothing.
+fn reloaded(args: &DaemonArgs, before: Config, engine: &Engine, level: &Level) -> Config {
+    let now = match config::load(args, |name| std::env::var(name).ok()) {
+        Ok(now) => now,
+        Err(error) => {
+            tracing::error!(%error, "reload the configuration: all stays as it was");
+            return before;
+        }
+    };
+    if (Config { live: before.live.clone(), ..now.clone() }) != before {
+        tracing::warn!("reload the configuration: some changes wait for the daemon's next start");
+    }
+    level(now.live.log_level);
+    engine.reload(engine_live(&now.live));
+    tracing::info!("the configuration was read again");
+    Config { live: now.live, ..before }
+}
+
+fn engine_live(live: &config::Live) -> teu_engine::Live {
+    teu_engine::Live {
+        labels: live.labels.clone(),
+        insecure_registries: live.insecure_registries.clone(),
+        debug: live.debug,
+    }
+}
+
 fn engine_config(config: &Config) -> teu_engine::Config {
     let usual = teu_engine::Config::new(config.data_root.clone(), config.exec_root.clone());
     teu_engine::Config {
         bridge: config.bridge.clone().unwrap_or(usual.bridge),
-        labels: config.labels.clone(),
-        insecure_registries: config.insecure_registries.clone(),
         dns: config.dns.clone(),
-        debug: config.debug,
+        subnet: config.subnet.or(usual.subnet),
+        live: engine_live(&config.live),
+        defaults: config.defaults.clone(),
         root: usual.root,
         run: usual.run,
         program: usual.program,
-        subnet: usual.subnet,
         address_pools: usual.address_pools,
     }
 }
@@ -135,12 +193,12 @@ impl Ending {
     }
 }
 
-/// `<exec-root>/teu.pid`, there as long as the daemon serves.
+/// `<exec-root>/teu.pid` unless it is elsewhere, there as long as the daemon serves.
 struct PidFile(PathBuf);
 
 impl PidFile {
-    fn write(exec_root: &Path) -> Result<Self, Error> {
-        let path = exec_root.join("teu.pid");
+    fn write(path: &Path) -> Result<Self, Error> {
+        let path = path.to_path_buf();
         let written = fs::write(&path, format!("{}\n", std::process::id()));
         written.map_err(|source| Error::PidFile { path: path.clone(), source })?;
         Ok(Self(path))

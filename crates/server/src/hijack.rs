@@ -82,6 +82,11 @@ impl<S: Sync> FromRequestParts<S> for Hijack {
 }
 
 impl Hijack {
+    /// What takes the connection over, for protocols of another kind.
+    pub(crate) fn into_upgrade(self) -> Option<OnUpgrade> {
+        self.upgrade
+    }
+
     /// Connects the client with a process; `body` is where its input comes from when the connection has to stay HTTP.
     pub(crate) fn connect(self, attachment: Attachment, wants: Wants, body: Body) -> Response {
         let multiplexed = self.announced && !wants.raw && compat::names_multiplexed_streams(self.version);

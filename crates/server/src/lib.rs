@@ -7,8 +7,8 @@
 //!
 //! A handler is a few lines, because each difficulty has one home: the shape of parameters in [`query`] and [`body`],
 //! API versions in [`compat`], errors and status codes in [`failure`], raw streams in [`hijack`] and [`sniff`], progress
-//! streams in [`json_lines`]. Deliberately absent: rules about containers and images (the engine's), a TCP listener
-//! (it needs mutual TLS, which is not there yet).
+//! streams in [`json_lines`]. Deliberately absent: rules about containers and images (the engine's), and TCP without mutual
+//! TLS.
 
 mod body;
 mod compat;
@@ -23,11 +23,14 @@ mod framing;
 mod hijack;
 mod json_lines;
 mod listen;
+mod metrics;
 mod notify;
 mod query;
 mod registry;
 mod routes;
 mod sniff;
+mod tls;
+mod websocket;
 
 pub use config::DaemonArgs;
 pub use daemon::daemon;

@@ -1,14 +1,15 @@
-//! Where clients come in: Unix sockets of our own or systemd's, and the life of each connection.
+//! Where clients come in: Unix sockets of our own or systemd's, TCP below mutual TLS, and the life of each connection.
 //!
 //! Access to the socket is root's power over the machine, so the socket is never there with wider permissions than
 //! meant: it is bound under another name, given owner and mode, and then renamed to its own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
@@ -16,17 +17,21 @@ use axum::response::{IntoResponse, Response};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::compat;
-use crate::config::{Group, Host};
+use crate::config::{Group, Host, Tls};
 use crate::connection::Connection;
 use crate::sniff::Sniffed;
+use crate::{metrics, tls};
 
 const MODE: u32 = 0o660;
+/// How long a client over TCP may take to show who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The first descriptor systemd hands over.
 const FIRST: i32 = 3;
 /// How long requests that are being worked on may take when the daemon is asked to end.
@@ -49,13 +54,59 @@ pub(crate) enum Error {
     NoGroup(String),
     #[error("{what} {}: {source}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("listen on tcp://{address}: {source}")]
+    Tcp { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
 }
 
 /// A socket to accept from; one that we made is removed with it.
-#[derive(Debug)]
 pub(crate) struct Listener {
-    listener: UnixListener,
+    door: Door,
     made: Option<PathBuf>,
+}
+
+enum Door {
+    Unix(UnixListener),
+    Tcp(TcpListener, TlsAcceptor),
+}
+
+/// Somebody at the door.
+enum Visitor {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr, TlsAcceptor),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Visitor> {
+        match self {
+            Self::Unix(listener) => Ok(Visitor::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener, tls) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Visitor::Tcp(stream, peer, tls.clone()))
+            }
+        }
+    }
+}
+
+impl Visitor {
+    /// The connection, once the visitor has shown its certificate; `None` for one that has none.
+    async fn let_in(self) -> Option<Connection> {
+        match self {
+            Self::Unix(stream) => Some(stream.into()),
+            Self::Tcp(stream, peer, tls) => {
+                let _ = stream.set_nodelay(true);
+                match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => Some(stream.into()),
+                    Ok(Err(error)) => {
+                        tracing::info!(%peer, %error, "a client was not let in");
+                        None
+                    }
+                    Err(_) => None,
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Listener {
@@ -67,7 +118,8 @@ impl Drop for Listener {
 }
 
 /// Opens all that is to be listened on.
-pub(crate) fn open(hosts: &[Host], group: &Group) -> Result<Vec<Listener>, Error> {
+pub(crate) async fn open(hosts: &[Host], tls: Option<&Tls>) -> Result<Vec<Listener>, Error> {
+    let tls = tls.map(tls::acceptor).transpose()?;
     let mut listeners = activated()?;
     let handed_over = !listeners.is_empty();
     for host in hosts {
@@ -75,8 +127,14 @@ pub(crate) fn open(hosts: &[Host], group: &Group) -> Result<Vec<Listener>, Error
             Host::Activation if handed_over => {}
             Host::Activation => return Err(Error::NoActivation),
             // The unit's socket has the path that we would choose ourselves.
-            Host::Unix(path) if listeners.iter().any(|listener| listener.is_at(path)) => {}
-            Host::Unix(path) => listeners.push(bind(path, group)?),
+            Host::Unix(path, _) if listeners.iter().any(|listener| listener.is_at(path)) => {}
+            Host::Unix(path, group) => listeners.push(bind(path, group)?),
+            Host::Tcp(address) => {
+                let wrong = |source| Error::Tcp { address: *address, source };
+                let Some(tls) = tls.clone() else { return Err(wrong(io::ErrorKind::PermissionDenied.into())) };
+                let listener = TcpListener::bind(address).await.map_err(wrong)?;
+                listeners.push(Listener { door: Door::Tcp(listener, tls), made: None });
+            }
         }
     }
     Ok(listeners)
@@ -84,7 +142,10 @@ pub(crate) fn open(hosts: &[Host], group: &Group) -> Result<Vec<Listener>, Error
 
 impl Listener {
     fn is_at(&self, path: &Path) -> bool {
-        self.listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
+        match &self.door {
+            Door::Unix(listener) => listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path)),
+            Door::Tcp(..) => false,
+        }
     }
 }
 
@@ -92,7 +153,7 @@ impl Listener {
 pub(crate) fn check(hosts: &[Host]) -> Result<(), Error> {
     let handed_over = std::env::var_os("LISTEN_FDS").is_some();
     hosts.iter().try_for_each(|host| match host {
-        Host::Unix(path) if !handed_over => make_way(path),
+        Host::Unix(path, _) if !handed_over => make_way(path),
         _ => Ok(()),
     })
 }
@@ -108,7 +169,7 @@ fn activated() -> Result<Vec<Listener>, Error> {
         .map(|fd| {
             let listener = teu_sys::socket::inherited_listener(fd).and_then(into_async);
             let listener = listener.map_err(|source| Error::Activation { fd, source })?;
-            Ok(Listener { listener, made: None })
+            Ok(Listener { door: Door::Unix(listener), made: None })
         })
         .collect()
 }
@@ -134,7 +195,7 @@ fn bind(path: &Path, group: &Group) -> Result<Listener, Error> {
         .and_then(|()| std::fs::rename(&fresh, path).map_err(wrong("listen on")))
         .and_then(|()| into_async(listener).map_err(wrong("listen on")));
     match placed {
-        Ok(listener) => Ok(Listener { listener, made: Some(path.into()) }),
+        Ok(listener) => Ok(Listener { door: Door::Unix(listener), made: Some(path.into()) }),
         Err(error) => {
             let _ = std::fs::remove_file(&fresh);
             Err(error)
@@ -194,9 +255,14 @@ async fn accept(door: Listener, router: Router, mut ending: watch::Receiver<bool
     let in_flight = InFlight::default();
     loop {
         tokio::select! {
-            accepted = door.listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, router.clone(), in_flight.clone(), ending.clone()));
+            accepted = door.door.accept() => match accepted {
+                Ok(visitor) => {
+                    let (router, in_flight, ending) = (router.clone(), in_flight.clone(), ending.clone());
+                    connections.spawn(async move {
+                        if let Some(connection) = visitor.let_in().await {
+                            converse(connection, router, in_flight, ending).await;
+                        }
+                    });
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: taking a breath lets some be closed.
@@ -301,6 +367,7 @@ pub(crate) async fn converse(
 }
 
 async fn answer(router: Router, request: hyper::Request<hyper::body::Incoming>) -> Result<Response, hyper::Error> {
+    let (method, begun) = (request.method().clone(), Instant::now());
     let mut request: Request = request.map(axum::body::Body::new);
     let mut response = match compat::negotiate(&mut request) {
         Ok(()) => {
@@ -310,6 +377,7 @@ async fn answer(router: Router, request: hyper::Request<hyper::body::Incoming>) 
         Err(failure) => failure.into_response(),
     };
     compat::identify(response.headers_mut());
+    metrics::answered(&method, response.status(), begun.elapsed());
     Ok(response)
 }
 
@@ -318,7 +386,7 @@ mod tests {
     use super::*;
 
     fn sentence(path: &Path) -> String {
-        bind(path, &Group::Default("no-such-group")).expect_err("refused").to_string()
+        bind(path, &Group::Default("no-such-group")).err().expect("refused").to_string()
     }
 
     #[tokio::test]
@@ -347,7 +415,7 @@ mod tests {
     async fn a_group_that_was_named_must_exist() {
         let dir = tempfile::tempdir().expect("folder");
         let group = Group::Named("no-such-group".into());
-        let refused = bind(&dir.path().join("s"), &group).expect_err("refused");
+        let refused = bind(&dir.path().join("s"), &group).err().expect("refused");
         assert!(refused.to_string().contains("no-such-group"));
         assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 0);
     }

@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Runs a registry at `listen` (`address:port`, `:port` or `port`) on the store in `root` until it is told to end.
 #[must_use]
 pub fn registry(listen: &str, root: &Path) -> ExitCode {
-    daemon::log(tracing::Level::INFO);
+    drop(daemon::log(tracing::Level::INFO, false));
     let runtime = daemon::runtime().map_err(|error| format!("start: {error}"));
     match runtime.and_then(|runtime| runtime.block_on(run(listen, root))) {
         Ok(()) => ExitCode::SUCCESS,

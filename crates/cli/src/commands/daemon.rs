@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches};
+use serde_json::{Map, Value};
 
 use crate::Faces;
 use crate::failure::Failure;
 
 /// What `teu daemon` was told: a flag wins over its environment variable; what neither sets is `None` or empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 #[non_exhaustive]
 pub struct DaemonArgs {
     /// Configuration file (default $TEU_CONFIG or /etc/teu/daemon.json)
@@ -37,12 +38,136 @@ pub struct DaemonArgs {
     /// Least level to log (trace|debug|info|warn|error)
     #[arg(short, long, value_name = "string")]
     pub log_level: Option<String>,
+    /// Also listen on Docker's own socket, for the group docker
+    #[arg(long)]
+    pub docker_socket: bool,
+    /// Form of the log (text|json)
+    #[arg(long, value_name = "string")]
+    pub log_format: Option<String>,
+    /// Address to serve Prometheus metrics on
+    #[arg(long, value_name = "string")]
+    pub metrics_addr: Option<String>,
+    /// File of the process id
+    #[arg(short = 'p', long, value_name = "string")]
+    pub pidfile: Option<PathBuf>,
+    /// Subnet of the default bridge
+    #[arg(long, value_name = "string")]
+    pub bip: Option<String>,
+    /// Name servers of containers
+    #[arg(long, value_name = "list")]
+    pub dns: Vec<String>,
+    /// Resolver options of containers
+    #[arg(long, value_name = "list")]
+    pub dns_opt: Vec<String>,
+    /// Search domains of containers
+    #[arg(long, value_name = "list")]
+    pub dns_search: Vec<String>,
+    /// Registries that may be spoken to without TLS
+    #[arg(long, value_name = "list")]
+    pub insecure_registry: Vec<String>,
+    /// Labels of the daemon
+    #[arg(long, value_name = "list")]
+    pub label: Vec<String>,
+    /// Parent of the containers' cgroups
+    #[arg(long, value_name = "string")]
+    pub cgroup_parent: Option<String>,
+    /// Default cgroup namespace of containers (private|host)
+    #[arg(long, value_name = "string")]
+    pub default_cgroupns_mode: Option<String>,
+    /// Default IPC mode of containers (private|shareable)
+    #[arg(long, value_name = "string")]
+    pub default_ipc_mode: Option<String>,
+    /// Default size of /dev/shm
+    #[arg(long, value_name = "bytes")]
+    pub default_shm_size: Option<String>,
+    /// Default limits of containers
+    #[arg(long, value_name = "ulimit", value_parser = crate::grammar::limits::ulimit)]
+    pub default_ulimit: Vec<teu_api::container::Ulimit>,
+    /// Default log driver of containers
+    #[arg(long, value_name = "string")]
+    pub log_driver: Option<String>,
+    /// Default log options of containers
+    #[arg(long, value_name = "map")]
+    pub log_opt: Vec<String>,
+    /// Keep containers from gaining privileges
+    #[arg(long)]
+    pub no_new_privileges: bool,
+    /// Seccomp profile of containers (builtin|unconfined|file)
+    #[arg(long, value_name = "string")]
+    pub seccomp_profile: Option<PathBuf>,
+    /// Use TLS; implied by --tlsverify
+    #[arg(long)]
+    pub tls: bool,
+    /// Trust clients with certificates signed by this authority
+    #[arg(long, value_name = "string")]
+    pub tlscacert: Option<PathBuf>,
+    /// Certificate of the daemon
+    #[arg(long, value_name = "string")]
+    pub tlscert: Option<PathBuf>,
+    /// Key of the certificate
+    #[arg(long, value_name = "string")]
+    pub tlskey: Option<PathBuf>,
+    /// Use TLS and ask clients for a certificate
+    #[arg(long)]
+    pub tlsverify: bool,
+    /// Look at the configuration and end
+    #[arg(long)]
+    pub validate: bool,
     /// Leave the session of whoever started it
     #[arg(long, hide = true)]
     pub detached: bool,
 }
 
 impl DaemonArgs {
+    /// What was given, by the keys of the configuration file.
+    #[must_use]
+    pub fn settings(&self) -> Map<String, Value> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string().into());
+        let text = |text: &Option<String>| text.clone().map(Value::from);
+        let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list.to_vec()));
+        let flag = |flag: bool| flag.then_some(Value::Bool(true));
+        let pairs = self.log_opt.iter().map(|option| option.split_once('=').unwrap_or((option, "")));
+        let pairs: Map<String, Value> = pairs.map(|(key, value)| (key.into(), value.into())).collect();
+        let limit =
+            |limit: &teu_api::container::Ulimit| (limit.name.clone(), serde_json::to_value(limit).unwrap_or_default());
+        let limits: Map<String, Value> = self.default_ulimit.iter().map(limit).collect();
+        let object = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
+        let all = [
+            ("bip", text(&self.bip)),
+            ("bridge", text(&self.bridge)),
+            ("cgroup-parent", text(&self.cgroup_parent)),
+            ("data-root", path(&self.data_root)),
+            ("debug", flag(self.debug)),
+            ("default-cgroupns-mode", text(&self.default_cgroupns_mode)),
+            ("default-ipc-mode", text(&self.default_ipc_mode)),
+            ("default-shm-size", text(&self.default_shm_size)),
+            ("default-ulimits", object(limits)),
+            ("dns", list(&self.dns)),
+            ("dns-opts", list(&self.dns_opt)),
+            ("dns-search", list(&self.dns_search)),
+            ("docker-socket", flag(self.docker_socket)),
+            ("exec-root", path(&self.exec_root)),
+            ("group", text(&self.group)),
+            ("hosts", list(&self.hosts)),
+            ("insecure-registries", list(&self.insecure_registry)),
+            ("labels", list(&self.label)),
+            ("log-driver", text(&self.log_driver)),
+            ("log-format", text(&self.log_format)),
+            ("log-level", text(&self.log_level)),
+            ("log-opts", object(pairs)),
+            ("metrics-addr", text(&self.metrics_addr)),
+            ("no-new-privileges", flag(self.no_new_privileges)),
+            ("pidfile", path(&self.pidfile)),
+            ("seccomp-profile", path(&self.seccomp_profile)),
+            ("tls", flag(self.tls)),
+            ("tlscacert", path(&self.tlscacert)),
+            ("tlscert", path(&self.tlscert)),
+            ("tlskey", path(&self.tlskey)),
+            ("tlsverify", flag(self.tlsverify)),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
+    }
+
     /// Fills in from the environment what no flag has set.
     fn fill_in(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);

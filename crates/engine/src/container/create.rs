@@ -28,6 +28,8 @@ impl Containers {
         request: CreateRequest,
         platform: Option<&str>,
     ) -> Result<CreateResponse> {
+        let mut request = request;
+        self.context.config.defaults.fill(&mut request.host_config);
         super::check::check(&request, self.context.facts.processors)?;
         let image = self.context.images.resolve_for(&request.config.image, platform)?;
         let id = random_id()?;

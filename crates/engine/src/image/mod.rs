@@ -11,7 +11,7 @@ mod push;
 mod remove;
 mod save;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_id, media_type};
@@ -33,7 +33,7 @@ struct Inner {
     records: Table<ImageRecord>,
     tags: Table<TagRecord>,
     events: Events,
-    insecure: Vec<String>,
+    insecure: RwLock<Vec<String>>,
     /// Changes of names exclude each other.
     naming: Mutex<()>,
 }
@@ -121,7 +121,19 @@ impl Images {
     pub(crate) fn open(store: &Store, events: Events, insecure: Vec<String>) -> Result<Self> {
         let (records, tags) = (store.table("images")?, store.table("tags")?);
         let store = store.clone();
-        Ok(Self { inner: Arc::new(Inner { store, records, tags, events, insecure, naming: Mutex::new(()) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { store, records, tags, events, insecure: insecure.into(), naming: Mutex::new(()) }),
+        })
+    }
+
+    /// Registries that may be spoken to in plain HTTP.
+    #[must_use]
+    pub fn insecure_registries(&self) -> Vec<String> {
+        self.inner.insecure.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn trust(&self, insecure: Vec<String>) {
+        *self.inner.insecure.write().unwrap_or_else(PoisonError::into_inner) = insecure;
     }
 
     /// The image that `wanted` means: a name, an id, the beginning of one id only, or a name with a digest.

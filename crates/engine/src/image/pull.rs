@@ -58,7 +58,7 @@ impl Images {
             identity_token: auth.identity_token,
             registry_token: auth.registry_token,
         });
-        Client::new(Config { insecure: self.inner.insecure.clone(), auth, ..Config::default() })
+        Client::new(Config { insecure: self.insecure_registries(), auth, ..Config::default() })
     }
 
     /// Fetches an image by name, and tag or digest.

@@ -12,12 +12,10 @@ mod networks;
 mod system;
 mod volumes;
 
-use std::sync::Arc;
-
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use http::{Method, StatusCode};
 use serde::Serialize;
 use teu_engine::Engine;
@@ -25,7 +23,7 @@ use teu_engine::Engine;
 use crate::failure::{Answer, Failure, method_not_allowed, page_not_found};
 
 /// All paths, without their version prefix.
-pub(crate) fn router(engine: Engine, insecure_registries: Vec<String>) -> Router {
+pub(crate) fn router(engine: Engine) -> Router {
     Router::new()
         .merge(containers::routes())
         .merge(exec::routes())
@@ -38,13 +36,8 @@ pub(crate) fn router(engine: Engine, insecure_registries: Vec<String>) -> Router
         .fallback(page_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(finish))
-        .layer(Extension(Insecure(insecure_registries.into())))
         .with_state(engine)
 }
-
-/// Registries that may be spoken to without TLS.
-#[derive(Clone)]
-struct Insecure(Arc<[String]>);
 
 async fn finish(request: Request, next: Next) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;

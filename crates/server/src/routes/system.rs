@@ -1,16 +1,16 @@
 //! `/_ping`, `/version`, `/info`, `/auth`, `/system/df`; and the paths of what teu does not have: swarm, plugins.
 
+use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::{Extension, Router};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use teu_api::system::{AuthConfig, AuthResponse, ping};
 use teu_engine::Engine;
 use teu_registry::client::{Auth, Client};
 
 use super::build::cache_rows;
-use super::{Insecure, ok};
+use super::ok;
 use crate::body::Json;
 use crate::failure::{Answer, Failure};
 use crate::query::Query;
@@ -103,7 +103,7 @@ async fn disk_usage(State(engine): State<Engine>, query: Query) -> Answer {
 }
 
 /// Checks credentials with the registry they are for.
-async fn auth(Extension(insecure): Extension<Insecure>, Json(auth): Json<AuthConfig>) -> Answer {
+async fn auth(State(engine): State<Engine>, Json(auth): Json<AuthConfig>) -> Answer {
     let domain = registry(&auth.server_address).to_owned();
     let credentials = Auth {
         registry: domain.clone(),
@@ -113,7 +113,7 @@ async fn auth(Extension(insecure): Extension<Insecure>, Json(auth): Json<AuthCon
         registry_token: auth.registry_token,
     };
     let client = Client::new(teu_registry::client::Config {
-        insecure: insecure.0.to_vec(),
+        insecure: engine.images.insecure_registries(),
         auth: Some(credentials),
         ..teu_registry::client::Config::default()
     });

@@ -8,10 +8,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
-use http::header;
+use http::{HeaderMap, header};
 use teu_api::container::{Stats, WaitError, WaitResponse};
 use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
-use teu_engine::{AttachOptions, Condition, Container, Engine, LogsOptions};
+use teu_engine::{AttachOptions, Attachment, Condition, Container, Engine, LogsOptions};
 
 use super::Id;
 use crate::compat::{self, Version};
@@ -21,6 +21,7 @@ use crate::hijack::{Hijack, Wants};
 use crate::json_lines::{self, line};
 use crate::query::Query;
 use crate::routes::ok;
+use crate::websocket;
 
 /// Between two samples of a stream of stats.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -28,12 +29,29 @@ const SAMPLE: Duration = Duration::from_secs(1);
 pub(super) fn routes() -> Router<Engine> {
     Router::new()
         .route("/containers/{id}/attach", post(attach))
+        .route("/containers/{id}/attach/ws", get(attach_websocket))
         .route("/containers/{id}/logs", get(logs))
         .route("/containers/{id}/stats", get(stats))
         .route("/containers/{id}/wait", post(wait))
 }
 
 async fn attach(State(engine): State<Engine>, Path(id): Id, query: Query, hijack: Hijack, request: Request) -> Answer {
+    let (attachment, wants) = attachment(&engine, &id, &query).await?;
+    Ok(hijack.connect(attachment, wants, request.into_body()))
+}
+
+async fn attach_websocket(
+    State(engine): State<Engine>,
+    Path(id): Id,
+    query: Query,
+    headers: HeaderMap,
+    hijack: Hijack,
+) -> Answer {
+    let (attachment, wants) = attachment(&engine, &id, &query).await?;
+    websocket::connect(&headers, hijack.into_upgrade(), attachment, wants)
+}
+
+async fn attachment(engine: &Engine, id: &str, query: &Query) -> Answer<(Attachment, Wants)> {
     let options = AttachOptions {
         stream: query.flag("stream"),
         logs: query.flag("logs"),
@@ -41,12 +59,11 @@ async fn attach(State(engine): State<Engine>, Path(id): Id, query: Query, hijack
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
     };
-    let container = engine.containers.find(&id)?;
+    let container = engine.containers.find(id)?;
     let keys = Keys::parse(query.text("detachKeys").unwrap_or_default())?;
     let wants =
         Wants { input: options.stdin && options.stream, raw: container.tty(), keys: container.tty().then_some(keys) };
-    let attachment = container.attach(options).await?;
-    Ok(hijack.connect(attachment, wants, request.into_body()))
+    Ok((container.attach(options).await?, wants))
 }
 
 async fn logs(State(engine): State<Engine>, Path(id): Id, query: Query, version: Version) -> Answer {

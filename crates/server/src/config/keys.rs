@@ -1,0 +1,152 @@
+//! The keys of the configuration file: which act, which of Docker's say what is so anyway, and which are refused.
+
+use serde_json::Value;
+
+/// The keys that act.
+pub(super) const ACTING: &[&str] = &[
+    "bip",
+    "bridge",
+    "cgroup-parent",
+    "data-root",
+    "debug",
+    "default-cgroupns-mode",
+    "default-ipc-mode",
+    "default-shm-size",
+    "default-ulimits",
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "docker-socket",
+    "exec-root",
+    "group",
+    "hosts",
+    "insecure-registries",
+    "labels",
+    "log-driver",
+    "log-format",
+    "log-level",
+    "log-opts",
+    "metrics-addr",
+    "no-new-privileges",
+    "pidfile",
+    "seccomp-profile",
+    "tls",
+    "tlscacert",
+    "tlscert",
+    "tlskey",
+    "tlsverify",
+];
+
+/// Keys of Docker's whose value says what is so here anyway: key, the values that do.
+const SO_ANYWAY: &[(&str, &[&str])] = &[
+    ("cgroup-parent", &["\"\""]),
+    ("default-runtime", &["\"teu\"", "\"runc\""]),
+    ("exec-opts", &["[]", "[\"native.cgroupdriver=cgroupfs\"]"]),
+    ("experimental", &["false"]),
+    ("features", &["{}", "{\"containerd-snapshotter\":true}", "{\"cdi\":false}"]),
+    ("firewall-backend", &["\"nftables\"", "\"\""]),
+    ("init", &["false"]),
+    ("ip-forward", &["true"]),
+    ("ip-masq", &["true"]),
+    ("ip6tables", &["true"]),
+    ("iptables", &["true"]),
+    ("icc", &["true"]),
+    ("ipv6", &["false"]),
+    ("live-restore", &["true"]),
+    ("raw-logs", &["false", "true"]),
+    ("rootless", &["false"]),
+    ("runtimes", &["{}"]),
+    ("selinux-enabled", &["false"]),
+    ("shutdown-timeout", &[]),
+    ("storage-driver", &["\"overlay2\"", "\"overlayfs\"", "\"\""]),
+    ("storage-opts", &["[]"]),
+    ("swarm-default-advertise-addr", &["\"\""]),
+    ("userland-proxy", &["false", "true"]),
+    ("userns-remap", &["\"\""]),
+];
+
+/// Docker's other keys, and why they are refused with any value.
+const REFUSED: &[(&str, &str)] = &[
+    ("allow-direct-routing", "not published means unreachable"),
+    ("authorization-plugins", "there are no plugins"),
+    ("bip6", "it is not there yet"),
+    ("bridge-accept-fwmark", "it is not there yet"),
+    ("builder", "the build cache is collected by itself"),
+    ("cdi-spec-dirs", "it is not there yet"),
+    ("containerd", "there is no containerd"),
+    ("containerd-namespace", "there is no containerd"),
+    ("containerd-plugins-namespace", "there is no containerd"),
+    ("cpu-rt-period", "set it for each container"),
+    ("cpu-rt-runtime", "set it for each container"),
+    ("default-address-pools", "it is not there yet"),
+    ("default-gateway", "it is not there yet"),
+    ("default-gateway-v6", "it is not there yet"),
+    ("default-network-opts", "it is not there yet"),
+    ("default-runtime", "there is one runtime, \"teu\""),
+    ("exec-opts", "cgroups are managed by teu itself"),
+    ("experimental", "there is nothing experimental to turn on"),
+    ("features", "there are no features to turn on"),
+    ("firewall-backend", "it is nftables"),
+    ("fixed-cidr", "it is not there yet"),
+    ("fixed-cidr-v6", "it is not there yet"),
+    ("graph", "it is \"data-root\" now"),
+    ("host-gateway-ip", "it is not there yet"),
+    ("host-gateway-ips", "it is not there yet"),
+    ("icc", "it is not there yet"),
+    ("init", "ask for it with --init"),
+    ("init-path", "the init is built in"),
+    ("ip", "name the address with -p"),
+    ("ip-forward", "containers need forwarding"),
+    ("ip-forward-no-drop", "foreign rules are never touched"),
+    ("ip-masq", "it is not there yet"),
+    ("ip6tables", "teu writes into a table of its own only"),
+    ("iptables", "teu writes into a table of its own only"),
+    ("ipv6", "it is not there yet"),
+    ("live-restore", "containers always outlive the daemon"),
+    ("max-concurrent-downloads", "it is not there yet"),
+    ("max-concurrent-uploads", "it is not there yet"),
+    ("max-download-attempts", "it is not there yet"),
+    ("mtu", "it is not there yet"),
+    ("network-control-plane-mtu", "there is no swarm"),
+    ("node-generic-resources", "there is no swarm"),
+    ("proxies", "it is not there yet"),
+    ("registry-mirrors", "it is not there yet"),
+    ("rootless", "it is not there yet"),
+    ("runtimes", "there is one runtime, \"teu\""),
+    ("selinux-enabled", "it is not there yet"),
+    ("storage-driver", "it is overlay2"),
+    ("storage-opts", "it is not there yet"),
+    ("swarm-default-advertise-addr", "there is no swarm"),
+    ("userland-proxy-path", "there is no proxy"),
+    ("userns-remap", "it is not there yet"),
+];
+
+/// What becomes of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is settled.
+    Acts,
+    /// It says what is so anyway.
+    IsSo,
+    /// It promises what is not done.
+    Refused(&'static str),
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// What becomes of `key` with this value.
+pub(super) fn verdict(key: &str, value: &Value) -> Verdict {
+    if ACTING.contains(&key) {
+        return Verdict::Acts;
+    }
+    let text = value.to_string();
+    let so = SO_ANYWAY.iter().find(|(known, _)| *known == key);
+    if so.is_some_and(|(_, values)| values.is_empty() || values.contains(&text.as_str())) {
+        return Verdict::IsSo;
+    }
+    match REFUSED.iter().find(|(known, _)| *known == key) {
+        Some((_, why)) => Verdict::Refused(why),
+        None if so.is_some() => Verdict::Refused("its value is not what is so here"),
+        None => Verdict::Unknown,
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+
+fn settled(flags: &Value, environment: &[(&str, &str)], file: &str) -> Result<Config, Error> {
+    let file = parse(Path::new("/daemon.json"), file)?;
+    let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+    settle(flags.as_object().expect("an object"), get, file)
+}
+
+fn from_file(file: &str) -> Config {
+    settled(&serde_json::json!({}), &[], file).expect("settled")
+}
+
+fn sentence(file: &str) -> String {
+    settled(&serde_json::json!({}), &[], file).expect_err("refused").to_string()
+}
+
+#[test]
+fn without_a_word_everything_has_a_default() {
+    let config = from_file("");
+    assert_eq!(config.data_root, Path::new("/var/lib/teu"));
+    assert_eq!(config.exec_root, Path::new("/run/teu"));
+    assert_eq!(config.pid_file, Path::new("/run/teu/teu.pid"));
+    assert_eq!(config.hosts, [Host::Unix("/run/teu.sock".into(), Group::Default("teu"))]);
+    assert_eq!(config.live.log_level, tracing::Level::INFO);
+    assert!(!config.log_json && config.tls.is_none() && config.metrics.is_none());
+}
+
+#[test]
+fn flag_beats_environment_beats_file() {
+    let file = r#"{"data-root":"/file","exec-root":"/file","hosts":["unix:///file"]}"#;
+    let environment = [("TEU_DATA_ROOT", "/env"), ("TEU_HOST", "unix:///env"), ("TEU_EXEC_ROOT", "")];
+    let config = settled(&serde_json::json!({"data-root": "/flag"}), &environment, file).expect("settled");
+    assert_eq!(config.data_root, Path::new("/flag"));
+    assert_eq!(config.hosts, [Host::Unix("/env".into(), Group::Default("teu"))]);
+    assert_eq!(config.exec_root, Path::new("/file"));
+}
+
+#[test]
+fn the_sentence_names_the_wrong_key() {
+    assert!(sentence(r#"{"data-rot":"/x"}"#).contains("unknown key \"data-rot\""));
+    assert!(sentence(r#"{"debug":"yes"}"#).contains("key \"debug\" holds \"yes\""));
+    assert!(sentence("{").starts_with("configuration file /daemon.json: "));
+    assert!(sentence(r#"{"data-root":"here"}"#).contains("absolute"));
+    assert!(sentence(r#"{"log-level":"loud"}"#).contains("loud"));
+    assert!(sentence(r#"{"log-format":"xml"}"#).contains("xml"));
+    assert!(sentence(r#"{"dns":["dns.example"]}"#).contains("dns.example"));
+    assert!(sentence(r#"{"default-shm-size":"much"}"#).contains("default-shm-size"));
+}
+
+#[test]
+fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
+    let config = from_file(
+        r#"{"live-restore":true,"storage-driver":"overlay2","default-runtime":"runc","log-opts":{"max-size":"10m"},
+            "default-shm-size":"128M","default-ulimits":{"nofile":{"Name":"nofile","Hard":64,"Soft":32}},
+            "bip":"172.30.0.1/16","no-new-privileges":true}"#,
+    );
+    assert_eq!(config.defaults.shm_size, 128 << 20);
+    assert_eq!(config.defaults.ulimits[0].hard, 64);
+    assert_eq!(config.subnet.expect("a subnet").to_string(), "172.30.0.0/16");
+    for (file, word) in [
+        (r#"{"live-restore":false}"#, "live-restore"),
+        (r#"{"storage-driver":"btrfs"}"#, "storage-driver"),
+        (r#"{"userns-remap":"default"}"#, "userns-remap"),
+        (r#"{"authorization-plugins":["a"]}"#, "authorization-plugins"),
+    ] {
+        assert!(sentence(file).contains(&format!("key \"{word}\" of Docker's is not supported")), "{file}");
+    }
+}
+
+#[test]
+fn tcp_takes_mutual_tls_and_nothing_less() {
+    assert!(sentence(r#"{"hosts":["tcp://0.0.0.0:2375"]}"#).contains("mutual TLS"));
+    assert!(sentence(r#"{"hosts":["tcp://0.0.0.0:2375"],"tls":true}"#).contains("tlsverify"));
+    assert!(sentence(r#"{"tlsverify":true,"tlscacert":"/a"}"#).contains("tlscert"));
+    assert!(sentence(r#"{"hosts":["ssh://x"]}"#).contains("unix://"));
+    let config =
+        from_file(r#"{"hosts":["tcp://127.0.0.1"],"tlsverify":true,"tlscacert":"/a","tlscert":"/b","tlskey":"/c"}"#);
+    assert_eq!(config.hosts, [Host::Tcp("127.0.0.1:2376".parse().expect("address"))]);
+}
+
+#[test]
+fn dockers_socket_is_there_when_it_is_asked_for() {
+    let config = from_file(r#"{"docker-socket":true,"group":"staff"}"#);
+    let docker = Host::Unix("/var/run/docker.sock".into(), Group::Default("docker"));
+    assert_eq!(config.hosts, [Host::Unix("/run/teu.sock".into(), Group::Named("staff".into())), docker]);
+}
+
+#[test]
+fn a_missing_file_is_an_error_only_when_it_was_named() {
+    let args = DaemonArgs { config_file: Some("/nowhere/daemon.json".into()), ..DaemonArgs::default() };
+    assert!(load(&args, |_| None).expect_err("refused").to_string().contains("/nowhere/daemon.json"));
+}
+
+#[test]
+fn debug_is_a_log_level_too() {
+    let config = from_file(r#"{"log-level":"debug"}"#);
+    assert!(config.live.debug && config.live.log_level == tracing::Level::DEBUG);
+}

@@ -1,0 +1,151 @@
+//! The daemon itself: what it is told by flag and file, what it takes up again, and who is let in.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Daemon, TEU, eventually, fetch, free_port, run};
+
+/// Runs openssl, which must succeed.
+#[track_caller]
+fn openssl(folder: &Path, line: &str) {
+    let mut command = Command::new("openssl");
+    let ran = run(command.args(line.split(' ')).current_dir(folder));
+    assert_eq!(ran.code, 0, "openssl {line}: {}\n(apt-get install openssl)", ran.err);
+}
+
+/// An authority, a server's and a client's certificate.
+#[track_caller]
+fn certificates(folder: &Path) {
+    fs::create_dir_all(folder).expect("folder");
+    let key = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    openssl(folder, &format!("{key} -keyout ca.key -out ca.pem -subj /CN=authority"));
+    openssl(folder, &format!("{key} -keyout other.key -out other.pem -subj /CN=somebody"));
+    fs::write(folder.join("server.ext"), "subjectAltName=IP:127.0.0.1\n").expect("written");
+    fs::write(folder.join("client.ext"), "extendedKeyUsage=clientAuth\n").expect("written");
+    for name in ["server", "client"] {
+        let request = "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(folder, &format!("{request} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+        let sign = "x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 2";
+        openssl(folder, &format!("{sign} -in {name}.csr -out {name}.pem -extfile {name}.ext"));
+    }
+}
+
+#[test]
+fn tcp_lets_in_whoever_has_a_certificate_and_nobody_else() {
+    let folder = tempfile::tempdir().expect("folder");
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let host = format!("tcp://127.0.0.1:{}", free_port());
+    let files = [("--tlscacert", "ca.pem"), ("--tlscert", "server.pem"), ("--tlskey", "server.key")];
+    let flags: Vec<String> = files.iter().flat_map(|(flag, name)| [(*flag).to_string(), file(name)]).collect();
+    let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    flags.extend(["--tlsverify", "-H", &host]);
+    let daemon = Daemon::with(&flags);
+    daemon.load();
+    let docker = |certificate: &str, key: &str, args: &[&str]| {
+        let mut command = Command::new("docker");
+        command.env("DOCKER_CONFIG", folder.path()).env_remove("DOCKER_HOST").args(["-H", &host, "--tlsverify"]);
+        command.args(["--tlscacert", &file("ca.pem"), "--tlscert", &file(certificate), "--tlskey", &file(key)]);
+        run(command.args(args))
+    };
+    assert_eq!(docker("client.pem", "client.key", &["version", "--format", "{{.Server.Os}}"]).ok(), "linux");
+    let ran = docker("client.pem", "client.key", &["run", "--rm", "--network", "none", "busybox", "echo", "over tls"]);
+    assert_eq!(ran.ok(), "over tls");
+    assert_ne!(docker("other.pem", "other.key", &["version"]).code, 0);
+    let mut command = Command::new("docker");
+    let plain = run(command.env("DOCKER_CONFIG", folder.path()).args(["-H", &host, "version"]));
+    assert_ne!(plain.code, 0);
+}
+
+#[test]
+fn a_configuration_is_looked_at_and_a_wrong_one_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("daemon.json");
+    let look = |text: &str| {
+        fs::write(&file, text).expect("written");
+        run(Command::new(TEU).args(["daemon", "--validate", "--config-file"]).arg(&file))
+    };
+    assert_eq!(look(r#"{"live-restore": true, "log-opts": {"max-size": "1m"}}"#).ok(), "configuration OK");
+    for (text, word) in [
+        (r#"{"colour": "red"}"#, "unknown key \"colour\""),
+        (r#"{"userns-remap": "default"}"#, "\"userns-remap\""),
+        (r#"{"hosts": ["tcp://0.0.0.0:2375"]}"#, "mutual TLS"),
+    ] {
+        let ran = look(text);
+        assert!(ran.code != 0 && ran.err.contains(word), "{text}: {}", ran.err);
+    }
+}
+
+#[test]
+fn a_hangup_makes_the_daemon_read_its_configuration_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("daemon.json");
+    fs::write(&file, r#"{"labels": ["a=1"], "default-shm-size": "1m"}"#).expect("written");
+    let daemon = Daemon::with(&["--config-file", file.to_str().expect("path")]);
+    daemon.load();
+    assert_eq!(daemon.ok(["info", "--format", "{{.Labels}} {{.Debug}}"]), "[a=1] false");
+    assert!(daemon.sh("df -k /dev/shm").contains(" 1024 "));
+    let mut events = daemon.spawn(["events", "--since", "1", "--filter", "type=daemon", "--format", "{{.Action}}"]);
+    fs::write(&file, r#"{"labels": ["a=2"], "debug": true}"#).expect("written");
+    let pid = Pid::from_raw(i32::try_from(daemon.pid()).expect("pid")).expect("pid");
+    kill_process(pid, Signal::HUP).expect("signal");
+    assert_eq!(events.line(), "reload");
+    assert_eq!(daemon.ok(["info", "--format", "{{.Labels}} {{.Debug}}"]), "[a=2] true");
+    fs::write(&file, "{").expect("written");
+    kill_process(pid, Signal::HUP).expect("signal");
+    eventually("the mistake is logged", || daemon.log().contains("all stays as it was").then_some(()));
+    assert_eq!(daemon.ok(["info", "--format", "{{.Labels}}"]), "[a=2]");
+}
+
+#[test]
+fn figures_are_served_where_they_are_asked_for() {
+    let port = free_port();
+    let daemon = Daemon::with(&["--metrics-addr", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
+    daemon.load();
+    daemon.ok(["run", "-d", "--network", "none", "busybox", "sleep", "1000"]);
+    let page = fetch(port, "/metrics");
+    assert!(page.contains("engine_daemon_container_states_containers{state=\"running\"} 1\n"), "{page}");
+    assert!(page.contains("engine_daemon_http_requests_total{method=\"POST\",code=\"201\"} 1\n"), "{page}");
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("\"ready\"")).expect("a line of the log");
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!((line["level"].as_str(), line["message"].as_str()), (Some("INFO"), Some("ready")));
+}
+
+#[test]
+fn the_socket_is_for_its_group_alone() {
+    let daemon = Daemon::with(&["--group", "daemon"]);
+    let mode = fs::metadata(daemon.socket()).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    assert_eq!(std::os::unix::fs::MetadataExt::gid(&fs::metadata(daemon.socket()).expect("a socket")), 1);
+}
+
+/// A masked text message of a client's.
+fn masked(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).expect("short");
+    [&[0x81, 0x80 | length, 0, 0, 0, 0][..], text.as_bytes()].concat()
+}
+
+#[test]
+fn a_container_is_attached_to_by_web_socket() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "-i", "--name", "box", "--network", "none", "busybox", "sh", "-c", "read x; echo got $x"]);
+    let mut stream = UnixStream::connect(daemon.socket()).expect("connected");
+    let request = "GET /containers/box/attach/ws?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("written");
+    stream.write_all(&masked("hello\n")).expect("written");
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).expect("read");
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 101") && text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+    let messages = &answer[answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4..];
+    assert_eq!(messages, [&[0x82, 10][..], b"got hello\n", &[0x88, 2, 0x03, 0xe8]].concat());
+}
