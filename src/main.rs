@@ -30,10 +30,9 @@ fn supervise(args: &[OsString]) -> ExitCode {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the type is the command line's callback")]
 fn daemon(args: teu_cli::DaemonArgs) -> ExitCode {
     let settings = args.settings();
-    teu_server::daemon(teu_server::DaemonArgs { config_file: args.config_file, validate: args.validate, settings })
+    teu_server::daemon(&teu_server::DaemonArgs { config_file: args.config_file, validate: args.validate, settings })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the type is the command line's callback")]

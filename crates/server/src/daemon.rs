@@ -41,8 +41,8 @@ enum Error {
 
 /// Runs the daemon in the foreground until SIGTERM or SIGINT.
 #[must_use]
-pub fn daemon(args: DaemonArgs) -> ExitCode {
-    match run(&args) {
+pub fn daemon(args: &DaemonArgs) -> ExitCode {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             notify("STOPPING=1");
