@@ -1,3 +1,5 @@
+//! Tests of [`super`].
+
 use super::*;
 
 fn settled(flags: &Value, environment: &[(&str, &str)], file: &str) -> Result<Config, Error> {
