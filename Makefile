@@ -14,7 +14,7 @@ BINARY  = target/release/teu
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt clippy doc deny bench install uninstall vm-test clean
+.PHONY: help build demo test check fmt clippy doc deny compat-theirs bench install uninstall vm-test clean
 
 help: ## What there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -51,6 +51,10 @@ doc:
 
 deny:
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; fi
+
+compat-theirs: ## The tests of stock clients, against Docker's own engine (root)
+	@tools/setup bench
+	@ENGINE_UNDER_TEST=theirs $(CARGO) test --test compat
 
 bench: ## Side by side with Docker, runc and the kernel's floor; writes target/bench/results.md (root)
 	@tools/setup bench

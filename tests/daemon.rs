@@ -149,3 +149,30 @@ fn a_container_is_attached_to_by_web_socket() {
     let messages = &answer[answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4..];
     assert_eq!(messages, [&[0x82, 10][..], b"got hello\n", &[0x88, 2, 0x03, 0xe8]].concat());
 }
+
+/// The supervisor of a container: the parent of its first process.
+fn supervisor(daemon: &Daemon, name: &str) -> Pid {
+    let pid = daemon.inspect(name, "{{.State.Pid}}");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok()).expect("a parent");
+    Pid::from_raw(parent).expect("a parent")
+}
+
+#[test]
+fn a_container_whose_supervisor_is_frozen_blocks_no_other() {
+    let daemon = Daemon::start();
+    let run = |name: &str| daemon.ok(["run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "1000"]);
+    run("stuck");
+    run("other");
+    let supervisor = supervisor(&daemon, "stuck");
+    kill_process(supervisor, Signal::STOP).expect("stopped");
+    let waiting = daemon.spawn(["exec", "stuck", "true"]);
+    assert_eq!(daemon.ok(["ps", "-q"]).lines().count(), 2);
+    assert_eq!(daemon.inspect("stuck", "{{.State.Running}}"), "true");
+    assert_eq!(daemon.ok(["exec", "other", "echo", "free"]), "free");
+    assert_eq!(daemon.sh("echo new"), "new");
+    daemon.ok(["stop", "-t", "0", "other"]);
+    kill_process(supervisor, Signal::CONT).expect("continued");
+    waiting.finish().ends_with(0);
+}

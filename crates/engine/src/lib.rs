@@ -49,6 +49,7 @@ pub use events::{Events, Listener};
 pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage};
 pub use network::Networks;
 pub use pipe::Stream;
+pub use teu_network::ipam::AddressPool;
 pub use volume::Volumes;
 
 /// How an engine is set up.
@@ -65,7 +66,7 @@ pub struct Config {
     /// The default bridge's subnet; chosen clear of the host's routes if none.
     pub subnet: Option<Ipv4Net>,
     /// Where networks get their subnets from; the private addresses of IPv4 and a unique local prefix of IPv6 if empty.
-    pub address_pools: Vec<teu_network::ipam::AddressPool>,
+    pub address_pools: Vec<AddressPool>,
     /// Name servers of containers, instead of the host's.
     pub dns: Vec<String>,
     /// What containers get that do not say otherwise.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use teu_api::container::Ulimit;
+use teu_engine::AddressPool;
 
 pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
 const DATA_ROOT: &str = "/var/lib/teu";
@@ -47,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) group: Group,
     pub(crate) bridge: Option<String>,
     pub(crate) subnet: Option<ipnet::Ipv4Net>,
+    pub(crate) address_pools: Vec<AddressPool>,
     pub(crate) dns: Vec<String>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) defaults: teu_engine::Defaults,
@@ -112,6 +114,7 @@ struct Settings {
     dns_search: Vec<String>,
     bridge: Option<String>,
     bip: Option<String>,
+    default_address_pools: Vec<Pool>,
     labels: Vec<String>,
     metrics_addr: Option<String>,
     tls: bool,
@@ -129,6 +132,25 @@ struct Settings {
     seccomp_profile: Option<PathBuf>,
     log_driver: String,
     log_opts: BTreeMap<String, String>,
+}
+
+/// Where networks get their subnets from, as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pool {
+    base: String,
+    size: u8,
+}
+
+impl Pool {
+    fn settle(&self) -> Result<AddressPool, Error> {
+        let wrong = || Error::Pool(format!("{} of /{}", self.base, self.size));
+        let base: ipnet::IpNet = self.base.parse().map_err(|_| wrong())?;
+        if self.size < base.prefix_len() || self.size > base.max_prefix_len() {
+            return Err(wrong());
+        }
+        Ok(AddressPool { base, size: self.size })
+    }
 }
 
 /// What is wrong with the configuration.
@@ -167,6 +189,8 @@ pub(crate) enum Error {
     Metrics(String),
     #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
     Subnet(String),
+    #[error("address pool \"{0}\": write a network as \"base\" and the longer prefix of its subnets as \"size\"")]
+    Pool(String),
     #[error("{key} \"{value}\": choose {choice}")]
     Choice { key: &'static str, value: String, choice: &'static str },
 }
@@ -253,6 +277,7 @@ impl Settings {
             group,
             bridge: self.bridge.clone(),
             subnet: self.bip.as_deref().map(subnet).transpose()?,
+            address_pools: self.default_address_pools.iter().map(Pool::settle).collect::<Result<_, _>>()?,
             dns: self.dns.clone(),
             metrics: self.metrics_addr.as_deref().map(metrics).transpose()?,
             defaults: self.defaults()?,

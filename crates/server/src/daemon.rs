@@ -170,7 +170,7 @@ fn engine_config(config: &Config) -> teu_engine::Config {
         root: usual.root,
         run: usual.run,
         program: usual.program,
-        address_pools: usual.address_pools,
+        address_pools: config.address_pools.clone(),
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Options {
     pub credentials: BTreeMap<String, AuthConfig>,
     /// How the containers of RUN run: network mode, limits, more hosts. Empty is the default of everything.
     pub host: HostConfig,
+    /// Standard error is put between the terminal's codes for red and for plain, as the classic builder does it.
+    pub mark_stderr: bool,
 }
 
 /// What came out.

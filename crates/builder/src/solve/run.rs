@@ -75,7 +75,7 @@ impl Solver<'_> {
         while let Some(piece) = output.recv().await {
             let text = match &piece {
                 StepOutput::Stdout(bytes) => stdout.feed(bytes),
-                StepOutput::Stderr(bytes) => stderr.feed(bytes),
+                StepOutput::Stderr(bytes) => self.marked(stderr.feed(bytes)),
             };
             if !text.is_empty() {
                 self.progress.text(text).await?;
@@ -83,6 +83,11 @@ impl Solver<'_> {
         }
         let rest = stdout.rest() + &stderr.rest();
         if rest.is_empty() { Ok(()) } else { self.progress.text(rest).await }
+    }
+
+    /// Standard error as clients of the classic builder expect it.
+    fn marked(&self, text: String) -> String {
+        if self.options.mark_stderr && !text.is_empty() { format!("\x1b[91m{text}\x1b[0m") } else { text }
     }
 
     /// Puts a script into a file of its own, outside of the tree, to be seen by the process only.

@@ -59,6 +59,9 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
     assert_eq!(config.defaults.shm_size, 128 << 20);
     assert_eq!(config.defaults.ulimits[0].hard, 64);
     assert_eq!(config.subnet.expect("a subnet").to_string(), "172.30.0.0/16");
+    let pools = from_file(r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":24}]}"#).address_pools;
+    assert_eq!((pools.len(), pools[0].size), (1, 24));
+    assert!(sentence(r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":8}]}"#).contains("address pool"));
     for (file, word) in [
         (r#"{"live-restore":false}"#, "live-restore"),
         (r#"{"storage-driver":"btrfs"}"#, "storage-driver"),

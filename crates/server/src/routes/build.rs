@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::post;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use teu_api::build::{BuildCache, PruneReport};
 use teu_api::container::HostConfig;
@@ -63,7 +63,13 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         pull: query.flag("pull"),
         credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
         host: host(query)?,
+        mark_stderr: !is_ours(headers),
     })
+}
+
+/// Whether the client is teu's own, which knows standard error by itself.
+fn is_ours(headers: &HeaderMap) -> bool {
+    headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"teu/"))
 }
 
 /// How the containers of RUN run.

@@ -38,6 +38,7 @@ pub(super) fn routes() -> Router<Engine> {
         .route("/auth", post(auth))
         .route("/system/df", get(disk_usage))
         .route("/plugins", get(plugins))
+        .route("/plugins/{*rest}", any(no_plugins))
         .route("/session", any(no_session))
         .route("/grpc", any(no_session));
     SWARM.iter().fold(routes, |routes, path| routes.route(path, any(no_swarm)))
@@ -135,6 +136,10 @@ fn registry(address: &str) -> &str {
 
 async fn plugins() -> Answer {
     ok(Vec::<()>::new())
+}
+
+async fn no_plugins() -> Failure {
+    Failure::new(StatusCode::NOT_IMPLEMENTED, "managed plugins are not supported by teu")
 }
 
 async fn no_swarm() -> Failure {
