@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use teu_api::Filters;
-use teu_api::system::{Commit, Component, DiskUsage, Info, Plugins, Runtime, Swarm, Version, VersionPlatform};
+use teu_api::system::{
+    Commit, Component, DiskUsage, FirewallInfo, Info, Plugins, Runtime, Swarm, Version, VersionPlatform,
+};
 
 use crate::container::{ListQuery, Phase};
 use crate::error::Result;
@@ -74,6 +76,7 @@ impl Engine {
             swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
             n_events_listener: i64::try_from(self.events.listeners()).unwrap_or(0),
             n_fd: open_files(),
+            firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: vec![] }),
             live_restore_enabled: true,
             init_binary: "teu".into(),
             runc_commit: Commit { id: VERSION.into() },

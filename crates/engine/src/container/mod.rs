@@ -335,6 +335,10 @@ impl Container {
         }
         self.emit_kill(signal);
         self.signal(signal).await?;
+        if record.state.phase == Phase::Paused {
+            // What is frozen hears no signal.
+            let _ = self.unpause().await;
+        }
         let patience = u64::try_from(seconds).map_or(std::time::Duration::MAX, std::time::Duration::from_secs);
         tokio::pin!(ended);
         if tokio::time::timeout(patience, &mut ended).await.is_err() {

@@ -53,6 +53,7 @@ impl Container {
             ..Stats::default()
         };
         if !matches!(record.state.phase, Phase::Running | Phase::Paused) {
+            stats.read = super::inspect::NEVER.into();
             return Ok(stats);
         }
         let used =

@@ -106,7 +106,7 @@ async fn stats(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answ
         return Ok(json_lines::json(Body::from_stream(samples)));
     }
     let first = container.stats_once().await?;
-    if query.flag("one-shot") || first.read.is_empty() {
+    if query.flag("one-shot") || first.read == first.preread {
         return ok(first);
     }
     // Two samples, so that the answer's second has a past to compare with.
