@@ -1,18 +1,28 @@
-//! teu: one binary, four faces.
+//! teu: one binary, five faces.
 //!
-//! `supervise` is the process beside a container; `daemon` and `registry serve` are servers; everything else is the
-//! command line. The supervisor's face is chosen before anything else is looked at: it starts in a millisecond and
-//! shares no code with the others that would cost it memory.
+//! `supervise` is the process beside a container; `runtime` is an OCI runtime for other engines (also by the names
+//! `teu-runtime` and `runc`); `daemon` and `registry serve` are servers; everything else is the command line. The first
+//! two are chosen before anything else is looked at: they start in a millisecond and share no code with the others that
+//! would cost them memory.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use teu_cli::Faces;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let program = std::env::args_os().next().unwrap_or_default();
+    if teu_runtime::command::is_called(Path::new(&program)) {
+        let name = Path::new(&program).file_name().unwrap_or_default();
+        return teu_runtime::command::run(&name.to_string_lossy(), &args);
+    }
     if args.first().is_some_and(|face| face == "supervise") {
         return supervise(&args[1..]);
+    }
+    if args.first().is_some_and(|face| face == "runtime") {
+        return teu_runtime::command::run("teu runtime", &args[1..]);
     }
     teu_cli::run(args, &Faces { daemon, registry })
 }

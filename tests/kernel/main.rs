@@ -4,10 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod advisories;
+mod advisories_races;
 mod files;
 mod isolation;
 mod life;
 mod limits;
 mod network;
 mod networks;
+mod runtime;
 mod streams;
+mod users;

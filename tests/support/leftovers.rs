@@ -83,6 +83,19 @@ impl Marks {
         found
     }
 
+    /// Processes and mounts that speak of the folder, after a while for the kernel.
+    pub fn leftovers_of_folder(&self) -> Vec<String> {
+        let ours = |line: &String| line.starts_with("process") || line.starts_with("mount");
+        let deadline = Instant::now() + GRACE;
+        loop {
+            let found: Vec<_> = self.look().into_iter().filter(ours).collect();
+            if found.is_empty() || Instant::now() > deadline {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Takes away by force what a failed test left.
     pub fn sweep(&self) {
         for pid in self.processes() {

@@ -7,6 +7,7 @@
 // Every test program uses a part.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+mod bundle;
 mod command;
 mod daemon;
 mod fixture;
@@ -16,6 +17,7 @@ mod registry;
 
 use std::time::{Duration, Instant};
 
+pub use bundle::Bundle;
 pub use command::{Ran, Running, run, run_with};
 pub use daemon::{Daemon, TEU, on_terminal};
 pub use fixture::{base_image, probe, tree};

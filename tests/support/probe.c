@@ -2,14 +2,23 @@
  *
  *   probe echo PORT                    answers on TCP and UDP with "<peer's address> <what was sent>"; says "ready" first
  *   probe ask tcp|udp ADDRESS PORT     sends "hello" and prints the answer; status 1 without one within 5 s
+ *   probe calls                        tries system calls that containers are not to have; a line "name errno" for each
  *   probe hold MEGABYTES               touches that much memory, says "held", sleeps
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
+#include <linux/keyctl.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <signal.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* An address of either family; returns its length. */
@@ -100,6 +109,67 @@ static int hold(const char *megabytes) {
     return pause();
 }
 
+static void say(const char *name, long result) {
+    printf("%s %d\n", name, result < 0 ? errno : 0);
+    fflush(stdout);
+}
+
+#ifdef __x86_64__
+/* socketcall(SYS_SOCKET) of the 32-bit interface: its arguments lie in memory below 4 GiB. */
+static long socketcall(unsigned family) {
+    static unsigned *arguments;
+    if (!arguments)
+        arguments = (void *)syscall(SYS_mmap, 0, 4096, 3, 0x22 | 0x40, -1, 0);
+    arguments[0] = family, arguments[1] = SOCK_SEQPACKET, arguments[2] = 0;
+    int result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(102), "b"(1), "c"((unsigned)(unsigned long)arguments) : "memory");
+    errno = result < 0 ? -result : 0;
+    return result < 0 ? -1 : result;
+}
+#endif
+
+static int calls(void) {
+    say("af_alg", socket(38, SOCK_SEQPACKET, 0));
+    say("af_vsock", socket(40, SOCK_STREAM, 0));
+    say("unshare_user", unshare(CLONE_NEWUSER));
+    long child = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+    if (!child)
+        _exit(0);
+    say("clone_user", child);
+    say("clone3", syscall(SYS_clone3, 0, 0));
+    say("fsopen", syscall(SYS_fsopen, "tmpfs", 0));
+    say("mount", syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, 0));
+    say("add_key", syscall(SYS_add_key, "user", "teu", "x", 1, KEY_SPEC_SESSION_KEYRING));
+    say("keyctl", syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 1));
+    say("bpf", syscall(SYS_bpf, 0, 0, 0));
+    say("io_uring", syscall(SYS_io_uring_setup, 1, 0));
+    say("open_by_handle", syscall(SYS_open_by_handle_at, -1, 0, 0));
+    int nft = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+    /* NFNL_MSG_BATCH_BEGIN for nf_tables: refused to who may not administer a network. */
+    struct {
+        struct nlmsghdr head;
+        unsigned char family, version;
+        unsigned short subsystem;
+    } begin = {{sizeof begin, 16, NLM_F_REQUEST | NLM_F_ACK, 1, 0}, 0, 0, htons(10)};
+    struct {
+        struct nlmsghdr head;
+        struct nlmsgerr error;
+        char rest[512];
+    } answer = {0};
+    long result = nft < 0 ? -1 : send(nft, &begin, sizeof begin, 0);
+    if (result >= 0) {
+        recv(nft, &answer, sizeof answer, 0);
+        errno = -answer.error.error;
+        result = answer.error.error;
+    }
+    say("nf_tables", result);
+#ifdef __x86_64__
+    say("socketcall_alg", socketcall(38));
+    say("socketcall_vsock", socketcall(40));
+#endif
+    return 0;
+}
+
 int main(int count, char **words) {
     if (count == 3 && !strcmp(words[1], "echo"))
         return echo(words[2]);
@@ -107,6 +177,8 @@ int main(int count, char **words) {
         return ask(words[2], words[3], words[4]);
     if (count == 3 && !strcmp(words[1], "hold"))
         return hold(words[2]);
-    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | hold MEGABYTES\n", stderr);
+    if (count == 2 && !strcmp(words[1], "calls"))
+        return calls();
+    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | hold MEGABYTES\n", stderr);
     return 2;
 }

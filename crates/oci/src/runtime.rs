@@ -8,6 +8,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod resources;
+mod seccomp;
+
+pub use resources::{
+    BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, Throttle,
+    WeightDevice,
+};
+pub use seccomp::{Seccomp, SyscallArg, SyscallRule};
+
 /// The version of the spec that is written.
 pub const VERSION: &str = "1.3.0";
 
@@ -80,6 +89,57 @@ pub struct Process {
     /// `/proc/self/oom_score_adj`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
+    /// sched_setattr(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// ioprio_set(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_priority: Option<IoPriority>,
+    /// Processors of a process that enters a running container.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// How the kernel schedules a process, sched(7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scheduler {
+    /// `SCHED_OTHER`, `SCHED_FIFO`, …
+    pub policy: String,
+    /// For `SCHED_OTHER` and `SCHED_BATCH`.
+    pub nice: i32,
+    /// For `SCHED_FIFO` and `SCHED_RR`.
+    pub priority: i32,
+    /// `SCHED_FLAG_RESET_ON_FORK`, …
+    pub flags: Vec<String>,
+    /// For `SCHED_DEADLINE`, nanoseconds.
+    pub runtime: u64,
+    /// For `SCHED_DEADLINE`, nanoseconds.
+    pub deadline: u64,
+    /// For `SCHED_DEADLINE`, nanoseconds.
+    pub period: u64,
+}
+
+/// How the kernel orders a process' block I/O.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IoPriority {
+    /// `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`.
+    pub class: String,
+    /// 0 (first) to 7.
+    pub priority: i32,
+}
+
+/// Processors, as lists like `0-2,7`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuAffinity {
+    /// Until the process is in the container's cgroup.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub initial: String,
+    /// From there on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub r#final: String,
 }
 
 /// Rows and columns of a terminal.
@@ -258,6 +318,73 @@ pub struct Linux {
     /// SELinux label of the mounts.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mount_label: String,
+    /// The execution domain, personality(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personality: Option<Personality>,
+    /// Network interfaces of the runtime's namespace that are moved into the container's, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// Where memory is taken from, set_mempolicy(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Shares of the processor's cache and memory bandwidth, by the kernel's resctrl file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
+}
+
+/// An execution domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Personality {
+    /// `LINUX` or `LINUX32`.
+    pub domain: String,
+    /// None are defined.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+/// A network interface to move.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name in the container; empty keeps it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// A memory policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_BIND`, …
+    pub mode: String,
+    /// The nodes, `0-1,3`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_STATIC_NODES`, …
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+/// A resctrl group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntelRdt {
+    /// The group's name; empty takes the container's id.
+    #[serde(rename = "closID", skip_serializing_if = "String::is_empty")]
+    pub clos_id: String,
+    /// Lines of `schemata`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// The line of the L3 cache.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    /// The line of the memory bandwidth.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    /// Whether what it uses is counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub enable_monitoring: bool,
 }
 
 /// A kind of namespace, namespaces(7).
@@ -339,216 +466,4 @@ pub struct Device {
     /// Group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-}
-
-/// Limits of a container. Unset means untouched; -1 means none where the kernel has such a value.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Resources {
-    /// Device access rules, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<DeviceRule>,
-    /// Memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
-    /// CPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Cpu>,
-    /// Number of processes and threads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<Pids>,
-    /// Block I/O.
-    #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
-    pub block_io: Option<BlockIo>,
-    /// Huge pages.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub hugepage_limits: Vec<HugepageLimit>,
-    /// cgroup v2 files written as they are.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub unified: BTreeMap<String, String>,
-}
-
-/// A rule of the device controller.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DeviceRule {
-    /// Allow or deny.
-    pub allow: bool,
-    /// `a`, `c` or `b`.
-    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
-    pub kind: String,
-    /// Major number; unset means all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub major: Option<i64>,
-    /// Minor number; unset means all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub minor: Option<i64>,
-    /// Some of `rwm`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub access: String,
-}
-
-/// Memory limits, bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Memory {
-    /// Hard limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<i64>,
-    /// Limit under pressure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<i64>,
-    /// Memory and swap together.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<i64>,
-    /// 0 to 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swappiness: Option<u64>,
-    /// Stop processes instead of killing one.
-    #[serde(rename = "disableOOMKiller", skip_serializing_if = "Option::is_none")]
-    pub disable_oom_killer: Option<bool>,
-}
-
-/// CPU limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Cpu {
-    /// Weight, 2 to 262144, 1024 by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shares: Option<u64>,
-    /// Microseconds of CPU time in each period.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota: Option<i64>,
-    /// Microseconds that may be saved up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u64>,
-    /// The period, microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period: Option<u64>,
-    /// Real-time microseconds in each real-time period.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_runtime: Option<i64>,
-    /// The real-time period, microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_period: Option<u64>,
-    /// Processors, `0-2,7`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub cpus: String,
-    /// Memory nodes.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub mems: String,
-    /// 1 runs only when nothing else does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle: Option<i64>,
-}
-
-/// The limit on processes and threads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pids {
-    /// How many; 0 or less means no limit.
-    pub limit: i64,
-}
-
-/// Block I/O limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct BlockIo {
-    /// 10 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    /// Bytes read a second, by device.
-    #[serde(rename = "throttleReadBpsDevice", skip_serializing_if = "Vec::is_empty")]
-    pub read_bps: Vec<Throttle>,
-    /// Bytes written a second, by device.
-    #[serde(rename = "throttleWriteBpsDevice", skip_serializing_if = "Vec::is_empty")]
-    pub write_bps: Vec<Throttle>,
-    /// Reads a second, by device.
-    #[serde(rename = "throttleReadIOPSDevice", skip_serializing_if = "Vec::is_empty")]
-    pub read_iops: Vec<Throttle>,
-    /// Writes a second, by device.
-    #[serde(rename = "throttleWriteIOPSDevice", skip_serializing_if = "Vec::is_empty")]
-    pub write_iops: Vec<Throttle>,
-}
-
-/// A rate for one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Throttle {
-    /// Major number.
-    pub major: i64,
-    /// Minor number.
-    pub minor: i64,
-    /// Bytes or operations a second.
-    pub rate: u64,
-}
-
-/// A limit on huge pages of one size.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HugepageLimit {
-    /// `2MB`, `1GB`, …
-    pub page_size: String,
-    /// Bytes.
-    pub limit: u64,
-}
-
-/// A system call filter, seccomp(2).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Seccomp {
-    /// For calls that no rule names: `SCMP_ACT_ERRNO`, …
-    pub default_action: String,
-    /// The error number of the default action.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_errno_ret: Option<u32>,
-    /// `SCMP_ARCH_X86_64`, …
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub architectures: Vec<String>,
-    /// `SECCOMP_FILTER_FLAG_LOG`, …
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
-    /// Where the listener's descriptor is sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listener_path: Option<PathBuf>,
-    /// Sent with the listener's descriptor.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub listener_metadata: String,
-    /// The rules.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub syscalls: Vec<SyscallRule>,
-}
-
-/// One rule of a filter.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SyscallRule {
-    /// The calls it is about.
-    pub names: Vec<String>,
-    /// `SCMP_ACT_ALLOW`, …
-    pub action: String,
-    /// The error number of `SCMP_ACT_ERRNO` and the message of `SCMP_ACT_TRACE`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno_ret: Option<u32>,
-    /// Conditions on the arguments, all of which hold.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<SyscallArg>,
-}
-
-/// A condition on one argument.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SyscallArg {
-    /// Which, from 0.
-    pub index: u32,
-    /// Compared with; the mask of `SCMP_CMP_MASKED_EQ`.
-    pub value: u64,
-    /// The masked value of `SCMP_CMP_MASKED_EQ`.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub value_two: u64,
-    /// `SCMP_CMP_EQ`, …
-    pub op: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
 }

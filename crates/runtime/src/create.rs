@@ -10,10 +10,12 @@ use teu_sys::process::{self, Child};
 
 use crate::credentials::Filter;
 use crate::error::During;
-use crate::init::{self, Orders};
-use crate::sources::{CgroupDirectories, Sources};
+use crate::hooks::{self, Identity};
+use crate::namespaces::User;
+use crate::orders::Orders;
+use crate::sources::{self, CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
-use crate::{Cgroup, Error, Rootfs, Stock, Zygote, seccomp};
+use crate::{Cgroup, Error, Rootfs, Stock, Zygote, birth, init, listener, netdev};
 
 /// What a process gets as descriptors 0, 1 and 2; ignored when it has a terminal.
 #[derive(Debug)]
@@ -32,12 +34,44 @@ impl Stdio {
     }
 }
 
+/// What is asked of the making of a container besides its spec.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Its descriptors 0, 1 and 2; without them it inherits the caller's.
+    pub stdio: Option<Stdio>,
+    /// How many of the caller's descriptors from 3 on the program gets.
+    pub descriptors: u32,
+    /// Have the terminal leave line feeds as they are: what it shows goes to another terminal, or to none.
+    pub plain_terminal: bool,
+    /// A listening socket at which somebody says start later; the caller may leave then, see [`Created::leave`].
+    pub gate: Option<OwnedFd>,
+    /// Its bundle, which hooks are told of.
+    pub bundle: PathBuf,
+    /// Change the root without pivot_root(2), for a machine that runs from its first root.
+    pub no_pivot: bool,
+    /// Have a first process that only looks after the others, see `reaper`.
+    pub reaper: bool,
+    /// Keep the caller's session keyring instead of making a new one.
+    pub callers_keyring: bool,
+    /// Something that makes it faster where there is cgroup v1.
+    pub zygote: Option<Zygote>,
+    /// The cgroup, where somebody else (systemd) has made it.
+    pub cgroup: Option<Cgroup>,
+}
+
+impl Options {
+    pub(crate) fn identity(&self, id: &str, spec: &Spec) -> Identity {
+        Identity { id: id.to_owned(), bundle: self.bundle.clone(), annotations: spec.annotations.clone() }
+    }
+}
+
 /// A container that is complete but for its program. Dropping it ends it and leaves nothing behind.
 #[derive(Debug)]
 pub struct Created {
     /// None once it is a [`Process`].
     parts: Option<Parts>,
     filter: Option<Filter>,
+    listener: Option<listener::Reader>,
 }
 
 #[derive(Debug)]
@@ -76,22 +110,40 @@ pub fn create(
     zygote: Option<Zygote>,
     stock: &Stock,
 ) -> Result<Created, Error> {
-    let mut orders = Orders::new(spec)?;
+    create_with(id, spec, rootfs, Options { stdio, zygote, ..Options::default() }, stock)
+}
+
+/// The same with more choices.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_with(
+    id: &str,
+    spec: &Spec,
+    rootfs: &Rootfs,
+    mut options: Options,
+    stock: &Stock,
+) -> Result<Created, Error> {
+    let mut orders = Orders::new(id, spec, rootfs, &options)?;
+    let listener = listener::Reader::of(spec, options.identity(id, spec))?;
     let linux = spec.linux.as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path.clone()).unwrap_or_else(|| PathBuf::from("/teu").join(id));
     let none = Resources::default();
     let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
-    let suits = |zygote: &Zygote| zygote.suits(&path, resources, &orders.namespaces);
-    let born = match zygote.filter(suits) {
-        Some(zygote) => zygote.become_init(&path, resources, &mut orders, stdio.as_ref(), &theirs)?,
+    let suits = |zygote: &Zygote| orders.is_plain() && zygote.suits(&path, resources, &orders.namespaces);
+    let born = match options.zygote.take().filter(suits) {
+        Some(zygote) => zygote.become_init(&path, resources, &mut orders, options.stdio.as_ref(), &theirs)?,
         None => None,
     };
     let (child, cgroup, joins, shown) = match born {
         Some((child, cgroup, shown)) => (child, cgroup, Vec::new(), shown),
         None => {
-            let cgroup = Cgroup::create_unlimited(&path, resources)?;
-            match clone_init(&mut orders, &cgroup, stdio.as_ref(), &theirs) {
+            let cgroup = match options.cgroup.take() {
+                Some(cgroup) => cgroup,
+                None => Cgroup::create_unlimited(&path, resources)?,
+            };
+            match clone_init(&mut orders, &cgroup, &options, &theirs) {
                 Ok((child, joins, shown)) => (child, cgroup, joins, shown),
                 Err(error) => {
                     cgroup.discard();
@@ -100,12 +152,12 @@ pub fn create(
             }
         }
     };
-    drop((stdio, theirs));
-    let mut created = Created { parts: Some(Parts { child, socket, cgroup, terminal: None }), filter: None };
-    let sources = Sources::open(rootfs, &orders.mounts, &shown)?;
-    unless_gone(sources.send(created.present().socket.as_fd())).during("send the mounts")?;
+    (options.stdio, options.gate) = (None, None);
+    drop(theirs);
+    let mut created = Created { parts: Some(Parts { child, socket, cgroup, terminal: None }), filter: None, listener };
+    created.supply(rootfs, &orders, &shown)?;
     unless_gone(created.place(joins)).during("join the cgroup")?;
-    created.complete(spec, resources, stock)?;
+    created.complete(spec, resources, &orders, &options.identity(id, spec), stock)?;
     Ok(created)
 }
 
@@ -113,7 +165,7 @@ pub fn create(
 fn clone_init(
     orders: &mut Orders,
     cgroup: &Cgroup,
-    stdio: Option<&Stdio>,
+    options: &Options,
     theirs: &OwnedFd,
 ) -> Result<(Child, Vec<File>, CgroupDirectories), Error> {
     let joins = cgroup.open_legacy_joins().during("open cgroup.procs")?;
@@ -121,8 +173,9 @@ fn clone_init(
     orders.placed_by_parent = !joins.is_empty();
     let shown = orders.show_cgroup(cgroup);
     let unified = unified.as_ref().map(AsFd::as_fd);
-    let run = || init::run(orders, stdio.map(Stdio::borrow), theirs.as_fd());
-    Ok((init::spawn(&orders.namespaces, 0, unified, run)?, joins, shown))
+    let (stdio, gate) = (options.stdio.as_ref().map(Stdio::borrow), options.gate.as_ref().map(AsFd::as_fd));
+    let run = || init::run(orders, stdio, theirs.as_fd(), gate);
+    Ok((birth::spawn(&orders.namespaces, 0, unified, run)?, joins, shown))
 }
 
 /// An init that has ended already says why itself.
@@ -142,10 +195,26 @@ fn is_gone(errno: i32) -> bool {
 pub(crate) fn end(child: &Child) {
     // It may be dead already, and then there is only the reaping left to do.
     let _ = process::send_signal(&child.pidfd, rustix::process::Signal::KILL.as_raw());
+    reap(child);
+}
+
+/// Waits for a child of which nothing more is to be learned.
+pub(crate) fn reap(child: &Child) {
     let _ = process::wait(&child.pidfd);
 }
 
 impl Created {
+    /// Makes what init cannot: the maps of its ids, and what it mounts of the host's tree.
+    fn supply(&self, rootfs: &Rootfs, orders: &Orders, shown: &CgroupDirectories) -> Result<(), Error> {
+        let Parts { child, socket, cgroup, .. } = self.present();
+        if orders.namespaces.user == User::Born {
+            orders.maps.write(child.pid)?;
+            sources::delegate(orders, cgroup)?;
+        }
+        let sources = Sources::open(rootfs, orders, shown)?;
+        unless_gone(sources.send(socket.as_fd())).during("send the mounts")
+    }
+
     /// Moves init into its v1 cgroups, and tells it.
     fn place(&self, joins: Vec<File>) -> std::io::Result<()> {
         if joins.is_empty() {
@@ -157,15 +226,45 @@ impl Created {
     }
 
     /// What is done while init builds its root, and then the wait for it.
-    fn complete(&mut self, spec: &Spec, resources: &Resources, stock: &Stock) -> Result<(), Error> {
-        if let Some(parts) = &self.parts {
-            parts.cgroup.limit(resources, stock)?;
-            adjust_oom_score(parts.child.pid, spec.process.as_ref().and_then(|process| process.oom_score_adj))?;
-        }
-        self.filter = filter(spec, stock)?;
+    fn complete(
+        &mut self,
+        spec: &Spec,
+        resources: &Resources,
+        orders: &Orders,
+        identity: &Identity,
+        stock: &Stock,
+    ) -> Result<(), Error> {
         let Some(parts) = &mut self.parts else { return Ok(()) };
-        parts.terminal = wait_ready(parts.socket.as_fd())?;
+        let (pid, socket) = (parts.child.pid, parts.socket.as_fd());
+        parts.cgroup.limit(resources, stock)?;
+        adjust_oom_score(pid, spec.process.as_ref().and_then(|process| process.oom_score_adj))?;
+        self.filter = listener::filter(spec, stock)?;
+        netdev::give(spec, pid)?;
+        if let Some(hooks) = &spec.hooks {
+            hear(socket, orders, pid)?;
+            let state = identity.state("creating", pid);
+            hooks::run("prestart", &hooks.prestart, &state)?;
+            hooks::run("createRuntime", &hooks.create_runtime, &state)?;
+            tell(socket, &Order::Go(pid), "tell the container to go on")?;
+        }
+        parts.terminal = hear(socket, orders, pid)?;
         Ok(())
+    }
+
+    /// Lets somebody else say start, at the gate that [`Options::gate`] named, and the caller leave. The process goes
+    /// on as it is, and is nobody's to drop.
+    ///
+    /// # Errors
+    /// When the container has ended meanwhile.
+    pub fn leave(mut self) -> Result<Process, Error> {
+        let filter = self.filter.take();
+        sync::order(self.present().socket.as_fd(), &Order::Hold(filter)).during("tell the container to wait")?;
+        match self.parts.take() {
+            Some(Parts { child: Child { pid, pidfd }, cgroup, terminal, .. }) => {
+                Ok(Process { pid, pidfd, terminal, cgroup })
+            }
+            None => unreachable!("the parts are taken by start, leave and drop only"),
+        }
     }
 
     /// The id of the container's first process, as the caller counts.
@@ -210,10 +309,9 @@ impl Created {
         let filter = self.filter.take();
         let socket = self.present().socket.as_fd();
         // An init that was killed meanwhile has started as far as anybody can tell; its pidfd says the rest.
-        unless_gone(sync::order(socket, &Order::Start(filter))).during("tell the container to start")?;
-        if let Some((Report::Failed(error), _)) = sync::receive(socket)? {
-            return Err(error);
-        }
+        tell(socket, &Order::Start(filter), "tell the container to start")?;
+        let parts = self.present();
+        await_program(socket, self.listener.as_ref(), parts.child.pid, parts.child.pidfd.as_fd(), "created")?;
         match self.parts.take() {
             Some(Parts { child: Child { pid, pidfd }, cgroup, terminal, .. }) => {
                 Ok(Process { pid, pidfd, terminal, cgroup })
@@ -233,32 +331,68 @@ impl Drop for Created {
     }
 }
 
-/// The spec's filter, compiled.
-pub(crate) fn filter(spec: &Spec, stock: &Stock) -> Result<Option<Filter>, Error> {
-    let Some(profile) = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) else { return Ok(None) };
-    if let Some(filter) = stock.filter(profile) {
-        return Ok(Some(filter.clone()));
+/// Gives an order; that nobody is there to take it shows later.
+fn tell(socket: BorrowedFd<'_>, order: &Order, step: &str) -> Result<(), Error> {
+    unless_gone(sync::order(socket, order)).during(step)
+}
+
+/// Says start at a container's gate, by its connected socket, and waits until the program runs.
+///
+/// # Errors
+/// As [`Created::start`].
+pub fn start_at(
+    gate: BorrowedFd<'_>,
+    spec: &Spec,
+    identity: &Identity,
+    pid: i32,
+    pidfd: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let listener = listener::Reader::of(spec, identity.clone())?;
+    tell(gate, &Order::Start(None), "tell the container to start")?;
+    await_program(gate, listener.as_ref(), pid, pidfd, "created")
+}
+
+/// Waits until the program runs, and gives its listener, if there is one, to the reader.
+pub(crate) fn await_program(
+    socket: BorrowedFd<'_>,
+    listener: Option<&listener::Reader>,
+    pid: i32,
+    pidfd: BorrowedFd<'_>,
+    status: &str,
+) -> Result<(), Error> {
+    loop {
+        match sync::receive(socket)? {
+            Some((Report::Failed(error), _)) => return Err(error),
+            Some((Report::Listener(number), _)) => {
+                if let Some(reader) = listener {
+                    reader.hand_over(pidfd, number, pid, status)?;
+                }
+                tell(socket, &Order::Heard, "go on")?;
+            }
+            _ => return Ok(()),
+        }
     }
-    let instructions =
-        seccomp::compile(profile).map_err(|error| Error::refused(format!("compile the seccomp profile: {error}")))?;
-    let mut flags = 0;
-    for flag in &profile.flags {
-        flags |= match flag.as_str() {
-            "SECCOMP_FILTER_FLAG_LOG" => teu_sys::seccomp::FLAG_LOG,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => teu_sys::seccomp::FLAG_SPEC_ALLOW,
-            // Of one thread and of all threads is the same in a process that has one.
-            "SECCOMP_FILTER_FLAG_TSYNC" => 0,
-            other => return Err(Error::refused(format!("load the seccomp filter: flag \"{other}\" is not supported"))),
-        };
+}
+
+/// Waits for *built* or *ready*, and makes the mounts that init wants meanwhile.
+fn hear(socket: BorrowedFd<'_>, orders: &Orders, pid: i32) -> Result<Option<OwnedFd>, Error> {
+    loop {
+        match sync::receive(socket)? {
+            Some((Report::Failed(error), _)) => return Err(error),
+            Some((Report::Want(place), _)) => {
+                tell(socket, &Order::Supplied(sources::make_one(orders, place, pid)?), "hand over a mount")?;
+            }
+            Some((_, terminal)) => return Ok(terminal),
+            None => return Err(Error::refused("make the container: its process ended before it was ready")),
+        }
     }
-    Ok(Some(Filter { instructions, flags }))
 }
 
 /// Waits for *ready* and the terminal that may come with it.
 pub(crate) fn wait_ready(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Error> {
     match sync::receive(socket)? {
-        Some((Report::Ready, terminal)) => Ok(terminal),
         Some((Report::Failed(error), _)) => Err(error),
+        Some((_, terminal)) => Ok(terminal),
         None => Err(Error::refused("make the container: its process ended before it was ready")),
     }
 }

@@ -1,5 +1,7 @@
 //! From names to bits, purely, and then the one order in which a process can give its privileges up.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 use teu_oci::runtime::{Capabilities, Process};
 use teu_sys::credentials::{self, ProcessSets};
@@ -31,31 +33,26 @@ pub(crate) struct Filter {
 }
 
 impl Credentials {
-    /// Reads a process' names. A capability that this kernel or this caller does not have is left out, as nobody can
-    /// grant it; a name that is no capability is refused.
+    /// Reads a process' names. A capability that this kernel or this caller does not have, or that nobody knows, is left
+    /// out, as nobody can grant it and the spec has it: see [`doubts`].
     pub(crate) fn new(process: &Process) -> Result<Credentials, Error> {
         let none = Capabilities::default();
         let names = process.capabilities.as_ref().unwrap_or(&none);
         let available = credentials::bounding();
-        let set = |list: &[String]| -> Result<u64, Error> {
-            let bit = |name: &String| {
-                credentials::capability(name)
-                    .ok_or_else(|| Error::refused(format!("set capabilities: there is no \"{name}\"")))
-            };
-            Ok(list.iter().map(bit).try_fold(0, |set, bit| bit.map(|bit| set | bit))? & available)
-        };
-        let permitted = set(&names.permitted)?;
-        let inheritable = set(&names.inheritable)?;
+        let bit = |name: &String| credentials::capability(name);
+        let set = |list: &[String]| list.iter().filter_map(bit).fold(0, |set, bit| set | bit) & available;
+        let permitted = set(&names.permitted);
+        let inheritable = set(&names.inheritable);
         Ok(Credentials {
             uid: process.user.uid,
             gid: process.user.gid,
             groups: process.user.additional_gids.clone(),
             umask: process.user.umask.unwrap_or(0o022),
-            bounding: set(&names.bounding)?,
-            effective: set(&names.effective)? & permitted,
+            bounding: set(&names.bounding),
+            effective: set(&names.effective) & permitted,
             permitted,
             inheritable,
-            ambient: set(&names.ambient)? & permitted & inheritable,
+            ambient: set(&names.ambient) & permitted & inheritable,
             no_new_privileges: process.no_new_privileges,
         })
     }
@@ -67,7 +64,17 @@ impl Credentials {
 
     /// Takes the identity on. `enter` goes to the working directory: with the privileges of before if it can (a
     /// private directory may be the one the user is put in), otherwise as the user (a network's root may be nobody).
-    pub(crate) fn assume(&self, filter: Option<&Filter>, enter: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+    /// `listen` is given the filter's listener, where it has one.
+    pub(crate) fn assume(
+        &self,
+        filter: Option<&Filter>,
+        enter: impl Fn() -> Result<(), Error>,
+        listen: impl Fn(OwnedFd) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let load = |filter: &Filter| -> Result<(), Error> {
+            let listener = seccomp::load(&filter.instructions, filter.flags).during("load the seccomp filter")?;
+            listener.map_or(Ok(()), &listen)
+        };
         let entered = enter();
         if self.no_new_privileges {
             credentials::set_no_new_privileges().during("set no_new_privs")?;
@@ -75,7 +82,7 @@ impl Credentials {
         credentials::limit_bounding(self.bounding).during("limit the bounding set")?;
         if let Some(filter) = filter.filter(|_| !self.no_new_privileges) {
             // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so it comes before what it might forbid.
-            seccomp::load(&filter.instructions, filter.flags).during("load the seccomp filter")?;
+            load(filter)?;
         }
         credentials::set_ids(self.uid, self.gid, &self.groups).during("set user and groups")?;
         entered.or_else(|_| enter())?;
@@ -84,10 +91,30 @@ impl Credentials {
         credentials::set_capabilities(ProcessSets { effective, permitted, inheritable }).during("set capabilities")?;
         credentials::set_ambient(self.ambient).during("set ambient capabilities")?;
         if let Some(filter) = filter.filter(|_| self.no_new_privileges) {
-            seccomp::load(&filter.instructions, filter.flags).during("load the seccomp filter")?;
+            load(filter)?;
         }
         Ok(())
     }
+}
+
+/// What of a process' capabilities cannot be as it was asked for, as sentences.
+pub(crate) fn doubts(process: &Process) -> Vec<String> {
+    let Some(names) = &process.capabilities else { return Vec::new() };
+    let available = credentials::bounding();
+    let sets = [&names.bounding, &names.effective, &names.inheritable, &names.permitted, &names.ambient];
+    let missing = |name: &&String| credentials::capability(name).is_none_or(|bit| bit & available == 0);
+    let mut unknown: Vec<_> = sets.into_iter().flatten().filter(missing).cloned().collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    let mut doubts = Vec::new();
+    if !unknown.is_empty() {
+        doubts.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+    let alone = names.ambient.iter().filter(|name| !unknown.contains(name));
+    for name in alone.filter(|name| !names.inheritable.contains(name) || !names.permitted.contains(name)) {
+        doubts.push(format!("can't raise ambient capability {name}: it is not both permitted and inheritable"));
+    }
+    doubts
 }
 
 #[cfg(test)]
@@ -101,9 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_capability_is_refused() {
+    fn a_name_that_is_no_capability_is_doubted_and_not_given() {
         let capabilities = Capabilities { bounding: vec!["CAP_FLY".into()], ..Capabilities::default() };
         let process = Process { capabilities: Some(capabilities), ..Process::default() };
-        assert!(Credentials::new(&process).is_err());
+        assert_eq!(Credentials::new(&process).expect("credentials").bounding, 0);
+        assert_eq!(doubts(&process), ["ignoring unknown or unavailable capabilities: [CAP_FLY]"]);
     }
 }

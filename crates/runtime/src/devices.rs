@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use teu_oci::runtime::Device;
 use teu_sys::fs::Root;
@@ -11,6 +11,7 @@ use teu_sys::mount;
 
 use crate::Error;
 use crate::error::During;
+use crate::mounts::plan::{Planned, Source};
 
 /// Nodes that every container has: name, major, minor.
 const NODES: [(&str, u32, u32); 6] =
@@ -26,17 +27,38 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Fills `/dev`. Expects that the umask is 0.
-pub(crate) fn make(root: &Root, devices: &[Device]) -> Result<(), Error> {
+///
+/// A `/dev` that is the host's, or somebody else's, stays as it is. Where ids are mapped, the kernel lets nobody make a
+/// node, and the host's own is bound in its place.
+pub(crate) fn make(root: &Root, devices: &[Device], mounts: &[Planned], mapped: bool) -> Result<(), Error> {
+    let bound = |planned: &Planned| {
+        planned.destination.trim_end_matches('/') == "/dev" && matches!(planned.source, Source::Bind { .. })
+    };
+    if mounts.iter().any(bound) {
+        return Ok(());
+    }
     let dev = root.create_dir_all("dev", 0o755).during("open /dev")?;
     for (name, major, minor) in NODES {
         let number = rustix::fs::makedev(major, minor);
-        let made = rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number);
-        unless_there(made).during_with(|| format!("make /dev/{name}"))?;
+        let made = if mapped {
+            bind_node(&dev, name, &format!("/dev/{name}"))
+        } else {
+            unless_there(rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number))
+        };
+        made.during_with(|| format!("make /dev/{name}"))?;
     }
     for (name, target) in LINKS {
         unless_there(rustix::fs::symlinkat(target, &dev, name)).during_with(|| format!("link /dev/{name}"))?;
     }
-    devices.iter().try_for_each(|device| make_one(root, device))
+    devices.iter().try_for_each(|device| make_one(root, device, mapped))
+}
+
+/// Puts the host's node `source` at `name`.
+fn bind_node(dev: impl AsFd, name: &str, source: &str) -> io::Result<()> {
+    unless_there(rustix::fs::mknodat(&dev, name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(&dev, name, flags, Mode::empty())?;
+    mount::attach(mount::clone_tree(CWD, std::path::Path::new(source), false)?, place)
 }
 
 /// What the image or an earlier mount has put there stays.
@@ -47,7 +69,7 @@ fn unless_there(made: rustix::io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn make_one(root: &Root, device: &Device) -> Result<(), Error> {
+fn make_one(root: &Root, device: &Device, mapped: bool) -> Result<(), Error> {
     let path = device.path.as_str();
     let kind = match device.kind.as_str() {
         "c" | "u" => FileType::CharacterDevice,
@@ -61,6 +83,9 @@ fn make_one(root: &Root, device: &Device) -> Result<(), Error> {
     let mode = Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777);
     let make = || -> io::Result<()> {
         let directory = root.create_dir_all(above, 0o755)?;
+        if mapped && kind != FileType::Fifo {
+            return bind_node(&directory, name, path);
+        }
         let number = rustix::fs::makedev(device.major, device.minor);
         unless_there(rustix::fs::mknodat(&directory, name, kind, mode, number))?;
         if device.uid.is_some() || device.gid.is_some() {

@@ -13,6 +13,12 @@ pub enum Error {
         /// As the user gave it.
         name: String,
     },
+    /// The program is there, and the one that is to interpret it is not (a shell would end with 127).
+    #[error("exec {path}: {}", text(rustix::io::Errno::NOENT.raw_os_error()))]
+    NoInterpreter {
+        /// Where the program was found.
+        path: String,
+    },
     /// The program is there and cannot be executed (a shell would end with 126).
     #[error("exec: \"{name}\": {}", text(*errno))]
     NotExecutable {

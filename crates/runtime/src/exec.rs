@@ -13,12 +13,30 @@ use teu_sys::process::Child;
 
 use crate::credentials::Filter;
 use crate::error::During;
+use crate::hooks::Identity;
 use crate::launch::{self, Launch};
 use crate::sync::{self, Report};
-use crate::{Cgroup, Error, Process, Stdio, Stock, create, namespaces};
+use crate::{Cgroup, Error, Process, Stdio, Stock, create, idmap, listener, namespaces};
 
 /// The magic number of devpts, statfs(2).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+/// What is asked of an exec besides its process.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// Its descriptors 0, 1 and 2; without them it inherits the caller's.
+    pub stdio: Option<Stdio>,
+    /// How many of the caller's descriptors from 3 on the program gets.
+    pub descriptors: u32,
+    /// Have the terminal leave line feeds as they are: what it shows goes to another terminal, or to none.
+    pub plain_terminal: bool,
+    /// The container, for whoever reads the calls that its filter passes on.
+    pub identity: Identity,
+    /// Where it goes below the container's cgroup: by controller, or for all.
+    pub below: Vec<(Option<String>, std::path::PathBuf)>,
+    /// The container's cgroup, where the spec's path is not where it is.
+    pub cgroup: Option<Cgroup>,
+}
 
 /// What the new process needs to know.
 struct Orders<'a> {
@@ -42,17 +60,36 @@ pub fn exec(
     stdio: Option<Stdio>,
     stock: &Stock,
 ) -> Result<Process, Error> {
+    exec_with(init, spec, process, Entrance { stdio, ..Entrance::default() }, stock)
+}
+
+/// The same with more choices.
+///
+/// # Errors
+/// As [`exec`].
+pub fn exec_with(
+    init: BorrowedFd<'_>,
+    spec: &Spec,
+    process: &runtime::Process,
+    entrance: Entrance,
+    stock: &Stock,
+) -> Result<Process, Error> {
+    let Entrance { stdio, descriptors, plain_terminal, identity, below, cgroup } = entrance;
+    let listener = listener::Reader::of(spec, identity)?;
     let linux = spec.linux.as_ref().ok_or_else(|| Error::refused("enter the container: its spec has no namespaces"))?;
-    let path =
-        linux.cgroups_path.as_ref().ok_or_else(|| Error::refused("enter the container: its spec has no cgroup"))?;
-    let cgroup = Cgroup::open(path).during("open the cgroup")?;
-    let unified = cgroup.open_unified().during("open the cgroup")?;
+    let cgroup = match (cgroup, &linux.cgroups_path) {
+        (Some(cgroup), _) => cgroup,
+        (None, Some(path)) => Cgroup::open(path).during("open the cgroup")?,
+        (None, None) => return Err(Error::refused("enter the container: its spec has no cgroup")),
+    };
+    let joined = cgroup.below(&below)?;
+    let unified = joined.open_unified().during("open the cgroup")?;
     let mut orders = Orders {
         init,
         kinds: namespaces::entered(linux),
-        joins: cgroup.open_legacy_joins().during("open cgroup.procs")?,
-        launch: Launch::new(process)?,
-        filter: create::filter(spec, stock)?,
+        joins: joined.open_legacy_joins().during("open cgroup.procs")?,
+        launch: Launch::new(process, descriptors)?.of_container(linux)?.on_plain_terminal(plain_terminal),
+        filter: listener::filter(spec, stock)?,
     };
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
@@ -64,7 +101,7 @@ pub fn exec(
     let child = if own_pids { visit(init, || born(&mut orders)) } else { born(&mut orders) };
     let child = child.during("make the process")?;
     drop((theirs, stdio));
-    match await_program(&child, &socket, process) {
+    match await_program(&child, &socket, process, listener.as_ref()) {
         Ok(terminal) => Ok(Process { pid: child.pid, pidfd: child.pidfd, terminal, cgroup }),
         Err(error) => {
             create::end(&child);
@@ -83,22 +120,27 @@ fn visit<T>(init: BorrowedFd<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Re
 }
 
 /// Waits until the program runs.
-fn await_program(child: &Child, socket: &OwnedFd, process: &runtime::Process) -> Result<Option<OwnedFd>, Error> {
+fn await_program(
+    child: &Child,
+    socket: &OwnedFd,
+    process: &runtime::Process,
+    listener: Option<&listener::Reader>,
+) -> Result<Option<OwnedFd>, Error> {
     create::adjust_oom_score(child.pid, process.oom_score_adj)?;
     let terminal = create::wait_ready(socket.as_fd())?;
-    match sync::receive(socket.as_fd())? {
-        Some((Report::Failed(error), _)) => Err(error),
-        _ => Ok(terminal),
-    }
+    create::await_program(socket.as_fd(), listener, child.pid, child.pidfd.as_fd(), "running")?;
+    Ok(terminal)
 }
 
 /// The new process' story.
 fn run(orders: &mut Orders<'_>, stdio: Option<[BorrowedFd<'_>; 3]>, socket: BorrowedFd<'_>) -> i32 {
     let (socket, error) = match enter(orders) {
-        Ok(()) => match launch::settle(stdio, socket).during("arrange descriptors") {
-            Ok(settled) => (settled, become_program(orders, settled).err()),
-            Err(error) => (socket, Some(error)),
-        },
+        Ok(()) => {
+            match launch::settle(stdio, socket, None, orders.launch.descriptors()).during("arrange descriptors") {
+                Ok(settled) => (settled.socket, become_program(orders, settled.socket).err()),
+                Err(error) => (socket, Some(error)),
+            }
+        }
         Err(error) => (socket, Some(error)),
     };
     if let Some(error) = error {
@@ -112,8 +154,15 @@ fn run(orders: &mut Orders<'_>, stdio: Option<[BorrowedFd<'_>; 3]>, socket: Borr
 fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
+    orders.launch.go_to_first_processors()?;
     orders.joins.iter_mut().try_for_each(|join| join.write_all(b"0")).during("join the cgroup")?;
-    namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")
+    orders.launch.go_to_last_processors()?;
+    namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
+    if orders.kinds & namespace::USER != 0 {
+        idmap::become_root().during("become the root of the user namespace")?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
+    }
+    Ok(())
 }
 
 fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::convert::Infallible, Error> {
@@ -129,7 +178,7 @@ fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::co
     launch.own_streams();
     sync::report(socket, &Report::Ready, master.as_ref().map(AsFd::as_fd)).during("tell that the process is ready")?;
     drop(master);
-    Err(launch.execute(&program, orders.filter.as_ref()))
+    Err(launch.execute(&program, orders.filter.as_ref(), socket, &|| Ok(())))
 }
 
 /// The container's `/dev/pts`, if it really is a devpts.

@@ -3,148 +3,39 @@
 //! It runs in new namespaces with nothing but the socket to its parent. It never logs and never decides: what is to be
 //! done came with its [`Orders`], and what stops it goes back as an [`Error`]. The conversation is drawn in `sync`.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use teu_oci::runtime::{Device, Spec};
+use rustix::io::Errno;
 use teu_sys::fs::Root;
 use teu_sys::mount::{self, Change, Propagation, attribute};
-use teu_sys::namespace;
+use teu_sys::poll::Interests;
+use teu_sys::{namespace, process, scheduling, signal};
 
+use crate::credentials::Filter;
 use crate::error::During;
-use crate::launch::{self, Launch};
-use crate::mounts::apply::{self, Mounts};
+use crate::hooks;
+use crate::launch::{self, Settled};
+use crate::mounts::apply::{self, Mounts, Supply};
 use crate::mounts::mask::{self, Mask};
-use crate::mounts::plan::{self, Planned};
-use crate::namespaces::{self, Namespaces};
-use crate::sources::{CgroupDirectories, Sources};
+use crate::namespaces::User;
+use crate::orders::Orders;
+use crate::sources::Sources;
 use crate::sync::{self, Order, Report};
-use crate::{Cgroup, Error, devices, sysctl};
+use crate::{Error, devices, idmap, reaper, sysctl};
 
-/// Everything that init needs to know.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Orders {
-    pub(crate) namespaces: Namespaces,
-    /// Whether the parent puts init into its cgroups, and says so.
-    pub(crate) placed_by_parent: bool,
-    /// Whether the root of init's mount namespace is empty and a place for the container's to lie on.
-    pub(crate) on_empty_root: bool,
-    pub(crate) launch: Launch,
-    read_only_root: bool,
-    propagation: Option<Propagation>,
-    pub(crate) mounts: Vec<Planned>,
-    /// The cgroup hierarchies that are shown, by name.
-    hierarchies: Vec<Option<String>>,
-    devices: Vec<Device>,
-    masked: Vec<String>,
-    read_only: Vec<String>,
-    sysctl: BTreeMap<String, String>,
-    hostname: String,
-    domainname: String,
-}
-
-impl Orders {
-    /// Plans a container, and refuses what cannot be done before anything is made.
-    pub(crate) fn new(spec: &Spec) -> Result<Orders, Error> {
-        let process = spec.process.as_ref().ok_or_else(|| Error::refused("execute: the spec has no process"))?;
-        let linux = spec.linux.clone_without_filter();
-        if spec.hooks.as_ref().is_some_and(|hooks| *hooks != teu_oci::runtime::Hooks::default()) {
-            return Err(Error::refused("run hooks: not supported yet"));
-        }
-        let namespaces = namespaces::plan(&linux)?;
-        sysctl::check(&linux.sysctl, &namespaces)?;
-        let own_names = namespaces.born & namespace::UTS != 0;
-        let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
-        if named && !own_names {
-            return Err(Error::refused("set the host name: the container has no UTS namespace of its own"));
-        }
-        let propagation = match linux.rootfs_propagation.trim_start_matches('r') {
-            "" => None,
-            "shared" => Some(Propagation::Shared),
-            "slave" => Some(Propagation::Slave),
-            "private" => Some(Propagation::Private),
-            "unbindable" => Some(Propagation::Unbindable),
-            other => return Err(Error::refused(format!("propagate mounts: there is no mode \"{other}\""))),
-        };
-        Ok(Orders {
-            namespaces,
-            placed_by_parent: false,
-            on_empty_root: false,
-            launch: Launch::new(process)?,
-            read_only_root: spec.root.as_ref().is_some_and(|root| root.readonly),
-            propagation,
-            mounts: plan::plan(&spec.mounts)?,
-            hierarchies: Vec::new(),
-            devices: linux.devices,
-            masked: linux.masked_paths,
-            read_only: linux.readonly_paths,
-            sysctl: linux.sysctl,
-            hostname: spec.hostname.clone(),
-            domainname: spec.domainname.clone(),
-        })
-    }
-
-    /// Tells which hierarchies a mount of type cgroup shows; returns their directories.
-    pub(crate) fn show_cgroup(&mut self, cgroup: &Cgroup) -> CgroupDirectories {
-        if !self.mounts.iter().any(|planned| planned.source == plan::Source::Cgroup) {
-            return Vec::new();
-        }
-        let directories = cgroup.named_directories();
-        self.hierarchies = directories.iter().map(|(name, _)| name.clone()).collect();
-        directories
-    }
-}
-
-/// A copy of the Linux part without its largest member, which init gets in compiled form.
-trait WithoutFilter {
-    fn clone_without_filter(&self) -> teu_oci::runtime::Linux;
-}
-
-impl WithoutFilter for Option<teu_oci::runtime::Linux> {
-    fn clone_without_filter(&self) -> teu_oci::runtime::Linux {
-        let Some(linux) = self else { return teu_oci::runtime::Linux::default() };
-        teu_oci::runtime::Linux {
-            namespaces: linux.namespaces.clone(),
-            devices: linux.devices.clone(),
-            sysctl: linux.sysctl.clone(),
-            masked_paths: linux.masked_paths.clone(),
-            readonly_paths: linux.readonly_paths.clone(),
-            rootfs_propagation: linux.rootfs_propagation.clone(),
-            ..teu_oci::runtime::Linux::default()
-        }
-    }
-}
-
-/// Makes a child in the container's new namespaces. For `Namespaces::pid` the caller visits that namespace.
-pub(crate) fn spawn(
-    namespaces: &Namespaces,
-    flags: u64,
-    unified: Option<BorrowedFd<'_>>,
-    child: impl FnOnce() -> i32,
-) -> Result<teu_sys::process::Child, Error> {
-    let visit = |path: &PathBuf| -> std::io::Result<OwnedFd> {
-        let own = File::open("/proc/self/ns/pid")?;
-        namespace::enter(File::open(path)?, namespace::PID)?;
-        Ok(own.into())
-    };
-    let own = namespaces.pid.as_ref().map(visit).transpose().during("enter the pid namespace")?;
-    let made = teu_sys::process::spawn(namespaces.born | flags, unified, child).during("make the container's process");
-    if let Some(own) = own {
-        namespace::enter(own, namespace::PID).during("return from the pid namespace")?;
-    }
-    made
-}
-
-/// Runs the story in a process that [`spawn`] made, and returns what it ends with if it does not become the program.
-pub(crate) fn run(orders: &Orders, stdio: Option<[BorrowedFd<'_>; 3]>, socket: BorrowedFd<'_>) -> i32 {
-    let (socket, error) = match launch::settle(stdio, socket) {
+/// Runs the story in a process that `birth::spawn` made, and returns what it ends with if it does not become the program.
+pub(crate) fn run(
+    orders: &Orders,
+    stdio: Option<[BorrowedFd<'_>; 3]>,
+    socket: BorrowedFd<'_>,
+    gate: Option<BorrowedFd<'_>>,
+) -> i32 {
+    let (socket, error) = match launch::settle(stdio, socket, gate, orders.launch.descriptors()) {
         Ok(settled) => match become_container(orders, settled) {
             Ok(None) => return 0,
-            Err(error) => (settled, error),
+            Err(error) => (settled.socket, error),
         },
         Err(error) => (socket, Error::Step { step: "arrange descriptors".into(), errno: crate::error::errno(&error) }),
     };
@@ -154,36 +45,209 @@ pub(crate) fn run(orders: &Orders, stdio: Option<[BorrowedFd<'_>; 3]>, socket: B
 }
 
 /// The story. Returns `None` when the parent went away before it said *start*.
-fn become_container(orders: &Orders, socket: BorrowedFd<'_>) -> Result<Option<Infallible>, Error> {
+fn become_container(orders: &Orders, settled: Settled) -> Result<Option<Infallible>, Error> {
+    let socket = settled.socket;
     // Nobody who gets into the container may look into a process that is still half the supervisor.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .during("hide from ptrace")?;
     rustix::process::umask(rustix::fs::Mode::empty());
-    for (kind, path) in &orders.namespaces.joined {
-        let enter = || namespace::enter(File::open(path)?, *kind);
-        enter().during_with(|| format!("enter namespace {}", path.display()))?;
+    if !orders.namespaces.needs_usher() {
+        for (kind, path) in &orders.namespaces.joined {
+            let enter = || namespace::enter(File::open(path)?, *kind);
+            enter().during_with(|| format!("enter namespace {}", path.display()))?;
+        }
+    }
+    let mut ears = Ears { socket, placed: false };
+    let Some(sources) = Sources::receive(socket, Sources::count(orders)).during("wait for the mounts")? else {
+        return Ok(None);
+    };
+    if orders.namespaces.maps_ids() {
+        become_root()?;
     }
     if orders.namespaces.born & namespace::NETWORK != 0 {
         teu_sys::link::loopback_up().during("set the loopback interface up")?;
     }
-    let program = orders.launch.program()?;
-    let count = Sources::count(&orders.mounts, orders.hierarchies.len());
-    let Some(sources) = Sources::receive(socket, count).during("wait for the mounts")? else { return Ok(None) };
-    let root = build_root(orders, sources)?;
+    set_clocks(orders)?;
+    if let Some(name) = &orders.keyring {
+        new_keyring(name)?;
+    }
+    let root = build_root(orders, sources, &mut ears)?;
+    let Some(pid) = await_hooks(orders, &root.root, &mut ears)? else { return Ok(None) };
     let master = finish_root(orders, root)?;
-    if orders.placed_by_parent {
+    let program = orders.launch.program()?;
+    if orders.placed_by_parent && !ears.placed {
         let Some(Order::Placed) = sync::obey(socket).during("wait for the cgroup")? else { return Ok(None) };
     }
+    orders.launch.go_everywhere();
     if orders.namespaces.cgroup {
         namespace::unshare(namespace::CGROUP).during("make the cgroup namespace")?;
     }
     orders.launch.limit()?;
     orders.launch.own_streams();
+    if orders.gated {
+        orders.launch.look_ahead(&program)?;
+    }
     sync::report(socket, &Report::Ready, master.as_ref().map(AsFd::as_fd))
         .during("tell that the container is ready")?;
     drop(master);
-    let Some(Order::Start(filter)) = sync::obey(socket).during("wait for the start")? else { return Ok(None) };
-    Err(orders.launch.execute(&program, filter.as_ref()))
+    let filter = match sync::obey(socket).during("wait for the start")? {
+        Some(Order::Start(filter)) => filter,
+        Some(Order::Hold(filter)) => return wait_at_gate(orders, &program, settled, pid, filter.as_ref()),
+        _ => return Ok(None),
+    };
+    start(orders, &program, pid, filter.as_ref(), socket).map(Some)
+}
+
+/// What the parent says, in whatever order it comes: that init is placed may be said at any time.
+struct Ears {
+    socket: BorrowedFd<'static>,
+    placed: bool,
+}
+
+impl Ears {
+    fn next(&mut self, step: &str) -> Result<Option<Order>, Error> {
+        loop {
+            match sync::obey(self.socket).during(step)? {
+                Some(Order::Placed) => self.placed = true,
+                other => return Ok(other),
+            }
+        }
+    }
+}
+
+/// Waits until somebody at the gate says start, and answers to them from then on.
+fn wait_at_gate(
+    orders: &Orders,
+    program: &crate::program::Program,
+    settled: Settled,
+    pid: i32,
+    filter: Option<&Filter>,
+) -> Result<Option<Infallible>, Error> {
+    let Some(gate) = settled.gate else { return Ok(None) };
+    // Whoever made the container is gone.
+    let null = rustix::fs::open("/", rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    process::place_descriptor(null.during("let go of the parent")?.as_fd(), settled.number, true)
+        .during("let go of the parent")?;
+    // A first process ignores what it does not handle, and one that only waits is to end like any other.
+    let all = signal::Set::full();
+    signal::block(&all).during("block signals")?;
+    let signals = signal::descriptor(&all).during("block signals")?;
+    loop {
+        let mut interests = Interests::new();
+        let (called, signalled) = (interests.add(gate, true, false), interests.add(signals.as_fd(), true, false));
+        interests.wait(None).during("wait at the gate")?;
+        if interests.readable(signalled)
+            && let Ok(Some(number)) = signal::take(&signals)
+            && signal::ends(number)
+        {
+            process::end(128 + number);
+        }
+        if !interests.readable(called) {
+            continue;
+        }
+        let visitor = match rustix::net::accept(gate) {
+            Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            other => other.during("wait at the gate")?,
+        };
+        if let Ok(Some(Order::Start(None))) = sync::obey(visitor.as_fd()) {
+            process::place_descriptor(visitor.as_fd(), settled.number, true).during("hear the start")?;
+            drop((visitor, signals));
+            signal::set_blocked(&signal::Set::empty()).during("unblock signals")?;
+            return start(orders, program, pid, filter, settled.socket).map(Some);
+        }
+    }
+}
+
+/// The last steps. Returns only why they were impossible.
+fn start(
+    orders: &Orders,
+    program: &crate::program::Program,
+    pid: i32,
+    filter: Option<&Filter>,
+    socket: BorrowedFd<'_>,
+) -> Result<Infallible, Error> {
+    // With the program's own identity and filter: what they execute is in the container, and so may be the container's.
+    let last = || -> Result<(), Error> {
+        let Some(hooks) = orders.hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) else {
+            return Ok(());
+        };
+        let mut own = hooks.start_container.clone();
+        // One that names no environment has the program's.
+        own.iter_mut().filter(|hook| hook.env.is_empty()).for_each(|hook| hook.env = program.environment());
+        hooks::run("startContainer", &own, &hooks.identity.state("created", pid))
+    };
+    if orders.reaper {
+        return Err(reaper::run(&orders.launch, program, filter, socket, &last));
+    }
+    Err(orders.launch.execute(program, filter, socket, &last))
+}
+
+/// Takes on the namespace's first id; the maps are written by now.
+fn become_root() -> Result<(), Error> {
+    idmap::become_root().during("become the root of the user namespace")?;
+    // A change of ids made the process readable again.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).during("hide from ptrace")
+}
+
+impl Ears {
+    /// Asks for a mount that could not be made before; none when it is not one of those.
+    fn ask(&mut self, orders: &Orders, place: usize) -> Result<Option<OwnedFd>, Error> {
+        if !orders.later.contains(&place) {
+            return Ok(None);
+        }
+        sync::report(self.socket, &Report::Want(place), None).during("ask for a mount")?;
+        match self.next("wait for a mount")? {
+            Some(Order::Supplied(mount)) => Ok(Some(mount)),
+            _ => Err(Error::refused("wait for a mount: the runtime is gone")),
+        }
+    }
+}
+
+/// Makes the time namespace with its clocks set, and goes there.
+fn set_clocks(orders: &Orders) -> Result<(), Error> {
+    if !orders.namespaces.time {
+        return Ok(());
+    }
+    namespace::unshare(namespace::TIME).during("make the time namespace")?;
+    let clocks = orders.clocks.iter().map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
+    let text: String = clocks.collect();
+    if !text.is_empty() {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // The file of a process that hides belongs to the host's root. Nobody else is in the new user namespace yet.
+        let hides = orders.namespaces.user == User::Born;
+        if hides {
+            set_dumpable_behavior(DumpableBehavior::Dumpable).during("show up")?;
+        }
+        let written = std::fs::write("/proc/self/timens_offsets", text);
+        if hides {
+            set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
+        }
+        written.during("set the clocks of the time namespace")?;
+    }
+    let enter = || namespace::enter(File::open("/proc/self/ns/time_for_children")?, namespace::TIME);
+    enter().during("enter the time namespace")
+}
+
+fn new_keyring(name: &str) -> Result<(), Error> {
+    let name = std::ffi::CString::new(name).map_err(|_| Error::refused("name the keyring: a null byte in the id"))?;
+    match scheduling::new_session_keyring(&name) {
+        // A kernel without keys, a filter around us, or a user with too many: as other runtimes, go on without.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM | Errno::DQUOT)) => Ok(()),
+        other => other.during("make the session keyring"),
+    }
+}
+
+/// Lets the runtime's hooks and then the container's own run. Returns init's process id outside; none when the parent
+/// is gone.
+fn await_hooks(orders: &Orders, root: &Root, ears: &mut Ears) -> Result<Option<i32>, Error> {
+    let Some(own) = &orders.hooks else { return Ok(Some(0)) };
+    sync::report(ears.socket, &Report::Built, None).during("tell that the root is built")?;
+    let Some(Order::Go(pid)) = ears.next("wait for the hooks")? else { return Ok(None) };
+    if !own.create_container.is_empty() {
+        rustix::process::fchdir(root).during("enter the root for its hooks")?;
+        hooks::run("createContainer", &own.create_container, &own.identity.state("creating", pid))?;
+    }
+    Ok(Some(pid))
 }
 
 /// The container's tree on its way to be the root.
@@ -194,7 +258,7 @@ struct NewRoot {
 }
 
 /// Mounts the root file system and everything in it.
-fn build_root(orders: &Orders, mut sources: Sources) -> Result<NewRoot, Error> {
+fn build_root(orders: &Orders, mut sources: Sources, ears: &mut Ears) -> Result<NewRoot, Error> {
     if !orders.on_empty_root {
         let from_host = match orders.propagation {
             Some(Propagation::Shared) => Propagation::Shared,
@@ -202,11 +266,13 @@ fn build_root(orders: &Orders, mut sources: Sources) -> Result<NewRoot, Error> {
         };
         mount::set_propagation_of_all(from_host).during("part from the host's mounts")?;
     }
-    let mask = if orders.masked.is_empty() { None } else { Some(Mask::new().during("make a mask")?) };
-    let root = Root::from_fd(sources.next()?);
-    mount::attach_over_root(&root).during("attach the root file system")?;
-    let mounts = apply::apply(&root, &orders.mounts, &orders.hierarchies, &mut sources)?;
-    devices::make(&root, &orders.devices)?;
+    let mask = if orders.in_place() { None } else { make_mask(orders)? };
+    let made = sources.next()?;
+    attach_root(orders, &made).during("attach the root file system")?;
+    let root = Root::from_fd(made);
+    let ask = &mut |place: usize| ears.ask(orders, place);
+    let mounts = apply::apply(&root, &orders.mounts, &orders.hierarchies, &mut Supply { sources, ask })?;
+    devices::make(&root, &orders.devices, &orders.mounts, orders.namespaces.maps_ids())?;
     if orders.launch.cwd() != "/" {
         // One that cannot be made is told when it cannot be entered.
         let _ = root.create_dir_all(orders.launch.cwd(), 0o755);
@@ -214,8 +280,26 @@ fn build_root(orders: &Orders, mut sources: Sources) -> Result<NewRoot, Error> {
     Ok(NewRoot { root, mounts, mask })
 }
 
+/// Attaches the root where it waits to be the root: over the old one, or, where hooks look for it by its path, there.
+fn attach_root(orders: &Orders, made: &OwnedFd) -> std::io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    match &orders.directory {
+        Some(path) if orders.in_place() => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            mount::attach(made, rustix::fs::open(path, flags, Mode::empty())?)
+        }
+        _ => mount::attach_over_root(made),
+    }
+}
+
+fn make_mask(orders: &Orders) -> Result<Option<Mask>, Error> {
+    if orders.masked.is_empty() { Ok(None) } else { Mask::new().during("make a mask").map(Some) }
+}
+
 /// Covers what is to be covered and makes the tree the root. Returns the terminal's master side.
 fn finish_root(orders: &Orders, NewRoot { root, mounts, mask }: NewRoot) -> Result<Option<OwnedFd>, Error> {
+    // Hooks that enter the mount namespace must not find themselves in the mask.
+    let mask = if orders.in_place() { make_mask(orders)? } else { mask };
     let mut master = None;
     if orders.launch.terminal() {
         let devpts = mounts.devpts.as_ref().ok_or_else(|| Error::refused("open a terminal: no devpts is mounted"))?;
@@ -236,13 +320,44 @@ fn finish_root(orders: &Orders, NewRoot { root, mounts, mask }: NewRoot) -> Resu
     if orders.read_only_root {
         mount::set_attributes(&root, false, read_only).during("make the root read-only")?;
     }
-    let enter = if orders.on_empty_root { mount::enter_over_root } else { mount::pivot_into };
-    enter(&root).during("change the root")?;
+    if orders.no_pivot {
+        hide_kernel_files(orders)?;
+        mount::change_root_into(&root).during("change the root")?;
+    } else {
+        let enter = if orders.on_empty_root { mount::enter_over_root } else { mount::pivot_into };
+        enter(&root).during("change the root")?;
+    }
     if let Some(propagation) = orders.propagation.filter(|propagation| *propagation != Propagation::Private) {
         let change = Change { propagation: Some(propagation), ..Change::default() };
         mount::set_attributes(&root, false, change).during("set the root's propagation")?;
     }
     Ok(master)
+}
+
+/// Without pivot_root the host's tree stays underneath, and whoever sees an unmasked procfs there may mount a new one.
+fn hide_kernel_files(orders: &Orders) -> Result<(), Error> {
+    let Some(own) = &orders.directory else { return Ok(()) };
+    let table = std::fs::read_to_string("/proc/self/mountinfo").during("read the mount table")?;
+    for line in table.lines().rev() {
+        let Some((mount, kind)) = line.split_once(" - ") else { continue };
+        let Some(path) = mount.split(' ').nth(4).map(std::path::Path::new) else { continue };
+        let kind = kind.split(' ').next().unwrap_or_default();
+        if !matches!(kind, "proc" | "sysfs") || path.starts_with(own) {
+            continue;
+        }
+        // One that cannot be taken off is covered.
+        if rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).is_err() {
+            let cover = mount::filesystem("tmpfs", &[("size", Some("0"))], attribute::READ_ONLY);
+            let cover = cover.during("cover the host's procfs")?;
+            let place = rustix::fs::open(
+                path,
+                rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            );
+            mount::attach(cover, place.during("cover the host's procfs")?).during("cover the host's procfs")?;
+        }
+    }
+    Ok(())
 }
 
 /// Host name, domain name and kernel parameters.

@@ -1,22 +1,22 @@
 //! The steps that a container's first process and every later one have in common: descriptors, terminal, limits,
-//! working directory, identity, program.
+//! scheduling, working directory, labels, identity, program.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Gid, Uid};
 use serde::{Deserialize, Serialize};
-use teu_oci::runtime::Process;
+use teu_oci::runtime::{Linux, Process};
 use teu_sys::process;
 use teu_sys::pty::Pair;
 
 use crate::Error;
 use crate::credentials::{Credentials, Filter};
 use crate::error::{During, errno};
+use crate::labels::Label;
 use crate::program::Program;
-
-/// Where the socket to the parent is put.
-const SOCKET: i32 = 3;
+use crate::schedule::Schedule;
+use crate::sync::{self, Report};
 
 /// How a process is started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,29 +25,89 @@ pub(crate) struct Launch {
     credentials: Credentials,
     /// Number of the resource, soft, hard.
     limits: Vec<(u32, u64, u64)>,
+    /// How many of the caller's descriptors from 3 on the program gets.
+    descriptors: u32,
+    /// Whether its terminal leaves line feeds as they are.
+    plain_terminal: bool,
+    schedule: Schedule,
+    labels: Vec<Label>,
+}
+
+/// What [`settle`] has arranged.
+#[derive(Clone, Copy)]
+pub(crate) struct Settled {
+    pub(crate) socket: BorrowedFd<'static>,
+    /// The socket's number, at which another one may be put.
+    pub(crate) number: i32,
+    pub(crate) gate: Option<BorrowedFd<'static>>,
 }
 
 impl Launch {
     /// Checks and translates a process, purely but for asking which capabilities there are.
-    pub(crate) fn new(process: &Process) -> Result<Launch, Error> {
-        for (name, value) in [("AppArmor", &process.apparmor_profile), ("SELinux", &process.selinux_label)] {
-            if !value.is_empty() {
-                return Err(Error::refused(format!("take {name} label \"{value}\": not supported yet")));
-            }
-        }
+    pub(crate) fn new(process: &Process, descriptors: u32) -> Result<Launch, Error> {
         if !process.cwd.is_empty() && !process.cwd.starts_with('/') {
             return Err(Error::refused(format!("change to working directory \"{}\": not absolute", process.cwd)));
         }
-        let mut limits = Vec::with_capacity(process.rlimits.len());
+        let mut limits: Vec<(u32, u64, u64)> = Vec::with_capacity(process.rlimits.len());
         for limit in &process.rlimits {
             let number = process::limit_by_name(&limit.kind)
                 .ok_or_else(|| Error::refused(format!("limit \"{}\": there is no such resource", limit.kind)))?;
             if limit.soft > limit.hard {
                 return Err(Error::refused(format!("limit {}: the soft limit is above the hard one", limit.kind)));
             }
+            if limits.iter().any(|(other, ..)| *other == number) {
+                return Err(Error::refused(format!("limit {}: it is listed twice", limit.kind)));
+            }
             limits.push((number, limit.soft, limit.hard));
         }
-        Ok(Launch { process: process.clone(), credentials: Credentials::new(process)?, limits })
+        Ok(Launch {
+            process: process.clone(),
+            credentials: Credentials::new(process)?,
+            limits,
+            descriptors,
+            plain_terminal: false,
+            schedule: Schedule::of(process)?,
+            labels: Label::of(process)?,
+        })
+    }
+
+    /// Adds what concerns every process of a container.
+    pub(crate) fn of_container(mut self, linux: &Linux) -> Result<Launch, Error> {
+        self.schedule.of_container(linux)?;
+        Ok(self)
+    }
+
+    /// Has the terminal leave line feeds as they are: what it shows goes to another terminal, or to none.
+    pub(crate) fn on_plain_terminal(mut self, plain: bool) -> Launch {
+        self.plain_terminal = plain;
+        self
+    }
+
+    /// How many of the caller's descriptors from 3 on the program gets.
+    pub(crate) fn descriptors(&self) -> u32 {
+        self.descriptors
+    }
+
+    /// Whether the program can be executed as far as can be seen: for who wants to hear of it before the start.
+    pub(crate) fn look_ahead(&self, program: &Program) -> Result<(), Error> {
+        program.look_ahead(self.cwd())
+    }
+
+    /// Runs on every processor that the cgroup allows, whatever the caller was bound to.
+    pub(crate) fn go_everywhere(&self) {
+        // A convenience: a process that stays bound runs all the same.
+        let _ = teu_sys::scheduling::set_all_processors();
+    }
+
+    /// The processors on which an entering process runs until it is in the cgroup.
+    pub(crate) fn go_to_first_processors(&self) -> Result<(), Error> {
+        self.schedule.enter_first()
+    }
+
+    /// The processors on which an entering process runs from then on.
+    pub(crate) fn go_to_last_processors(&self) -> Result<(), Error> {
+        self.go_everywhere();
+        self.schedule.enter_last()
     }
 
     /// Whether it gets a terminal.
@@ -60,9 +120,11 @@ impl Launch {
         if self.process.cwd.is_empty() { "/" } else { &self.process.cwd }
     }
 
-    /// The program, looked at but not yet looked for.
+    /// The program, looked at but not yet looked for. In the container.
     pub(crate) fn program(&self) -> Result<Program, Error> {
-        Program::new(&self.process)
+        let mut program = Program::new(&self.process)?;
+        program.find_home(self.credentials.uid());
+        Ok(program)
     }
 
     /// Makes a terminal in `devpts`, of the size asked for and owned by the user.
@@ -71,6 +133,9 @@ impl Launch {
             let pair = teu_sys::pty::open_in(devpts)?;
             if let Some(size) = self.process.console_size {
                 teu_sys::pty::set_size(&pair.master, size.height, size.width)?;
+            }
+            if self.plain_terminal {
+                teu_sys::pty::leave_line_feeds(&pair.replica)?;
             }
             rustix::fs::fchown(&pair.replica, Some(Uid::from_raw(self.credentials.uid())), None)?;
             Ok(pair)
@@ -111,8 +176,14 @@ impl Launch {
         Ok(())
     }
 
-    /// Becomes the program. Returns only why that was impossible.
-    pub(crate) fn execute(&self, program: &Program, filter: Option<&Filter>) -> Error {
+    /// Becomes the program, after doing what is `last` with its identity. Returns only why that was impossible.
+    pub(crate) fn execute(
+        &self,
+        program: &Program,
+        filter: Option<&Filter>,
+        socket: BorrowedFd<'_>,
+        last: &dyn Fn() -> Result<(), Error>,
+    ) -> Error {
         let path = self.cwd();
         let wrong = |errno: i32| Error::WorkingDirectory { path: path.to_owned(), errno };
         let enter = || {
@@ -125,36 +196,79 @@ impl Launch {
             }
         };
         // Before the filter and the identity, which may forbid it.
-        if let Err(error) = process::close_on_exec_from(3) {
+        if let Err(error) = process::close_on_exec_from(3 + self.descriptors) {
             return Error::Step { step: "close descriptors".to_owned(), errno: errno(&error) };
         }
-        match self.credentials.assume(filter, enter) {
+        let listen = |listener: OwnedFd| {
+            sync::report(socket, &Report::Listener(listener.as_raw_fd()), None).during("tell of the listener")?;
+            sync::obey(socket).during("wait for the listener's reader").map(drop)
+        };
+        let prepared = self.schedule.apply().and_then(|()| self.take_labels());
+        match prepared.and_then(|()| self.credentials.assume(filter, enter, listen)).and_then(|()| last()) {
             Ok(()) => program.execute(),
             Err(error) => error,
         }
     }
+
+    /// Takes on the identity and the filter of the process, without becoming its program.
+    pub(crate) fn become_user(&self, filter: Option<&Filter>) -> Result<(), Error> {
+        self.credentials.assume(filter, || Ok(()), |_| Ok(()))?;
+        // A change of ids made the process readable again.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .during("hide from ptrace")
+    }
+
+    /// Leads a group of processes, the one that the terminal listens to.
+    pub(crate) fn lead_terminal(&self) {
+        let lead = || -> rustix::io::Result<()> {
+            rustix::process::setpgid(None, None)?;
+            let own = rustix::process::getpid();
+            if self.process.terminal { rustix::termios::tcsetpgrp(rustix::stdio::stdin(), own) } else { Ok(()) }
+        };
+        // Without it a signal from the keyboard goes to more processes than it should, no worse.
+        let _ = lead();
+    }
+
+    fn take_labels(&self) -> Result<(), Error> {
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        let proc = teu_sys::mount::filesystem("proc", &[], 0).during("mount a private procfs")?;
+        self.labels.iter().try_for_each(|label| label.take(proc.as_fd()))
+    }
 }
 
-/// Gives the new process its own signals, session and descriptors: 0, 1 and 2 from `stdio` (or as they were), the
-/// socket to the parent, and nothing else.
+/// Gives the new process its own signals, session and descriptors: 0, 1 and 2 from `stdio` (or as they were), those
+/// after them that the program is to get, the socket to the parent, the gate, and nothing else.
 ///
 /// Owners of other descriptors must not be used or dropped in this process again.
-pub(crate) fn settle(stdio: Option<[BorrowedFd<'_>; 3]>, socket: BorrowedFd<'_>) -> io::Result<BorrowedFd<'static>> {
+pub(crate) fn settle(
+    stdio: Option<[BorrowedFd<'_>; 3]>,
+    socket: BorrowedFd<'_>,
+    gate: Option<BorrowedFd<'_>>,
+    descriptors: u32,
+) -> io::Result<Settled> {
+    let number = 3 + i32::try_from(descriptors).unwrap_or(i32::MAX - 8);
     teu_sys::signal::restore_defaults();
     teu_sys::signal::set_blocked(&teu_sys::signal::Set::empty())?;
     // A copy beyond the places that are about to be filled, whatever numbers the originals have.
-    let aside = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, SOCKET + 1);
-    let socket = aside(socket)?;
+    let aside = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, number + 2);
+    let (socket, gate) = (aside(socket)?, gate.map(aside).transpose()?);
     if let Some(stdio) = stdio {
         let copies = [aside(stdio[0])?, aside(stdio[1])?, aside(stdio[2])?];
         for (number, copy) in (0..).zip(&copies) {
             process::place_descriptor(copy.as_fd(), number, false)?;
         }
     }
-    process::place_descriptor(socket.as_fd(), SOCKET, true)?;
-    drop(socket);
-    process::close_from(SOCKET.unsigned_abs() + 1)?;
+    process::place_descriptor(socket.as_fd(), number, true)?;
+    if let Some(gate) = &gate {
+        process::place_descriptor(gate.as_fd(), number + 1, true)?;
+    }
+    let has_gate = gate.is_some();
+    drop((socket, gate));
+    process::close_from(number.unsigned_abs() + if has_gate { 2 } else { 1 })?;
     // It leads a session already when it is the zygote's child that starts over; any other error shows later.
     let _ = rustix::process::setsid();
-    process::inherited(SOCKET)
+    let gate = if has_gate { Some(process::inherited(number + 1)?) } else { None };
+    Ok(Settled { socket: process::inherited(number)?, number, gate })
 }

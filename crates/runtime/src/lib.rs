@@ -10,18 +10,28 @@
 //!
 //! Deliberately absent: restart policy, logs, streams, network, images. Nobody here knows a daemon.
 
+mod birth;
 pub mod cgroup;
+pub mod command;
 mod create;
 mod credentials;
 mod devices;
 mod error;
 mod exec;
+pub mod hooks;
+pub mod idmap;
 mod init;
+mod labels;
 mod launch;
+mod listener;
 mod mounts;
 mod namespaces;
+mod netdev;
+mod orders;
 mod program;
+mod reaper;
 mod rootfs;
+mod schedule;
 pub mod seccomp;
 mod sources;
 mod stock;
@@ -30,9 +40,9 @@ mod sysctl;
 mod zygote;
 
 pub use cgroup::{Cgroup, Stats};
-pub use create::{Created, Process, Stdio, create};
+pub use create::{Created, Options, Process, Stdio, create, create_with, start_at};
 pub use error::Error;
-pub use exec::exec;
+pub use exec::{Entrance, exec, exec_with};
 pub use rootfs::Rootfs;
 pub use stock::Stock;
 pub use zygote::Zygote;

@@ -19,6 +19,22 @@ pub(crate) struct Namespaces {
     pub(crate) pid: Option<PathBuf>,
     /// What init enters, by kind.
     pub(crate) joined: Vec<(u64, PathBuf)>,
+    /// The user namespace to be in.
+    pub(crate) user: User,
+    /// Whether init makes a time namespace: its clocks are set before anybody is in.
+    pub(crate) time: bool,
+}
+
+/// The user namespace of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum User {
+    /// The runtime's.
+    #[default]
+    Shared,
+    /// A new one.
+    Born,
+    /// This one.
+    Joined(PathBuf),
 }
 
 /// The bit of a kind.
@@ -45,10 +61,13 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces, Error> {
             return Err(Error::refused(format!("use namespaces: {:?} is listed twice", namespace.kind)));
         }
         seen |= bit;
-        match (namespace.kind, &namespace.path) {
-            (NamespaceKind::User | NamespaceKind::Time, _) => {
-                return Err(Error::refused(format!("use namespaces: {:?} is not supported yet", namespace.kind)));
+        match (namespace.kind, namespace.path.as_ref().filter(|path| !path.as_os_str().is_empty())) {
+            (NamespaceKind::User, None) => {
+                plan.born |= bit;
+                plan.user = User::Born;
             }
+            (NamespaceKind::User, Some(path)) => plan.user = User::Joined(path.clone()),
+            (NamespaceKind::Time, None) => plan.time = true,
             (NamespaceKind::Mount, Some(_)) => {
                 return Err(Error::refused("use namespaces: a mount namespace is made, never joined"));
             }
@@ -58,15 +77,36 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces, Error> {
             (_, Some(path)) => plan.joined.push((bit, path.clone())),
         }
     }
-    if seen & namespace::MOUNT == 0 {
-        return Err(Error::refused("use namespaces: without one for mounts, they would be the host's"));
+    if !linux.time_offsets.is_empty() && !plan.time {
+        return Err(Error::refused("set clocks: the container has no time namespace of its own"));
     }
+    let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    if plan.user == User::Born && (linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty()) {
+        return Err(Error::refused("map ids: a user namespace needs user and group mappings"));
+    }
+    if plan.user == User::Shared && mapped {
+        return Err(Error::refused("map ids: user namespace mappings specified, but there is no user namespace"));
+    }
+    // Without one of its own, the container's mounts would be the host's: it gets one, see docs/differences.md.
+    plan.born |= if seen & namespace::MOUNT == 0 { namespace::MOUNT } else { 0 };
     Ok(plan)
+}
+
+impl Namespaces {
+    /// Whether the container's ids are not the runtime's.
+    pub(crate) fn maps_ids(&self) -> bool {
+        self.user != User::Shared
+    }
+
+    /// Whether what is joined must be entered before the user namespace is: it may belong to the one above.
+    pub(crate) fn needs_usher(&self) -> bool {
+        matches!(self.user, User::Joined(_)) || (self.user == User::Born && !self.joined.is_empty())
+    }
 }
 
 /// Every kind that the container does not share with the host, but for pid: what an exec enters.
 pub(crate) fn entered(linux: &Linux) -> u64 {
-    linux.namespaces.iter().fold(0, |kinds, namespace| kinds | flag(namespace.kind)) & !namespace::PID
+    linux.namespaces.iter().fold(namespace::MOUNT, |kinds, namespace| kinds | flag(namespace.kind)) & !namespace::PID
 }
 
 #[cfg(test)]
@@ -92,7 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_container_on_the_hosts_mounts_is_refused() {
-        assert!(plan(&linux(&[(NamespaceKind::Pid, None)])).is_err());
+    fn a_container_on_the_hosts_mounts_gets_its_own() {
+        let plan = plan(&linux(&[(NamespaceKind::Pid, None)])).expect("plan");
+        assert_eq!(plan.born, namespace::MOUNT | namespace::PID);
     }
 }

@@ -36,8 +36,24 @@ impl Program {
             name: name.clone(),
             candidates: strings(&candidates)?,
             args: strings(&process.args)?,
-            env: strings(&process.env)?,
+            env: strings(&last_of_each(&process.env))?,
         })
+    }
+
+    /// Sets `HOME`, where it is not set, to the user's home of the container's own `/etc/passwd`. In the container.
+    pub(crate) fn find_home(&mut self, uid: u32) {
+        let is_home = |entry: &CString| entry.as_bytes().starts_with(b"HOME=");
+        if self.env.iter().any(|entry| is_home(entry) && entry.as_bytes().len() > 5) {
+            return;
+        }
+        self.env.retain(|entry| !is_home(entry));
+        let home = home_of(uid).unwrap_or_else(|| "/".to_owned());
+        self.env.extend(CString::new(format!("HOME={home}")));
+    }
+
+    /// The environment, `NAME=value`.
+    pub(crate) fn environment(&self) -> Vec<String> {
+        self.env.iter().map(|entry| entry.to_string_lossy().into_owned()).collect()
     }
 
     /// Becomes the program. Returns only why that was impossible.
@@ -46,6 +62,9 @@ impl Program {
         for candidate in &self.candidates {
             let error = teu_sys::process::execute(candidate, &self.args, &self.env);
             match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) if rustix::fs::access(candidate, rustix::fs::Access::EXISTS).is_ok() => {
+                    return Error::NoInterpreter { path: candidate.to_string_lossy().into_owned() };
+                }
                 // Not here: perhaps further along the path, as execvp(3) goes on.
                 Some(Errno::NOENT) => {}
                 Some(Errno::NOTDIR) if self.candidates.len() > 1 => {}
@@ -59,9 +78,70 @@ impl Program {
         }
     }
 
+    /// Looks whether there is something to execute, without doing it; the first candidate that there is decides.
+    pub(crate) fn look_ahead(&self, cwd: &str) -> Result<(), Error> {
+        use rustix::fs::{Access, AtFlags, FileType};
+        let directory = rustix::fs::open(
+            cwd,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        );
+        // A working directory that cannot be entered is told of when it is entered, by its user.
+        let Ok(directory) = directory else { return Ok(()) };
+        let mut obstacle = None;
+        for candidate in &self.candidates {
+            let Ok(stat) = rustix::fs::statat(&directory, candidate, AtFlags::empty()) else { continue };
+            let access = rustix::fs::accessat(&directory, candidate, Access::EXEC_OK, AtFlags::EACCESS);
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                obstacle.get_or_insert(if self.candidates.len() == 1 { Errno::ISDIR } else { Errno::ACCESS });
+            } else if let Err(errno) = access {
+                obstacle.get_or_insert(errno);
+            } else {
+                return Ok(());
+            }
+        }
+        match obstacle {
+            Some(errno) => Err(self.not_executable(errno)),
+            None => Err(Error::NoSuchProgram { name: self.name.clone() }),
+        }
+    }
+
     fn not_executable(&self, errno: Errno) -> Error {
         Error::NotExecutable { name: self.name.clone(), errno: errno.raw_os_error() }
     }
+}
+
+/// The last value of each variable, in the order in which they were named first.
+fn last_of_each(env: &[String]) -> Vec<String> {
+    let mut places = std::collections::HashMap::with_capacity(env.len());
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    for entry in env {
+        let name = entry.split('=').next().unwrap_or_default();
+        match places.get(name) {
+            Some(&place) => {
+                let place: usize = place;
+                kept[place].clone_from(entry);
+            }
+            None => {
+                places.insert(name, kept.len());
+                kept.push(entry.clone());
+            }
+        }
+    }
+    kept
+}
+
+/// A user's home, by the container's `/etc/passwd`: a regular file of a reasonable length, or none.
+fn home_of(uid: u32) -> Option<String> {
+    use std::io::Read;
+    let file = teu_sys::fs::Root::open(std::path::Path::new("/")).ok()?.open_file("etc/passwd").ok()?;
+    let mut text = Vec::new();
+    file.take(1 << 20).read_to_end(&mut text).ok()?;
+    let uid = uid.to_string();
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        (fields.len() >= 6 && fields[2] == uid && !fields[5].is_empty()).then(|| fields[5].to_owned())
+    })
 }
 
 fn strings(texts: &[String]) -> Result<Vec<CString>, Error> {
@@ -88,6 +168,12 @@ mod tests {
     fn a_name_is_searched_along_the_containers_path() {
         assert_eq!(candidates("sh", &["PATH=/a::/b"]), ["/a/sh", "/b/sh"]);
         assert_eq!(candidates("sh", &[]).len(), 6);
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_counts() {
+        let env = ["ONE=two", "PATH=/bin", "ONE=three"].map(str::to_owned);
+        assert_eq!(last_of_each(&env), ["ONE=three", "PATH=/bin"]);
     }
 
     #[test]

@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 use teu_sys::mount::{self, Change, Propagation};
+use teu_sys::namespace;
 
 use crate::error::{During, at};
+use crate::idmap::{self, Maps};
 use crate::mounts::plan::{Attributes, Planned, Source};
-use crate::{Error, Rootfs, sync};
+use crate::namespaces::User;
+use crate::orders::Orders;
+use crate::{Cgroup, Error, Rootfs, sync};
 
 /// The name (`None` for v2) and directory of the container's cgroup in each hierarchy.
 pub(crate) type CgroupDirectories = Vec<(Option<String>, PathBuf)>;
@@ -25,12 +29,26 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Makes them all.
-    pub(crate) fn open(rootfs: &Rootfs, plan: &[Planned], cgroup: &CgroupDirectories) -> Result<Sources, Error> {
-        let mut mounts = vec![rootfs.open().during("mount the root file system")?];
-        for planned in plan {
+    /// Makes them all, but for those that are asked for later.
+    pub(crate) fn open(rootfs: &Rootfs, orders: &Orders, cgroup: &CgroupDirectories) -> Result<Sources, Error> {
+        let mut users = Users { orders, made: Vec::new() };
+        let layers = matches!(rootfs, Rootfs::Overlay(_)) && orders.namespaces.user == User::Born;
+        let root = || Some((orders.maps.host_user(0)?, orders.maps.host_group(0)?));
+        let own = if layers {
+            let root = root().ok_or_else(|| Error::refused("map ids: the container's root is in no map"))?;
+            Some((users.find(&orders.maps)?, root))
+        } else {
+            None
+        };
+        let mut mounts = vec![rootfs.open(own).during("mount the root file system")?];
+        for (place, planned) in orders.mounts.iter().enumerate() {
             match &planned.source {
-                Source::Bind { path, recursive } => mounts.push(bind(path, *recursive, planned)?),
+                Source::Bind { .. } if orders.later.contains(&place) => {}
+                Source::Bind { path, recursive } => {
+                    let tree = copy_tree(path, *recursive, planned)?;
+                    users.map(&tree, planned)?;
+                    mounts.push(change(tree, *recursive, planned)?);
+                }
                 Source::Cgroup => {
                     for (_, directory) in cgroup {
                         mounts.push(copy(directory, planned).map_err(at(&planned.destination, "cgroup"))?);
@@ -43,13 +61,13 @@ impl Sources {
     }
 
     /// How many [`Sources::open`] makes.
-    pub(crate) fn count(plan: &[Planned], hierarchies: usize) -> usize {
+    pub(crate) fn count(orders: &Orders) -> usize {
         let of = |planned: &Planned| match planned.source {
             Source::Bind { .. } => 1,
-            Source::Cgroup => hierarchies,
+            Source::Cgroup => orders.hierarchies.len(),
             Source::Filesystem { .. } => 0,
         };
-        1 + plan.iter().map(of).sum::<usize>()
+        1 + orders.mounts.iter().map(of).sum::<usize>() - orders.later.len()
     }
 
     /// Sends them to init.
@@ -79,10 +97,85 @@ impl Sources {
     }
 }
 
-fn bind(path: &Path, recursive: bool, planned: &Planned) -> Result<OwnedFd, Error> {
-    let destination = planned.destination.as_str();
+/// User namespaces for idmapped mounts. Mounts with the same maps share one.
+struct Users<'a> {
+    orders: &'a Orders,
+    made: Vec<(&'a Maps, OwnedFd)>,
+}
+
+impl<'a> Users<'a> {
+    /// Shows the tree's owners as the plan has it.
+    fn map(&mut self, tree: &OwnedFd, planned: &'a Planned) -> Result<(), Error> {
+        let Some(maps) = &planned.owners else { return Ok(()) };
+        let users = self.find(maps)?;
+        mount::map_owners(tree, planned.owners_below, users).map_err(at(&planned.destination, "map owners"))
+    }
+
+    fn find(&mut self, maps: &'a Maps) -> Result<BorrowedFd<'_>, Error> {
+        let place = match self.made.iter().position(|(known, _)| *known == maps) {
+            Some(place) => place,
+            None => {
+                self.made.push((maps, self.open(maps)?));
+                self.made.len() - 1
+            }
+        };
+        Ok(self.made[place].1.as_fd())
+    }
+
+    /// The user namespace that has these maps; without any it is the one that the container joins.
+    fn open(&self, maps: &Maps) -> Result<OwnedFd, Error> {
+        match &self.orders.namespaces.user {
+            User::Joined(path) if maps.is_empty() => {
+                let file = std::fs::File::open(path).during_with(|| format!("open namespace {}", path.display()))?;
+                Ok(file.into())
+            }
+            _ => idmap::user_namespace(maps),
+        }
+    }
+}
+
+/// Makes one mount of what lies in the container's mount namespace, where earlier mounts may have put it. A thread of
+/// its own goes there for it.
+pub(crate) fn make_one(orders: &Orders, place: usize, pid: i32) -> Result<OwnedFd, Error> {
+    let planned = orders.mounts.get(place).filter(|_| orders.later.contains(&place));
+    let planned = planned.ok_or_else(|| Error::refused("make a mount: it is not in the plan"))?;
+    let Source::Bind { path, recursive } = &planned.source else {
+        return Err(Error::refused(format!("mount {}: not a bind", planned.destination)));
+    };
+    let there = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).during("open the mount namespace")?;
+    let go = || -> Result<OwnedFd, Error> {
+        namespace::leave_files().during("part from other threads")?;
+        namespace::enter(&there, namespace::MOUNT).during("enter the mount namespace")?;
+        copy_tree(path, *recursive, planned)
+    };
+    let broken = || Error::refused("make a mount: the visiting thread ended early");
+    let tree = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, go).during("start a thread")?;
+        thread.join().unwrap_or_else(|_| Err(broken()))
+    })?;
+    Users { orders, made: Vec::new() }.map(&tree, planned)?;
+    change(tree, *recursive, planned)
+}
+
+/// A writable cgroup belongs to the container's root, as the spec has it for cgroup v2.
+pub(crate) fn delegate(orders: &Orders, cgroup: &Cgroup) -> Result<(), Error> {
+    let writable = orders.mounts.iter().any(|planned| {
+        planned.source == Source::Cgroup && (planned.own.set | planned.all.set) & mount::attribute::READ_ONLY == 0
+    });
+    match orders.maps.host_user(0).filter(|_| writable && orders.namespaces.cgroup) {
+        Some(owner) => cgroup.give_to(owner).during("give the cgroup to the container's root"),
+        None => Ok(()),
+    }
+}
+
+fn copy_tree(path: &Path, recursive: bool, planned: &Planned) -> Result<OwnedFd, Error> {
     let step = || format!("bind {}", path.display());
-    let tree = mount::clone_tree(CWD, path, recursive).map_err(|error| at(destination, &step())(error))?;
+    mount::clone_tree(CWD, path, recursive).map_err(|error| at(&planned.destination, &step())(error))
+}
+
+/// Gives a copy of a tree the attributes of its plan.
+fn change(tree: OwnedFd, recursive: bool, planned: &Planned) -> Result<OwnedFd, Error> {
+    let destination = planned.destination.as_str();
     // A copy of a host's mount hears of the host's further mounts unless it is told not to.
     let (propagation, deep) = planned.propagation.unwrap_or((Propagation::Private, true));
     let whole = Change { set: planned.all.set, clear: planned.all.clear, propagation: None };

@@ -8,10 +8,9 @@ use std::os::fd::OwnedFd;
 
 use teu_oci::runtime::{DeviceRule, Seccomp, Spec};
 
-use crate::Error;
 use crate::cgroup::devices;
-use crate::create;
 use crate::credentials::Filter;
+use crate::{Error, listener};
 
 /// Filters in stock. An empty stock serves as well, slower.
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ impl Stock {
     /// When its filters cannot be made.
     pub fn of(spec: &Spec) -> Result<Stock, Error> {
         let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.clone());
-        let filter = create::filter(spec, &Stock::default())?;
+        let filter = listener::filter(spec, &Stock::default())?;
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
         let rules = devices::rules(resources.map_or(&[], |resources| &resources.devices));
         // Without the privilege, or on a kernel without such programs, there is none to keep.

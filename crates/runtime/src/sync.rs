@@ -4,23 +4,32 @@
 //!  parent (supervisor)                                init (pid 1 of the container)
 //!  cgroup
 //!  clone3 ───────────────────────────────────────────▶ namespaces joined
-//!  v1: write its pid to cgroup.procs
+//!  user namespace: write its maps
 //!                                     Sources ────────▶ root, mounts, devices, masks
+//!                   Want(what is in the root) ◀──▶ Supplied
+//!  v1: write its pid to cgroup.procs
 //!                                     Placed ─────────▶ cgroup namespace, limits
 //!  (sets limits and compiles the filter meanwhile)
+//!  hooks              ◀────────── Built, before pivot_root
+//!                                     Go(pid) ────────▶ createContainer hooks
 //!                                     ◀────────── Ready (+ terminal's master side)
 //!  Created
 //!  …the caller plugs in the network…
-//!                                     Start(filter) ──▶ identity, filter, execve
+//!                                     Start(filter) ──▶ startContainer hooks, identity, filter
+//!  notification               ◀────────── Listener(descriptor)
+//!                                     Heard ──────────▶ execve
 //!                                     ◀──────────────── end of file: the program runs
 //!  at any time instead                ◀────────── Failed(Error)
 //! ```
+//!
+//! With a gate (a listening socket that has a path) the parent may leave before the start: instead of Start it says
+//! Hold(filter), and whoever comes to the gate later says Start and hears the rest.
 //!
 //! An exec speaks the same language, without Placed, and with its filter in memory: Ready, then end of file or Failed.
 //! When the parent's side closes, init ends: a container that nobody holds does not linger.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
@@ -39,8 +48,14 @@ const LONGEST_FILTER: usize = 4096 * 8 + 5;
 /// What the container's process says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// It needs this mount of its plan now.
+    Want(usize),
+    /// The root is built and waits for hooks.
+    Built,
     /// Everything is in place.
     Ready,
+    /// The filter is in force, and its listener has this number here.
+    Listener(i32),
     /// It cannot go on.
     Failed(Error),
 }
@@ -50,8 +65,16 @@ pub(crate) enum Report {
 pub(crate) enum Order {
     /// It is in its cgroups.
     Placed,
+    /// The mount that it wanted.
+    Supplied(OwnedFd),
+    /// The runtime's hooks are over; the number is init's process id outside.
+    Go(i32),
     /// Execute the program, under this filter.
     Start(Option<Filter>),
+    /// Wait at the gate for the one who says start.
+    Hold(Option<Filter>),
+    /// The listener has found its reader.
+    Heard,
 }
 
 /// A pair of connected sockets, close-on-exec.
@@ -68,6 +91,11 @@ pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, fd: Option<Borrowe
             step,
             errno: rustix::io::Errno::MSGSIZE.raw_os_error(),
         }))?;
+    }
+    if matches!(report, Report::Listener(_)) {
+        // By the one call that a filter with a listener lets through.
+        rustix::io::write(socket, &text)?;
+        return Ok(());
     }
     send(socket, &text, fd.as_slice())
 }
@@ -87,10 +115,17 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Report, Option<O
 pub(crate) fn order(socket: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
     match order {
         Order::Placed => send(socket, b"p", &[]),
+        Order::Supplied(mount) => send(socket, b"w", &[mount.as_fd()]),
+        Order::Go(pid) => {
+            let [a, b, c, d] = pid.to_ne_bytes();
+            send(socket, &[b'g', a, b, c, d], &[])
+        }
+        Order::Heard => send(socket, b"a", &[]),
         Order::Start(None) => send(socket, b"s", &[]),
-        Order::Start(Some(filter)) => {
+        Order::Hold(None) => send(socket, b"h", &[]),
+        Order::Start(Some(filter)) | Order::Hold(Some(filter)) => {
             let mut bytes = Vec::with_capacity(5 + filter.instructions.len() * 8);
-            bytes.push(b'f');
+            bytes.push(if matches!(order, Order::Hold(_)) { b'F' } else { b'f' });
             bytes.extend(filter.flags.to_ne_bytes());
             for Instruction { code, jt, jf, k } in &filter.instructions {
                 bytes.extend(code.to_ne_bytes());
@@ -105,11 +140,15 @@ pub(crate) fn order(socket: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
 /// Waits for an order; none when the parent is gone.
 pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
     let mut bytes = vec![0; LONGEST_FILTER];
-    let (length, _) = take(socket, &mut bytes)?;
+    let (length, mut fds) = take(socket, &mut bytes)?;
     Ok(match &bytes[..length] {
         [b'p'] => Some(Order::Placed),
+        [b'w'] => fds.pop().map(Order::Supplied),
+        [b'g', a, b, c, d] => Some(Order::Go(i32::from_ne_bytes([*a, *b, *c, *d]))),
+        [b'a'] => Some(Order::Heard),
         [b's'] => Some(Order::Start(None)),
-        [b'f', a, b, c, d, rest @ ..] => {
+        [b'h'] => Some(Order::Hold(None)),
+        [kind @ (b'f' | b'F'), a, b, c, d, rest @ ..] => {
             let flags = u32::from_ne_bytes([*a, *b, *c, *d]);
             let (instructions, _) = rest.as_chunks::<8>();
             let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| Instruction {
@@ -118,7 +157,8 @@ pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
                 jf: *jf,
                 k: u32::from_ne_bytes(*k),
             };
-            Some(Order::Start(Some(Filter { instructions: instructions.iter().map(instruction).collect(), flags })))
+            let filter = Some(Filter { instructions: instructions.iter().map(instruction).collect(), flags });
+            Some(if *kind == b'F' { Order::Hold(filter) } else { Order::Start(filter) })
         }
         _ => None,
     })
@@ -126,8 +166,6 @@ pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
 
     #[test]

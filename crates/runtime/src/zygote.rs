@@ -30,10 +30,10 @@ use teu_sys::process::{self, Child};
 
 use crate::create::{self, Stdio};
 use crate::error::{During, errno};
-use crate::init::{self, Orders};
 use crate::namespaces::Namespaces;
+use crate::orders::Orders;
 use crate::sources::CgroupDirectories;
-use crate::{Cgroup, Error, launch, sync};
+use crate::{Cgroup, Error, birth, init, launch, sync};
 
 /// The kinds of namespaces that are made ahead of time, besides the one for mounts, and their names in procfs.
 const PREPARED: [(u64, &str); 4] =
@@ -167,7 +167,7 @@ struct Ready {
 
 /// The zygote's story.
 fn wait_for_birth(cgroup: &Cgroup, socket: BorrowedFd<'_>) -> i32 {
-    let Ok(socket) = launch::settle(None, socket) else { return 1 };
+    let Ok(launch::Settled { socket, .. }) = launch::settle(None, socket, None, 0) else { return 1 };
     let Ok(ready) = prepare(cgroup) else { return 1 };
     let mut header = [0; 2];
     match sync::take(socket, &mut header) {
@@ -221,8 +221,8 @@ fn deliver([unified, stdio]: [u8; 2], fds: Vec<OwnedFd>, ready: &Ready) -> io::R
     }
     orders.namespaces.born &= !ready.host.iter().fold(namespace::MOUNT, |kinds, (kind, _)| kinds | kind);
     let unified = unified.as_ref().map(AsFd::as_fd);
-    let run = || init::run(&orders, stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)), sync.as_fd());
-    init::spawn(&orders.namespaces, process::PARENT, unified, run).map_err(|error| match error {
+    let run = || init::run(&orders, stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)), sync.as_fd(), None);
+    birth::spawn(&orders.namespaces, process::PARENT, unified, run).map_err(|error| match error {
         Error::Step { errno, .. } => io::Error::from_raw_os_error(errno),
         other => io::Error::other(other),
     })

@@ -287,7 +287,7 @@ fn a_link_in_the_image_leads_no_mount_out() {
 fn a_proc_that_is_a_link_is_refused_and_so_is_a_mount_inside_it() {
     let bench = Bench::new(&["true"]);
     symlink("/tmp", bench.image().join("proc")).expect("a link");
-    let what = "mount /proc: a symbolic link is on the way";
+    let what = "mount /proc: it must be mounted on ordinary directory, and a symbolic link is on the way";
     assert_eq!(bench.run().error(), &json!({ "Refused": { "what": what } }));
     let mut bench = Bench::new(&["true"]);
     let outside = bench.outside("volume");

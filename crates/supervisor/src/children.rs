@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use teu_oci::runtime::{IdMapping, Resources, Spec};
-use teu_runtime::{Cgroup, Created, Error, Process, Stock, Zygote};
+use teu_runtime::{Cgroup, Created, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
 use crate::log::Writer;
@@ -109,7 +109,7 @@ impl Container {
         zygote: Option<Zygote>,
         stock: &Stock,
     ) -> Result<(Container, i32), Error> {
-        let CreateRequest { id, spec, rootfs, log, stdin, stdin_once, size } = request;
+        let CreateRequest { id, spec, rootfs, log, init, stdin, stdin_once, size } = request;
         let log = Writer::open(&log).map_err(step("open the log"))?;
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let (mut streams, mut stdio) = (Streams::default(), None);
@@ -118,7 +118,8 @@ impl Container {
             let (outside, inside) = Streams::pipes(stdin, uid, gid).map_err(step("make pipes"))?;
             (streams, stdio) = (outside, Some(inside));
         }
-        let mut created = teu_runtime::create(&id, &spec, &rootfs, stdio, zygote, stock)?;
+        let options = Options { stdio, zygote, reaper: init, ..Options::default() };
+        let mut created = teu_runtime::create_with(&id, &spec, &rootfs, options, stock)?;
         if let Some(master) = created.terminal() {
             streams = terminal_streams(master, size)?;
         }

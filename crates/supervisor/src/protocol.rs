@@ -103,6 +103,9 @@ pub struct CreateRequest {
     /// Where output is kept.
     #[serde(default)]
     pub log: LogConfig,
+    /// Have a first process that only looks after the program and its orphans.
+    #[serde(default)]
+    pub init: bool,
     /// Keep stdin open for attached clients; otherwise input is at its end from the start.
     #[serde(default)]
     pub stdin: bool,

@@ -110,6 +110,56 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
 }
 
+/// Sets group ids, then user ids (real, effective, saved), and leaves the groups alone.
+///
+/// # Errors
+/// As setresgid(2), setresuid(2).
+pub fn set_ids_only(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: each call takes numbers.
+    unsafe {
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into())?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
+    }
+}
+
+/// Makes the calling thread's new files another user's and group's, and keeps its capabilities in force.
+///
+/// # Errors
+/// As setfsuid(2), which says nothing when it is refused: then `EPERM`; as capset(2).
+pub fn make_files_as(uid: u32, gid: u32) -> io::Result<()> {
+    let sets = current()?;
+    // SAFETY: each call takes a number; the second of each pair only asks.
+    let (group, user) = unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
+        (libc::syscall(libc::SYS_setfsgid, u32::MAX), libc::syscall(libc::SYS_setfsuid, u32::MAX))
+    };
+    if (group, user) != (i64::from(gid), i64::from(uid)) {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // Not to be root any more took those for files out of force.
+    set_capabilities(sets)
+}
+
+/// The three capability sets of the calling thread.
+fn current() -> io::Result<ProcessSets> {
+    let header = [VERSION_3, 0];
+    let mut data = [0_u32; 6];
+    // SAFETY: version 3 reads a header of two numbers and writes twice three.
+    check(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) })?;
+    let whole = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let [effective, permitted, inheritable, effective_high, permitted_high, inheritable_high] = data;
+    Ok(ProcessSets {
+        effective: whole(effective, effective_high),
+        permitted: whole(permitted, permitted_high),
+        inheritable: whole(inheritable, inheritable_high),
+    })
+}
+
+/// The version of capset(2)'s interface that has 64 bits.
+const VERSION_3: u32 = 0x2008_0522;
+
 /// The three capability sets of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessSets {
@@ -137,7 +187,6 @@ pub fn set_capabilities(sets: ProcessSets) -> io::Result<()> {
         permitted: u32,
         inheritable: u32,
     }
-    const VERSION_3: u32 = 0x2008_0522;
     let half = |shift: u32| Data {
         effective: (sets.effective >> shift) as u32,
         permitted: (sets.permitted >> shift) as u32,

@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod poll;
 pub mod process;
 pub mod pty;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

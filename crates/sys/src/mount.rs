@@ -120,6 +120,69 @@ impl Overlay {
         }
     }
 
+    /// Mounts it with the owners of every layer shown as the user namespace `users` maps them; attached to no tree. What
+    /// is written is owned as if there were no maps.
+    ///
+    /// overlayfs works on its layers as whoever mounted it, and an id that is in no map can make nothing there; so a thread
+    /// of its own mounts, which makes files as `root`: a user and a group outside, who are the root inside.
+    ///
+    /// # Errors
+    /// As [`Overlay::mount_detached`] and mount_setattr(2); `EINVAL` on a kernel before 6.15, which takes no layer that
+    /// is not attached.
+    pub fn mount_mapped(&self, users: BorrowedFd<'_>, root: (u32, u32)) -> io::Result<OwnedFd> {
+        let mount = || {
+            crate::credentials::make_files_as(root.0, root.1)?;
+            self.mount_mapped_here(users)
+        };
+        std::thread::scope(|scope| {
+            let broken = || io::Error::other("the mounting thread ended early");
+            std::thread::Builder::new().spawn_scoped(scope, mount)?.join().unwrap_or_else(|_| Err(broken()))
+        })
+    }
+
+    fn mount_mapped_here(&self, users: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        let mapped = |path: &Path| -> io::Result<OwnedFd> {
+            let tree = clone_tree(CWD, path, false)?;
+            map_owners(&tree, false, users.as_fd())?;
+            Ok(tree)
+        };
+        if let ([only], None) = (self.lowers.as_slice(), &self.upper) {
+            let tree = mapped(only)?;
+            set_attributes(&tree, false, Change { set: attribute::READ_ONLY, ..Change::default() })?;
+            return Ok(tree);
+        }
+        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_set_string(context.as_fd(), "source", "overlay")?;
+        // A detached mount is gone with its descriptor, and overlayfs takes only what is there.
+        let mut held = Vec::with_capacity(self.lowers.len() + 1);
+        for lower in &self.lowers {
+            let tree = mapped(lower)?;
+            rustix::mount::fsconfig_set_fd(context.as_fd(), "lowerdir+", tree.as_fd())?;
+            held.push(tree);
+        }
+        if let (Some(upper), Some(work)) = (&self.upper, &self.work) {
+            // Both must be on one mount: that of the directory that holds them.
+            let (Some(above), true) = (upper.parent(), upper.parent() == work.parent()) else {
+                return Err(io::Error::from(rustix::io::Errno::XDEV));
+            };
+            let above = mapped(above)?;
+            for (key, path) in [("upperdir", upper), ("workdir", work)] {
+                let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let directory = rustix::fs::openat(&above, name, flags, Mode::empty())?;
+                rustix::mount::fsconfig_set_fd(context.as_fd(), key, directory.as_fd())?;
+            }
+            held.push(above);
+            if self.volatile {
+                rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile")?;
+            }
+        }
+        for option in ["redirect_dir", "metacopy", "index", "xino"] {
+            rustix::mount::fsconfig_set_string(context.as_fd(), option, "off")?;
+        }
+        finish(&context, 0)
+    }
+
     /// The same for kernels before 6.5, which take lowers only as one option of mount(2), at most a page long: the
     /// layers are named by descriptor, which is short whatever their paths are. A thread of its own mounts, in a mount
     /// namespace of its own that ends with it; what stays is a detached copy.
@@ -215,6 +278,20 @@ pub fn set_attributes(mount: impl AsFd, recursive: bool, change: Change) -> io::
     set_attributes_of(mount.as_fd(), c"", recursive, change)
 }
 
+/// Shows the owners of a detached mount's files as the user namespace `users` maps them, mount_setattr(2).
+///
+/// # Errors
+/// As mount_setattr(2): `EINVAL` when the file system has no such mounts, or one of them is mapped already.
+pub fn map_owners(mount: impl AsFd, recursive: bool, users: impl AsFd) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_fd().as_raw_fd().unsigned_abs()),
+    };
+    change(mount.as_fd(), c"", recursive, attributes)
+}
+
 /// Sets how events travel for every mount of the caller's namespace.
 ///
 /// # Errors
@@ -229,13 +306,17 @@ pub fn set_propagation_of_all(propagation: Propagation) -> io::Result<()> {
     Ok(())
 }
 
-fn set_attributes_of(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, change: Change) -> io::Result<()> {
+fn set_attributes_of(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, wanted: Change) -> io::Result<()> {
     let attributes = libc::mount_attr {
-        attr_set: change.set,
-        attr_clr: change.clear,
-        propagation: change.propagation.map_or(0, Propagation::flag),
+        attr_set: wanted.set,
+        attr_clr: wanted.clear,
+        propagation: wanted.propagation.map_or(0, Propagation::flag),
         userns_fd: 0,
     };
+    change(fd, path, recursive, attributes)
+}
+
+fn change(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, attributes: libc::mount_attr) -> io::Result<()> {
     let mut flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -260,6 +341,17 @@ fn set_attributes_of(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool,
 /// As move_mount(2).
 pub fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
     Ok(rustix::mount::move_mount(mount.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Makes the attached mount `root` the root directory, for where pivot_root(2) cannot be used (the first root of a
+/// machine). The old tree stays underneath, out of sight.
+///
+/// # Errors
+/// As move_mount(2) and chroot(2).
+pub fn change_root_into(root: impl AsFd) -> io::Result<()> {
+    attach_over_root(&root)?;
+    enter_over_root(root)?;
+    Ok(rustix::process::chdir("/")?)
 }
 
 /// Makes the attached mount `root` the root directory, and lets go of the whole old tree.

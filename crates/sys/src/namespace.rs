@@ -46,6 +46,15 @@ pub fn unshare(kinds: u64) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_unshare, kinds) })
 }
 
+/// Gives the calling thread a root and working directory of its own, which entering a mount namespace takes.
+///
+/// # Errors
+/// As unshare(2).
+pub fn leave_files() -> io::Result<()> {
+    // SAFETY: only the root, the working directory and the umask stop being shared with other threads.
+    check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })
+}
+
 fn check(result: i64) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

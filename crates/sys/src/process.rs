@@ -148,6 +148,101 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) })
 }
 
+/// A copy of the descriptor `number` of the process behind `pidfd`, close-on-exec.
+///
+/// # Errors
+/// As pidfd_getfd(2); `EPERM` without the right to trace that process.
+pub fn take_descriptor(pidfd: impl AsFd, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) };
+    check(fd)?;
+    // SAFETY: the kernel made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+}
+
+/// Makes the caller the parent of its orphaned descendants.
+///
+/// # Errors
+/// As prctl(2).
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: the call takes numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())
+}
+
+/// Reaps every child that has ended, but for the one of process id `but`.
+pub fn reap_others(but: i32) {
+    loop {
+        // SAFETY: all zeroes is a valid `siginfo_t`, which the kernel fills.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+        // SAFETY: the kernel writes one `siginfo_t`; WNOWAIT only looks.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options | libc::WNOWAIT) };
+        // SAFETY: for waitid the kernel fills the pid, and leaves it 0 when nothing ended.
+        let pid = unsafe { info.si_pid() };
+        if result != 0 || pid == 0 || pid == but {
+            return;
+        }
+        // SAFETY: as above.
+        unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, options) };
+    }
+}
+
+/// Reaps one child that has ended: its id, and how. None when none has.
+pub fn reap_next() -> Option<(i32, Exit)> {
+    // SAFETY: all zeroes is a valid `siginfo_t`, which the kernel fills.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `siginfo_t`.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::__WALL) };
+    // SAFETY: for waitid the kernel fills these fields, and leaves the pid 0 when nothing ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if result != 0 || pid == 0 {
+        return None;
+    }
+    Some((pid, exit(info.si_code, status)))
+}
+
+/// Signals a child of the caller by its id; one that was not reaped yet cannot be another.
+pub fn send_signal_to(child: i32, signal: i32) {
+    // SAFETY: the call takes numbers. That the child has ended already is as good as told.
+    unsafe { libc::kill(child, signal) };
+}
+
+/// Writes `title` over what the process was started with, and takes it as the thread's name: what ps(1) shows.
+///
+/// For a process that will never look at its arguments again.
+///
+/// # Errors
+/// As prctl(2).
+pub fn set_title(title: &str) -> io::Result<()> {
+    unsafe extern "C" {
+        /// The C library's copy of the address of the first argument's text.
+        static program_invocation_name: *mut libc::c_char;
+    }
+    let name = CString::new(title).map_err(io::Error::other)?;
+    rustix::thread::set_name(&name)?;
+    // The kernel puts the texts of the arguments one behind the other, each with its null byte.
+    let length: usize = std::env::args_os().map(|arg| arg.len() + 1).sum();
+    // SAFETY: the address was set before main and never moves; the memory behind it is the process' own, writable, and
+    // `length` long. Nobody reads the arguments again, as the contract says.
+    unsafe {
+        let start = program_invocation_name.cast::<u8>();
+        if !start.is_null() && length > 0 {
+            std::ptr::write_bytes(start, 0, length);
+            std::ptr::copy_nonoverlapping(title.as_ptr(), start, title.len().min(length - 1));
+        }
+    }
+    Ok(())
+}
+
+/// Executes the program behind an open file, by execveat(2). Returns only the reason why it could not.
+pub fn execute_file(program: impl AsFd, args: &[CString], env: &[CString]) -> io::Error {
+    let (argv, envp) = (pointers(args), pointers(env));
+    let fd = program.as_fd().as_raw_fd();
+    // SAFETY: both arrays end with a null pointer and their strings outlive the call.
+    unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH) };
+    io::Error::last_os_error()
+}
+
 /// Waits until the child behind `pidfd` has ended, and reaps it.
 ///
 /// # Errors
@@ -183,10 +278,14 @@ fn wait_with(pidfd: BorrowedFd<'_>, options: i32) -> io::Result<Option<Exit>> {
     if pid == 0 {
         return Ok(None);
     }
-    Ok(Some(match info.si_code {
+    Ok(Some(exit(info.si_code, status)))
+}
+
+fn exit(code: i32, status: i32) -> Exit {
+    match code {
         libc::CLD_EXITED => Exit { code: status, signal: None },
         _ => Exit { code: 128 + status, signal: Some(status) },
-    }))
+    }
 }
 
 /// Limits one resource of the calling process. `resource` is an `RLIMIT_*` number.

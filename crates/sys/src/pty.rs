@@ -52,6 +52,16 @@ pub fn set_size(side: impl AsFd, rows: u16, cols: u16) -> io::Result<()> {
     Ok(rustix::termios::tcsetwinsize(side, Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 })?)
 }
 
+/// Has a terminal put no carriage return before a line feed.
+///
+/// # Errors
+/// As tcsetattr(3); `ENOTTY` when `side` is no terminal.
+pub fn leave_line_feeds(side: impl AsFd) -> io::Result<()> {
+    let mut modes = rustix::termios::tcgetattr(&side)?;
+    modes.output_modes.remove(rustix::termios::OutputModes::ONLCR);
+    Ok(rustix::termios::tcsetattr(side, rustix::termios::OptionalActions::Now, &modes)?)
+}
+
 /// The size of the terminal `side` belongs to, as rows and columns.
 ///
 /// # Errors

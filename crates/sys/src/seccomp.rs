@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// One instruction of the classic BPF machine, as `struct sock_filter` has it.
 #[repr(C)]
@@ -25,14 +26,20 @@ pub const FLAG_LOG: u32 = 1 << 1;
 /// Leave speculative store bypass alone (`SECCOMP_FILTER_FLAG_SPEC_ALLOW`).
 pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 
+/// A listener is made, which gets the calls that the filter passes on.
+pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
+/// A call that waits for a listener's answer is interrupted by fatal signals only.
+pub const FLAG_WAIT_KILLABLE: u32 = 1 << 5;
+
 /// Puts the calling thread, and all that it will execute, under `filter`.
 ///
-/// Needs `no_new_privs` or `CAP_SYS_ADMIN`. Allocates nothing, so it may run between clone and exec.
+/// Needs `no_new_privs` or `CAP_SYS_ADMIN`. Allocates nothing, so it may run between clone and exec. With
+/// [`FLAG_NEW_LISTENER`] it returns the listener, close-on-exec.
 ///
 /// # Errors
 /// As seccomp(2): `EINVAL` for a filter the kernel's checker refuses or one longer than 4096 instructions, `EACCES`
 /// without the privilege.
-pub fn load(filter: &[Instruction], flags: u32) -> io::Result<()> {
+pub fn load(filter: &[Instruction], flags: u32) -> io::Result<Option<OwnedFd>> {
     #[repr(C)]
     struct Program {
         len: libc::c_ushort,
@@ -46,5 +53,10 @@ pub fn load(filter: &[Instruction], flags: u32) -> io::Result<()> {
     // live until the call returns and the kernel copies them.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&program)) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    match i32::try_from(result) {
+        Ok(0) => Ok(None),
+        // SAFETY: with that flag the kernel returns a new descriptor, which nobody else knows.
+        Ok(fd) if fd > 0 && flags & FLAG_NEW_LISTENER != 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

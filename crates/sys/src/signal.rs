@@ -116,6 +116,34 @@ pub fn descriptor(set: &Set) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether a signal ends a process that does nothing about it.
+pub fn ends(signal: i32) -> bool {
+    let harmless = [
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGURG,
+        libc::SIGWINCH,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ];
+    !harmless.contains(&signal)
+}
+
+/// Waits for a signal of `set`, which is blocked, and takes it.
+///
+/// # Errors
+/// As sigwait(3).
+pub fn wait(set: &Set) -> io::Result<i32> {
+    let mut number = 0;
+    // SAFETY: the set is initialised and the number is written only.
+    match unsafe { libc::sigwait(&raw const set.0, &raw mut number) } {
+        0 => Ok(number),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Takes one pending signal from a [`descriptor`]; none when none is pending.
 ///
 /// # Errors

@@ -144,8 +144,10 @@ fn modes(host: &HostConfig) -> Result<()> {
     if host.cgroup_parent.split('/').any(|part| part == "..") || host.cgroup_parent.contains('\0') {
         return Err(Error::bad(format!("invalid cgroup parent: \"{}\"", host.cgroup_parent)));
     }
-    if !known(&host.userns_mode, &["", "host"]) {
-        return Err(not_yet(&format!("--userns {}", host.userns_mode)));
+    match host.userns_mode.as_str() {
+        "" | "host" | "auto" => {}
+        "keep-id" => return Err(not_yet("--userns keep-id, which needs a daemon of the user's own,")),
+        _ => return Err(Error::bad("invalid USER mode")),
     }
     Ok(())
 }
@@ -158,7 +160,6 @@ fn unsupported(host: &HostConfig) -> Result<()> {
         ("--volume-driver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("--runtime", !matches!(host.runtime.as_str(), "" | "teu" | "runc" | "io.containerd.runc.v2")),
         ("--isolation", !matches!(host.isolation.as_str(), "" | "default")),
-        ("--init", host.init == Some(true)),
         ("--cpu-count", host.cpu_count != 0),
         ("--cpu-percent", host.cpu_percent != 0),
         ("--io-maxiops", host.io_maximum_iops != 0),

@@ -8,7 +8,7 @@ use teu_api::container::{Config, CreateRequest, CreateResponse, HostConfig, Moun
 use teu_oci::ContainerConfig;
 
 use super::names::{self, random_id, random_name};
-use super::{Containers, Record, driver};
+use super::{Containers, Record, driver, users};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
 
@@ -90,7 +90,9 @@ impl Containers {
         super::devices::nodes(&host)?;
         super::devices::block_io(&host)?;
         super::spec::check(&host)?;
+        let users = self.users(id, &config, &mut host)?;
         let mut record = Record {
+            users,
             id: id.into(),
             name: name.into(),
             created: jiff::Timestamp::now().to_string(),
@@ -114,6 +116,23 @@ impl Containers {
             self.context.records.put(id, &record)?;
         }
         Ok((record, vec![]))
+    }
+
+    /// The ids of a container's own, where it asked for some and can have them; the request learns what it got.
+    fn users(&self, id: &str, config: &Config, host: &mut HostConfig) -> Result<Option<u32>> {
+        if host.userns_mode != "auto" {
+            return Ok(None);
+        }
+        let beyond = |id: &str| id.parse::<u64>().is_ok_and(|id| id >= u64::from(users::RANGE));
+        if users::needs_host(host) || config.user.split(':').any(beyond) {
+            host.userns_mode = "host".into();
+            return Ok(None);
+        }
+        let taken = self.all().iter().filter_map(|container| container.record().users).collect();
+        match users::allocate(id, &taken) {
+            Some(first) => Ok(Some(first)),
+            None => Err(Error::conflict("no range of user ids is left")),
+        }
     }
 
     /// Binds and volumes, in the order asked; an image's volume that nothing covers gets one of its own.

@@ -103,6 +103,7 @@ pub(super) fn block_io(host: &HostConfig) -> Result<Option<BlockIo>> {
         write_bps: throttles(&host.blkio_device_write_bps)?,
         read_iops: throttles(&host.blkio_device_read_iops)?,
         write_iops: throttles(&host.blkio_device_write_iops)?,
+        ..BlockIo::default()
     };
     Ok((block_io != BlockIo::default()).then_some(block_io))
 }

@@ -238,6 +238,7 @@ impl Exec {
             tmpfs: std::collections::BTreeMap::new(),
             devices: vec![],
             joined: spec::Joined::default(),
+            users: None,
         };
         spec::process_of(&inputs)
     }

@@ -79,6 +79,7 @@ impl Driver {
             tmpfs: super::create::tmpfs(&record.host),
             devices: super::devices::nodes(&record.host)?,
             joined: spec::Joined { pid: self.joined("PID", &record.host.pid_mode)?, network },
+            users: record.users,
         };
         let [rows, cols] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(0));
         Ok(CreateRequest {
@@ -86,6 +87,7 @@ impl Driver {
             spec: spec::generate(&inputs)?,
             rootfs: Rootfs::Overlay(overlay),
             log: log_config(context, record)?,
+            init: record.host.init == Some(true),
             stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             size: (rows > 0 && cols > 0).then_some(WindowSize { rows, cols }),
@@ -201,7 +203,7 @@ impl Driver {
 /// A runtime error as Docker tells it, with the exit code a shell would give.
 pub(super) fn explain(error: &RuntimeError, what: &str) -> Failure {
     let (code, kind) = match error {
-        RuntimeError::NoSuchProgram { .. } => (127, Kind::BadRequest),
+        RuntimeError::NoSuchProgram { .. } | RuntimeError::NoInterpreter { .. } => (127, Kind::BadRequest),
         RuntimeError::NotExecutable { .. } | RuntimeError::WorkingDirectory { .. } => (126, Kind::BadRequest),
         RuntimeError::Refused { .. } => (128, Kind::BadRequest),
         _ => (128, Kind::Internal),

@@ -25,6 +25,7 @@ mod stats;
 mod step;
 mod top;
 pub(crate) mod user;
+mod users;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;

@@ -34,6 +34,8 @@ pub struct Record {
     pub networking: NetworkingConfig,
     /// Binds and volumes, resolved.
     pub mounts: Vec<MountPoint>,
+    /// The first of the host's ids that its own user namespace has; none shares the host's.
+    pub users: Option<u32>,
     /// Volumes made for it alone, which go with it.
     pub anonymous_volumes: Vec<String>,
     /// It left every network it was on, and joins none when it is started.

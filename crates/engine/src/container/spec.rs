@@ -12,6 +12,7 @@ use teu_oci::runtime::{
     Resources, Rlimit, Root, Spec, User, VERSION,
 };
 
+use super::users;
 use crate::error::{Error, Result};
 
 /// The search path of programs where an image names none.
@@ -126,6 +127,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) devices: Vec<(Device, String)>,
     /// Namespaces of other containers that it joins.
     pub(crate) joined: Joined,
+    /// The first of the host's ids that its own user namespace has; none shares the host's.
+    pub(crate) users: Option<u32>,
 }
 
 /// The first processes of the containers whose namespaces are joined.
@@ -164,6 +167,7 @@ pub(crate) fn ordinary() -> Result<Spec> {
         tmpfs: BTreeMap::new(),
         devices: vec![],
         joined: Joined::default(),
+        users: None,
     })
 }
 
@@ -198,11 +202,13 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
         root: Some(Root { path: PathBuf::new(), readonly: host.readonly_rootfs }),
         hostname: if host.uts_mode == "host" { String::new() } else { inputs.hostname.into() },
         domainname: if host.uts_mode == "host" { String::new() } else { inputs.domainname.into() },
-        mounts: mounts(inputs),
+        mounts: users::mapped(mounts(inputs), inputs.users),
         hooks: None,
         annotations: host.annotations.clone(),
         linux: Some(Linux {
-            namespaces: namespaces(host, inputs.joined),
+            namespaces: namespaces(host, inputs.joined, inputs.users.is_some()),
+            uid_mappings: inputs.users.map(users::mapping).into_iter().collect(),
+            gid_mappings: inputs.users.map(users::mapping).into_iter().collect(),
             devices: inputs.devices.iter().map(|(device, _)| device.clone()).collect(),
             cgroups_path: Some(cgroup_path(host, inputs.id)),
             resources: Some(resources(host, &inputs.devices)?),
@@ -355,8 +361,8 @@ fn security(options: &[String]) -> Result<Security> {
     Ok(security)
 }
 
-fn namespaces(host: &HostConfig, joined: Joined) -> Vec<Namespace> {
-    use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
+fn namespaces(host: &HostConfig, joined: Joined, own_users: bool) -> Vec<Namespace> {
+    use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
     let kinds = [
         (Mount, true),
         (Network, host.network_mode != "host"),
@@ -364,6 +370,7 @@ fn namespaces(host: &HostConfig, joined: Joined) -> Vec<Namespace> {
         (Pid, host.pid_mode != "host"),
         (Ipc, host.ipc_mode != "host"),
         (Cgroup, host.cgroupns_mode != "host"),
+        (User, own_users),
     ];
     let path = |kind| match (kind, joined) {
         (Pid, Joined { pid: Some(pid), .. }) => Some(PathBuf::from(format!("/proc/{pid}/ns/pid"))),
@@ -473,6 +480,7 @@ fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Result<Resource
             swap,
             swappiness: host.memory_swappiness.and_then(|number| u64::try_from(number).ok()),
             disable_oom_killer: host.oom_kill_disable.filter(|disable| *disable),
+            ..Memory::default()
         }),
         cpu: Some(Cpu {
             shares: unsigned(host.cpu_shares),
@@ -484,7 +492,7 @@ fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Result<Resource
             realtime_runtime: positive(host.cpu_realtime_runtime),
             ..Cpu::default()
         }),
-        pids: host.pids_limit.filter(|limit| *limit != 0).map(|limit| Pids { limit }),
+        pids: host.pids_limit.filter(|limit| *limit != 0).map(|limit| Pids { limit: Some(limit) }),
         block_io: super::devices::block_io(host)?,
         ..Resources::default()
     })

@@ -122,12 +122,14 @@ impl Containers {
             tmpfs: BTreeMap::new(),
             devices: vec![],
             joined: spec::Joined::default(),
+            users: None,
         };
         Ok(CreateRequest {
             id: record.id.clone(),
             spec: spec::generate(&inputs)?,
             rootfs: Rootfs::Overlay(step.overlay),
             log: LogConfig::default(),
+            init: false,
             stdin: false,
             stdin_once: false,
             size: None,

@@ -37,7 +37,7 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), Error> {
 fn refuse_occupied(directory: &Path) -> Result<(), Error> {
     let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     if !text.is_empty() {
-        return Err(Error::refused(format!("make cgroup {}: processes are in it", directory.display())));
+        return Err(Error::refused(format!("make cgroup {}: container's cgroup is not empty", directory.display())));
     }
     Ok(())
 }

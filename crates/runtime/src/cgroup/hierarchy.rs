@@ -24,6 +24,8 @@ pub(crate) struct Legacy {
     pub(crate) controllers: Vec<String>,
     /// Where it is mounted.
     pub(crate) mount: PathBuf,
+    /// Whether `mount` is already the directory to join: one below a container's.
+    pub(crate) below: bool,
 }
 
 /// Which kind of file a controller has.
@@ -86,7 +88,7 @@ fn parse(table: &str) -> Hierarchies {
         let named = |option: &&str| !NOT_CONTROLLERS.contains(option) && !option.starts_with("release_agent=");
         let controllers: Vec<String> = options.split(',').filter(named).map(str::to_owned).collect();
         if !found.v1.iter().any(|known| known.controllers == controllers) {
-            found.v1.push(Legacy { controllers, mount: path });
+            found.v1.push(Legacy { controllers, mount: path, below: false });
         }
     }
     found

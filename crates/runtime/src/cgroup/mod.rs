@@ -10,6 +10,7 @@
 pub(crate) mod devices;
 mod directory;
 mod hierarchy;
+mod place;
 mod settings;
 mod stats;
 
@@ -30,6 +31,7 @@ use directory::{
 };
 pub(crate) use hierarchy::Hierarchies;
 use hierarchy::Version;
+pub use place::Place;
 use settings::Setting;
 pub use stats::{BlockIoStats, CpuStats, MemoryStats, PidsStats, Stats};
 
@@ -46,6 +48,8 @@ pub struct Cgroup {
     /// From each hierarchy's root, without a leading slash.
     path: PathBuf,
     hierarchies: Hierarchies,
+    /// Whether the container joins every v1 hierarchy, as those who look at it from outside may expect.
+    everywhere: bool,
 }
 
 impl Cgroup {
@@ -66,6 +70,7 @@ impl Cgroup {
     /// The same but for the limits themselves, which [`Cgroup::limit`] sets while init is busy with other things.
     pub(crate) fn create_unlimited(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
         let cgroup = Cgroup::at(path)?;
+        cgroup.refuse_frozen()?;
         if let Err(error) = cgroup.make(resources) {
             cgroup.discard();
             return Err(error);
@@ -88,7 +93,21 @@ impl Cgroup {
     /// The handle of a path, whether or not it exists.
     pub(crate) fn at(path: &Path) -> Result<Cgroup, Error> {
         let hierarchies = Hierarchies::find().during("read /proc/self/mountinfo")?;
-        Ok(Cgroup { path: relative(path)?, hierarchies })
+        Ok(Cgroup { path: relative(path)?, hierarchies, everywhere: false })
+    }
+
+    /// Makes the cgroup `path`, empty and without limits, in every hierarchy of the machine.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn create_everywhere(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
+        let cgroup = Cgroup { everywhere: true, ..Cgroup::at(path)? };
+        cgroup.refuse_frozen()?;
+        if let Err(error) = cgroup.make(resources) {
+            cgroup.discard();
+            return Err(error);
+        }
+        Ok(cgroup)
     }
 
     /// The path, from each hierarchy's root.
@@ -112,6 +131,11 @@ impl Cgroup {
         self.set_frozen(false)
     }
 
+    /// Lets killed processes see it: v1's freezer holds them until it thaws.
+    pub(crate) fn thaw_killed(&self) -> io::Result<()> {
+        if self.hierarchies.unified.is_none() && self.is_frozen() { self.thaw() } else { Ok(()) }
+    }
+
     fn set_frozen(&self, frozen: bool) -> io::Result<()> {
         if let Some(directory) = self.unified() {
             write(&directory, "cgroup.freeze", if frozen { "1" } else { "0" })?;
@@ -131,6 +155,84 @@ impl Cgroup {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// A process born in a cgroup that is frozen would never say anything.
+    fn refuse_frozen(&self) -> Result<(), Error> {
+        let legacy = self.legacy("freezer").and_then(|directory| std::fs::read(directory.join("freezer.state")).ok());
+        if self.is_frozen() || legacy.is_some_and(|text| !text.starts_with(b"THAWED")) {
+            return Err(Error::refused("make the cgroup: container's cgroup unexpectedly frozen"));
+        }
+        Ok(())
+    }
+
+    /// Whether its processes are stopped.
+    pub fn is_frozen(&self) -> bool {
+        match (self.unified(), self.legacy("freezer")) {
+            (Some(directory), _) => std::fs::read(directory.join("cgroup.freeze")).is_ok_and(|text| text == b"1\n"),
+            (None, Some(directory)) => {
+                std::fs::read_to_string(directory.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED")
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// A cgroup below this one, in the hierarchy of each controller named, or in all.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a path that leaves this one, or a controller that has no hierarchy of its own.
+    pub(crate) fn below(&self, paths: &[(Option<String>, PathBuf)]) -> Result<Cgroup, Error> {
+        let mut below = self.clone();
+        for (controller, path) in paths {
+            if path.components().any(|part| part == Component::ParentDir) {
+                return Err(Error::refused(format!("bad sub cgroup path: {} leaves the container", path.display())));
+            }
+            let known = |name: &String| self.hierarchies.legacy(name).is_some();
+            if controller.as_ref().is_some_and(|name| !known(name)) {
+                let name = controller.as_deref().unwrap_or_default();
+                return Err(Error::refused(format!("join the cgroup: unknown controller {name} in --cgroup")));
+            }
+            let path = path.components().filter(|part| matches!(part, Component::Normal(_))).collect::<PathBuf>();
+            if path.as_os_str().is_empty() {
+                continue;
+            }
+            let refuse_missing = |directory: PathBuf| {
+                let what = || format!("error adding pid to cgroup {}: no such file or directory", directory.display());
+                if directory.exists() { Ok(()) } else { Err(Error::refused(what())) }
+            };
+            match controller {
+                None => {
+                    let mut own = self.directories().map(|directory| directory.join(&path));
+                    own.try_for_each(refuse_missing)?;
+                    below.path.push(&path);
+                }
+                Some(name) => {
+                    let own = |legacy: &&mut hierarchy::Legacy| legacy.controllers.iter().any(|one| one == name);
+                    let legacy = below.hierarchies.v1.iter_mut().find(own).ok_or_else(|| {
+                        Error::refused(format!("join the cgroup: unknown controller {name} in SubCgroupPaths"))
+                    })?;
+                    legacy.mount = legacy.mount.join(&self.path).join(&path);
+                    refuse_missing(legacy.mount.clone())?;
+                    legacy.below = true;
+                }
+            }
+        }
+        Ok(below)
+    }
+
+    /// Gives the v2 directory and what its new root needs of it to `owner`, as cgroups(7) has delegation.
+    pub(crate) fn give_to(&self, owner: u32) -> io::Result<()> {
+        let Some(directory) = self.unified().filter(|_| self.hierarchies.v1.is_empty()) else { return Ok(()) };
+        let names = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        std::os::unix::fs::chown(&directory, Some(owner), None)?;
+        for name in names.lines() {
+            match std::os::unix::fs::chown(directory.join(name), Some(owner), None) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Kills every process, those in cgroups below too.
@@ -173,6 +275,34 @@ impl Cgroup {
         Ok(stats::read(self))
     }
 
+    /// The numbers in a list of the cpuset controller.
+    pub(crate) fn processors(&self, file: &str) -> Vec<u32> {
+        let text = self.read("cpuset", file).unwrap_or_default();
+        crate::schedule::list(text.trim(), file).unwrap_or_default()
+    }
+
+    /// How much swap (v1: with memory) may be used, bytes.
+    pub(crate) fn swap_limit(&self) -> u64 {
+        let file =
+            if self.hierarchies.legacy("memory").is_some() { "memory.memsw.limit_in_bytes" } else { "memory.swap.max" };
+        self.read("memory", file).and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX)
+    }
+
+    /// How much swap (v1: with memory) is used, bytes.
+    pub(crate) fn swap_usage(&self) -> u64 {
+        let file = if self.hierarchies.legacy("memory").is_some() {
+            "memory.memsw.usage_in_bytes"
+        } else {
+            "memory.swap.current"
+        };
+        self.read("memory", file).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// A pressure file of the v2 tree.
+    pub(crate) fn pressure(&self, file: &str) -> Option<String> {
+        self.read_unified(file)
+    }
+
     /// How many processes the kernel has killed for want of memory.
     pub fn oom_kills(&self) -> u64 {
         stats::oom_kills(self)
@@ -185,13 +315,10 @@ impl Cgroup {
     pub fn update(&self, resources: &Resources) -> Result<(), Error> {
         let settings = self.plan(resources)?;
         self.join_missing(&settings)?;
-        // Memory with swap can be neither below nor above memory alone, so the order depends on the direction.
-        let (first, second): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| !setting.file.contains("memsw"));
-        if first.iter().try_for_each(|setting| self.apply(setting)).is_err() {
-            second.iter().try_for_each(|setting| self.apply(setting))?;
-            return first.iter().try_for_each(|setting| self.apply(setting));
-        }
-        second.iter().try_for_each(|setting| self.apply(setting))?;
+        // Some limits bound one another (memory alone and with swap, burst and quota), so which one can be set first
+        // depends on the direction: what fails is tried once more when the others are set.
+        let refused: Vec<_> = settings.iter().filter(|setting| self.apply(setting).is_err()).collect();
+        refused.into_iter().try_for_each(|setting| self.apply(setting))?;
         if resources.devices.is_empty() { Ok(()) } else { self.limit_devices(&resources.devices, &Stock::default()) }
     }
 
@@ -228,7 +355,10 @@ impl Cgroup {
 
     /// The `cgroup.procs` of every v1 directory, to be joined by writing a pid, or 0 for oneself.
     pub(crate) fn open_legacy_joins(&self) -> io::Result<Vec<File>> {
-        let own = |legacy: &hierarchy::Legacy| legacy.mount.join(&self.path).join("cgroup.procs");
+        let own = |legacy: &hierarchy::Legacy| {
+            let directory = if legacy.below { legacy.mount.clone() } else { legacy.mount.join(&self.path) };
+            directory.join("cgroup.procs")
+        };
         let opened = self.hierarchies.v1.iter().map(own).map(|file| OpenOptions::new().write(true).open(file));
         opened.filter(|file| !matches!(file, Err(error) if error.kind() == io::ErrorKind::NotFound)).collect()
     }
@@ -277,7 +407,7 @@ impl Cgroup {
     fn joined_by_all(&self, legacy: &hierarchy::Legacy) -> bool {
         let alone = self.hierarchies.unified.is_none();
         let wanted = |name: &str| COUNTING.contains(&name) || alone && WITHOUT_UNIFIED.contains(&name);
-        legacy.controllers.iter().any(|name| wanted(name))
+        self.everywhere || legacy.controllers.iter().any(|name| wanted(name))
     }
 
     /// The roots of the v1 hierarchies in which it has a directory: what [`Cgroup::abandon`] needs where no path leads

@@ -3,7 +3,7 @@
 //! One list serves both versions: each controller is asked which kind of files it has on this machine. A controller
 //! that is missing is an error where its limit was asked for, and silence where not.
 
-use teu_oci::runtime::{BlockIo, Cpu, Memory, Resources, Throttle};
+use teu_oci::runtime::{BlockIo, Cpu, Memory, Resources, Throttle, WeightDevice};
 
 use super::hierarchy::Version;
 use crate::Error;
@@ -64,8 +64,9 @@ pub(crate) fn plan(resources: &Resources, version_of: &dyn Fn(&str) -> Option<Ve
     if let Some(cpu) = &resources.cpu {
         plan_cpu(&mut list, cpu)?;
     }
-    if let Some(pids) = &resources.pids {
-        let limit = if pids.limit > 0 { pids.limit.to_string() } else { "max".to_owned() };
+    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
+        // 0 would be a container without its first process.
+        let limit = if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() };
         list.both("pids", "pids.limit", ("pids.max", limit.clone()), ("pids.max", limit))?;
     }
     if let Some(block_io) = &resources.block_io {
@@ -77,10 +78,13 @@ pub(crate) fn plan(resources: &Resources, version_of: &dyn Fn(&str) -> Option<Ve
         let value = page.limit.to_string();
         list.both("hugetlb", "hugepageLimits", (&legacy, value.clone()), (&unified, value))?;
     }
+    plan_marks(&mut list, resources)?;
     for (file, value) in &resources.unified {
         let controller = file.split('.').next().unwrap_or_default();
         if file.contains('/') || list.version(controller, "unified")? != Version::Unified {
-            return Err(Error::refused(format!("set cgroup file \"{file}\": not a file of cgroup v2 here")));
+            return Err(Error::refused(format!(
+                "invalid configuration: set cgroup file \"{file}\": not a file of cgroup v2 here"
+            )));
         }
         list.push(controller, Version::Unified, file, value.clone(), "unified");
     }
@@ -125,14 +129,9 @@ fn plan_memory(list: &mut List<'_>, memory: &Memory) -> Result<(), Error> {
     Ok(())
 }
 
-/// The spec's swap is memory and swap together; v2 counts swap alone. A memory limit without a word on swap allows as
-/// much swap again, where the kernel counts swap at all.
+/// The spec's swap is memory and swap together; v2 counts swap alone.
 fn plan_swap(list: &mut List<'_>, limit: Option<i64>, swap: Option<i64>) -> Result<(), Error> {
-    let (total, field) = match (swap, limit) {
-        (Some(total), _) => (total, "memory.swap"),
-        (None, Some(limit)) if limit > 0 => (limit.saturating_mul(2), ""),
-        _ => return Ok(()),
-    };
+    let (Some(total), field) = (swap, "memory.swap") else { return Ok(()) };
     let version = list.version("memory", "memory.swap")?;
     if version == Version::Legacy {
         list.push("memory", version, "memory.memsw.limit_in_bytes", bytes(total, "-1"), field);
@@ -203,9 +202,18 @@ fn plan_quota(list: &mut List<'_>, cpu: &Cpu) -> Result<(), Error> {
     Ok(())
 }
 
-/// v1 shares (2 to 262144) on v2's scale (1 to 10000), linearly, as the OCI spec's converters have it.
+/// v1 shares (2 to 262144, 1024 by default) on v2's scale (1 to 10000, 100 by default), along the curve through the three
+/// that other runtimes use.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "both ends are small"
+)]
 fn weight_of_shares(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    let log = (shares.clamp(2, 262_144) as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    (10_f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
 }
 
 fn plan_block_io(list: &mut List<'_>, block_io: &BlockIo) -> Result<(), Error> {
@@ -219,6 +227,15 @@ fn plan_block_io(list: &mut List<'_>, block_io: &BlockIo) -> Result<(), Error> {
             ("io.weight|io.bfq.weight", unified.to_string()),
         )?;
     }
+    if let Some(weight) = block_io.leaf_weight.filter(|weight| *weight != 0) {
+        if list.version(controller, "blockIO.leafWeight")? == Version::Unified {
+            return Err(Error::refused("limit blockIO.leafWeight: cgroup v2 has no such limit"));
+        }
+        list.push("blkio", Version::Legacy, "blkio.leaf_weight", weight.to_string(), "blockIO.leafWeight");
+    }
+    for device in &block_io.weight_device {
+        plan_weights(list, controller, *device)?;
+    }
     let rates: [(&[Throttle], &str, &str, &'static str); 4] = [
         (&block_io.read_bps, "blkio.throttle.read_bps_device", "rbps", "blockIO.throttleReadBpsDevice"),
         (&block_io.write_bps, "blkio.throttle.write_bps_device", "wbps", "blockIO.throttleWriteBpsDevice"),
@@ -231,6 +248,52 @@ fn plan_block_io(list: &mut List<'_>, block_io: &BlockIo) -> Result<(), Error> {
             let unified = format!("{major}:{minor} {key}={limit}");
             list.both(controller, field, (file, format!("{major}:{minor} {rate}")), ("io.max", unified))?;
         }
+    }
+    Ok(())
+}
+
+fn plan_weights(list: &mut List<'_>, controller: &str, device: WeightDevice) -> Result<(), Error> {
+    let WeightDevice { major, minor, weight, leaf_weight } = device;
+    let field = "blockIO.weightDevice";
+    if let Some(weight) = weight {
+        let legacy = "blkio.weight_device|blkio.bfq.weight_device";
+        let value = format!("{major}:{minor} {weight}");
+        list.both(controller, field, (legacy, value.clone()), ("io.bfq.weight", value))?;
+    }
+    if let Some(weight) = leaf_weight {
+        if list.version(controller, field)? == Version::Unified {
+            return Err(Error::refused("limit blockIO.weightDevice: cgroup v2 has no leaf weight"));
+        }
+        list.push("blkio", Version::Legacy, "blkio.leaf_weight_device", format!("{major}:{minor} {weight}"), field);
+    }
+    Ok(())
+}
+
+/// Marks on packets and RDMA limits.
+fn plan_marks(list: &mut List<'_>, resources: &Resources) -> Result<(), Error> {
+    let network = resources.network.clone().unwrap_or_default();
+    let mut only_legacy = |controller: &str, file: &str, value: String, field: &'static str| {
+        if list.version(controller, field)? == Version::Unified {
+            return Err(Error::refused(format!("limit {field}: cgroup v2 has no such limit")));
+        }
+        list.push(controller, Version::Legacy, file, value, field);
+        Ok(())
+    };
+    if let Some(class) = network.class_id.filter(|class| *class != 0) {
+        only_legacy("net_cls", "net_cls.classid", class.to_string(), "network.classID")?;
+    }
+    for one in &network.priorities {
+        let value = format!("{} {}", one.name, one.priority);
+        only_legacy("net_prio", "net_prio.ifpriomap", value, "network.priorities")?;
+    }
+    for (device, limits) in &resources.rdma {
+        let mut value = device.clone();
+        for (key, limit) in [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)] {
+            if let Some(limit) = limit {
+                value.push_str(&format!(" {key}={limit}"));
+            }
+        }
+        list.both("rdma", "rdma", ("rdma.max", value.clone()), ("rdma.max", value))?;
     }
     Ok(())
 }
@@ -251,22 +314,20 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_limit_allows_as_much_swap_again() {
-        let memory = Memory { limit: Some(64 << 20), ..Memory::default() };
+    fn memory_and_swap_have_two_notations() {
+        let memory = Memory { limit: Some(64 << 20), swap: Some(128 << 20), ..Memory::default() };
         let resources = Resources { memory: Some(memory), ..Resources::default() };
         let legacy = [("memory.limit_in_bytes", "67108864"), ("memory.memsw.limit_in_bytes", "134217728")];
         assert_eq!(written(&resources, Version::Legacy), pairs(&legacy));
         let unified = [("memory.max", "67108864"), ("memory.swap.max", "67108864")];
         assert_eq!(written(&resources, Version::Unified), pairs(&unified));
-        let settings = plan(&resources, &|_| Some(Version::Legacy)).expect("a plan");
-        assert_eq!(settings[1].field, "", "a machine that does not count swap is no error");
     }
 
     #[test]
     fn quota_and_shares_have_a_v2_notation() {
         let cpu = Cpu { shares: Some(1024), quota: Some(50_000), period: Some(100_000), ..Cpu::default() };
         let resources = Resources { cpu: Some(cpu), ..Resources::default() };
-        let unified = [("cpu.weight", "39"), ("cpu.max", "50000 100000")];
+        let unified = [("cpu.weight", "100"), ("cpu.max", "50000 100000")];
         assert_eq!(written(&resources, Version::Unified), pairs(&unified));
         let legacy = [("cpu.shares", "1024"), ("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "50000")];
         assert_eq!(written(&resources, Version::Legacy), pairs(&legacy));
@@ -276,14 +337,14 @@ mod tests {
     fn a_missing_controller_is_an_error_only_where_its_limit_was_asked_for() {
         let none = |_: &str| None;
         assert_eq!(plan(&Resources::default(), &none).expect("a plan"), []);
-        let resources = Resources { pids: Some(Pids { limit: 5 }), ..Resources::default() };
+        let resources = Resources { pids: Some(Pids { limit: Some(5) }), ..Resources::default() };
         let error = plan(&resources, &none).expect_err("no pids controller");
         assert_eq!(error, Error::NoCgroupController { controller: "pids".into(), setting: "pids.limit".into() });
     }
 
     #[test]
     fn no_pids_limit_is_written_as_max() {
-        let resources = Resources { pids: Some(Pids { limit: -1 }), ..Resources::default() };
+        let resources = Resources { pids: Some(Pids { limit: Some(-1) }), ..Resources::default() };
         assert_eq!(written(&resources, Version::Legacy), pairs(&[("pids.max", "max")]));
     }
 }

@@ -32,6 +32,8 @@ const IN_PROC: [&str; 11] = [
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
+/// How many links may lead from one to the next, as path_resolution(7) has it.
+const LONGEST_CHAIN: u32 = 40;
 /// The magic number of procfs, statfs(2).
 const PROC_MAGIC: i64 = 0x9fa0;
 
@@ -46,28 +48,46 @@ pub(crate) struct Mounts {
     pub(crate) read_only_dev: Option<OwnedFd>,
 }
 
+/// Where mounts of the host's tree come from: those that were sent, and those that are asked for only when what comes
+/// before them is there.
+pub(crate) struct Supply<'a> {
+    pub(crate) sources: Sources,
+    pub(crate) ask: &'a mut dyn FnMut(usize) -> Result<Option<OwnedFd>, Error>,
+}
+
 /// Makes every mount, in order. `hierarchies` are the names of the cgroup hierarchies that are shown.
 pub(crate) fn apply(
     root: &Root,
     plan: &[Planned],
     hierarchies: &[Option<String>],
-    sources: &mut Sources,
+    supply: &mut Supply<'_>,
 ) -> Result<Mounts, Error> {
     let mut mounts = Mounts::default();
-    for planned in plan {
+    for (place, planned) in plan.iter().enumerate() {
         match planned.source {
-            Source::Cgroup => mount_cgroup(root, planned, hierarchies, sources)?,
-            _ => apply_one(root, planned, sources, &mut mounts)?,
+            Source::Cgroup => mount_cgroup(root, planned, hierarchies, &mut supply.sources)?,
+            Source::Filesystem { .. } => apply_one(root, planned, None, &mut mounts)?,
+            Source::Bind { .. } => {
+                let tree = match (supply.ask)(place)? {
+                    Some(tree) => tree,
+                    None => supply.sources.next()?,
+                };
+                apply_one(root, planned, Some(tree), &mut mounts)?;
+            }
         }
     }
     Ok(mounts)
 }
 
-fn apply_one(root: &Root, planned: &Planned, sources: &mut Sources, mounts: &mut Mounts) -> Result<(), Error> {
+fn apply_one(root: &Root, planned: &Planned, tree: Option<OwnedFd>, mounts: &mut Mounts) -> Result<(), Error> {
     let destination = planned.destination.as_str();
-    let (kind, made) = match &planned.source {
-        Source::Filesystem { kind, data } => (kind.as_str(), filesystem(kind, data, planned, mounts)?),
-        Source::Bind { .. } | Source::Cgroup => ("", sources.next()?),
+    let (kind, made) = match (&planned.source, tree) {
+        (Source::Filesystem { kind, data }, _) if kind == "tmpfs" => {
+            (kind.as_str(), filesystem(kind, &with_mode(root, destination, data), planned, mounts)?)
+        }
+        (Source::Filesystem { kind, data }, _) => (kind.as_str(), filesystem(kind, data, planned, mounts)?),
+        (_, Some(tree)) => ("", tree),
+        (_, None) => return Err(Error::refused(format!("mount {destination}: its source is missing"))),
     };
     let target = if matches!(kind, "proc" | "sysfs") {
         real_directory(root, destination)?
@@ -75,6 +95,9 @@ fn apply_one(root: &Root, planned: &Planned, sources: &mut Sources, mounts: &mut
         target(root, destination, is_directory(&made).map_err(at(destination, "look at the source"))?)?
     };
     refuse_in_proc(&target, destination)?;
+    if planned.copy_up {
+        super::copy::copy_up(&target, &made).map_err(at(destination, "fill the tmpfs"))?;
+    }
     mount::attach(&made, target).map_err(at(destination, "attach"))?;
     match kind {
         "proc" => mounts.proc = Some(made),
@@ -82,6 +105,17 @@ fn apply_one(root: &Root, planned: &Planned, sources: &mut Sources, mounts: &mut
         _ => {}
     }
     Ok(())
+}
+
+/// A tmpfs takes the mode of the directory it covers where it was given none.
+fn with_mode(root: &Root, destination: &str, data: &[(String, Option<String>)]) -> Vec<(String, Option<String>)> {
+    let mut data = data.to_vec();
+    if !data.iter().any(|(key, _)| key == "mode")
+        && let Ok(covered) = root.open_path(destination).and_then(|covered| Ok(rustix::fs::fstat(covered)?))
+    {
+        data.push(("mode".to_owned(), Some(format!("{:o}", covered.st_mode & 0o7777))));
+    }
+    data
 }
 
 fn filesystem(
@@ -161,14 +195,30 @@ pub(crate) fn target(root: &Root, destination: &str, directory: bool) -> Result<
         if directory {
             root.create_dir_all(destination, 0o755)?;
         } else {
-            if let Some(above) = Path::new(destination).parent() {
-                root.create_dir_all(above, 0o755)?;
-            }
-            root.open_with(destination, OFlags::CREATE | OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0o644)?;
+            make_file(root, Path::new(destination), LONGEST_CHAIN)?;
         }
         root.open_path(destination)
     };
     make().map_err(at(destination, "make the target"))
+}
+
+/// Makes an empty file, where the links at its place lead to if there are any, with the directories above.
+fn make_file(root: &Root, path: &Path, links: u32) -> io::Result<()> {
+    if links == 0 {
+        return Err(io::Error::from(Errno::LOOP));
+    }
+    let above = path.parent().unwrap_or(Path::new("/"));
+    root.create_dir_all(above, 0o755)?;
+    let (directory, name) = root.parent_of(path)?;
+    match directory.find(&name)? {
+        Some(found) if found.is_symlink() => {
+            // Absolute or not, it is resolved in the root.
+            let target = root.real_path(above)?.join(directory.read_link(&name)?);
+            make_file(root, &target, links - 1)
+        }
+        Some(_) => Ok(()),
+        None => directory.create_file(&name, 0o644).map(drop),
+    }
 }
 
 /// The place of procfs or sysfs, which later steps trust to be where its name says: no link leads to it.
@@ -182,7 +232,9 @@ fn real_directory(root: &Root, destination: &str) -> Result<OwnedFd, Error> {
             root.create_dir_all(destination, 0o755).map_err(at(destination, "make the target"))?;
             open().map_err(|error| at(destination, "open the target")(error.into()))
         }
-        Err(Errno::LOOP) => Err(Error::refused(format!("mount {destination}: a symbolic link is on the way"))),
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::refused(format!(
+            "mount {destination}: it must be mounted on ordinary directory, and a symbolic link is on the way"
+        ))),
         other => other.map_err(|error| at(destination, "open the target")(error.into())),
     }
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use teu_oci::runtime::Mount;
+use teu_oci::runtime::{Linux, Mount};
 use teu_sys::mount::{Propagation, attribute};
 
 use crate::Error;
+use crate::idmap::Maps;
 
 /// One mount to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,12 @@ pub(crate) struct Planned {
     pub(crate) all: Attributes,
     /// How events travel, and whether for all that is mounted below it too.
     pub(crate) propagation: Option<(Propagation, bool)>,
+    /// How owners are shown; empty maps stand for the container's.
+    pub(crate) owners: Option<Maps>,
+    /// Whether for all that is mounted below it too.
+    pub(crate) owners_below: bool,
+    /// Whether what is at the destination is copied into it.
+    pub(crate) copy_up: bool,
 }
 
 /// What is mounted.
@@ -73,24 +80,83 @@ const ATTRIBUTES: [(&str, u64, bool); 17] = [
     ("symfollow", attribute::NO_SYMLINK_FOLLOW, false),
 ];
 
+/// Every option that is no file system's own.
+pub(crate) fn known_options() -> Vec<String> {
+    let others = [
+        "async",
+        "bind",
+        "defaults",
+        "idmap",
+        "loud",
+        "private",
+        "rbind",
+        "relatime",
+        "ridmap",
+        "rprivate",
+        "rrelatime",
+        "rshared",
+        "rslave",
+        "runbindable",
+        "shared",
+        "slave",
+        "sync",
+        "tmpcopyup",
+        "unbindable",
+    ];
+    let attributes = ATTRIBUTES.iter().flat_map(|(name, ..)| [(*name).to_owned(), format!("r{name}")]);
+    let mut names: Vec<_> = attributes.chain(others.map(str::to_owned)).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Plans every mount, in the spec's order.
-pub(crate) fn plan(mounts: &[Mount]) -> Result<Vec<Planned>, Error> {
-    mounts.iter().map(plan_one).collect()
+pub(crate) fn plan(mounts: &[Mount], linux: &Linux) -> Result<Vec<Planned>, Error> {
+    let label = &linux.mount_label;
+    if !label.is_empty() && !crate::labels::has_selinux() {
+        return Err(Error::refused(format!("label mounts \"{label}\": this kernel has no SELinux")));
+    }
+    let one = |mount: &Mount| {
+        let mut planned = plan_one(mount)?;
+        if let Source::Filesystem { kind, data } = &mut planned.source
+            && !label.is_empty()
+            && !matches!(kind.as_str(), "proc" | "sysfs")
+        {
+            data.push(("context".to_owned(), Some(label.clone())));
+        }
+        Ok(planned)
+    };
+    mounts.iter().map(one).collect()
+}
+
+/// The ids of a mount. Both maps are given or none.
+fn maps(mount: &Mount) -> Result<Option<Maps>, Error> {
+    let maps = Maps { users: mount.uid_mappings.clone(), groups: mount.gid_mappings.clone() };
+    if maps.is_empty() {
+        return Ok(None);
+    }
+    if maps.users.is_empty() || maps.groups.is_empty() {
+        let what =
+            format!("mount {}: both uidMappings and gidMappings are needed for an idmapped mount", mount.destination);
+        return Err(Error::refused(what));
+    }
+    Ok(Some(maps))
 }
 
 fn plan_one(mount: &Mount) -> Result<Planned, Error> {
-    if !mount.destination.starts_with('/') {
-        return Err(Error::refused(format!("mount {}: the destination is not absolute", mount.destination)));
-    }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::refused(format!("mount {}: idmapped mounts are not supported yet", mount.destination)));
+    let mut destination = mount.destination.clone();
+    if !destination.starts_with('/') {
+        // The spec asks for an absolute path; what engines of old wrote is from the root too.
+        destination.insert(0, '/');
     }
     let mut planned = Planned {
-        destination: mount.destination.clone(),
+        destination,
         source: Source::Cgroup,
         own: Attributes::default(),
         all: Attributes::default(),
         propagation: None,
+        owners: maps(mount)?,
+        owners_below: false,
+        copy_up: false,
     };
     let mut bind = (mount.kind == "bind").then_some(false);
     let mut data = Vec::new();
@@ -99,7 +165,12 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
             "bind" => bind = Some(bind.unwrap_or(false)),
             "rbind" => bind = Some(true),
             "defaults" | "async" | "relatime" | "rrelatime" | "loud" => {}
-            "remount" | "tmpcopyup" | "idmap" | "ridmap" => {
+            "tmpcopyup" => planned.copy_up = true,
+            "idmap" | "ridmap" => {
+                planned.owners.get_or_insert_default();
+                planned.owners_below = option == "ridmap";
+            }
+            "remount" => {
                 let what = format!("mount {}: option \"{option}\" is not supported", mount.destination);
                 return Err(Error::refused(what));
             }
@@ -111,6 +182,12 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
         }
     }
     planned.source = source(mount, bind, data)?;
+    if planned.owners.is_some() && !matches!(planned.source, Source::Bind { .. }) {
+        return Err(Error::refused(format!("mount {}: only a bind can be idmapped", mount.destination)));
+    }
+    if planned.copy_up && !matches!(&planned.source, Source::Filesystem { kind, .. } if kind == "tmpfs") {
+        return Err(Error::refused(format!("mount {}: only a tmpfs can have tmpcopyup", mount.destination)));
+    }
     Ok(planned)
 }
 
@@ -220,8 +297,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        let relative = Mount { destination: "x".into(), kind: "tmpfs".into(), ..Mount::default() };
-        assert!(plan_one(&relative).is_err());
         let no_source = Mount { destination: "/x".into(), kind: "bind".into(), ..Mount::default() };
         assert!(plan_one(&no_source).is_err());
     }

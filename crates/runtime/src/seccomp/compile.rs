@@ -14,12 +14,12 @@
 //! the same argument means either of them, as runc reads it. Names that an architecture lacks are skipped. Calls newer
 //! than everything the profile names get `ENOSYS` instead of its `EPERM`, so that programs fall back.
 //!
-//! Not here: notification (`SCMP_ACT_NOTIFY`), and 32-bit ARM programs, which are killed.
+//! Not here: 32-bit ARM programs, which are killed; and who reads what `SCMP_ACT_NOTIFY` passes on.
 
 use std::collections::BTreeMap;
 
 use teu_oci::runtime::{Seccomp, SyscallArg, SyscallRule};
-use teu_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, Instruction};
+use teu_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE, Instruction};
 
 use super::numbers::{self, X32_BIT};
 
@@ -35,6 +35,9 @@ pub enum Error {
     /// An argument's index beyond 5.
     #[error("seccomp argument {0} does not exist, a system call has 6")]
     Argument(u32),
+    /// An architecture by an unknown name.
+    #[error("seccomp architecture \"{0}\" is unknown")]
+    Architecture(String),
     /// A flag by an unknown name, or one that is not supported.
     #[error("seccomp flag \"{0}\" is not supported")]
     Flag(String),
@@ -57,6 +60,7 @@ const KILL_THREAD: u32 = 0;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const TRAP: u32 = 0x0003_0000;
 const ERRNO: u32 = 0x0005_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 const TRACE: u32 = 0x7ff0_0000;
 const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
@@ -105,6 +109,9 @@ pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>, Error> {
     let mut trees: Vec<(u32, Ranges<'_>)> = Vec::new();
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     let rules = profile.syscalls.iter().map(Rule::of).collect::<Result<Vec<_>, _>>()?;
+    if let Some(name) = profile.architectures.iter().find(|name| !ARCHITECTURES.contains(&name.as_str())) {
+        return Err(Error::Architecture(name.clone()));
+    }
     let wanted = |abi: &Abi| abi.name == NATIVE || profile.architectures.iter().any(|a| a == abi.name);
     for abi in ABIS.iter().filter(|abi| wanted(abi)) {
         let ranges = ranges(abi, &rules, default);
@@ -136,14 +143,46 @@ pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>, Error> {
 /// # Errors
 /// [`Error::Flag`] for a flag that is unknown or not supported.
 pub fn flags(profile: &Seccomp) -> Result<u32, Error> {
-    profile.flags.iter().try_fold(0, |flags, name| match name.as_str() {
+    // A profile that says nothing leaves speculation alone, as other runtimes do; an empty list is a list.
+    let Some(names) = &profile.flags else { return Ok(FLAG_SPEC_ALLOW) };
+    let notifies = profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY");
+    names.iter().try_fold(0, |flags, name| match name.as_str() {
         "SECCOMP_FILTER_FLAG_LOG" => Ok(flags | FLAG_LOG),
         "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Ok(flags | FLAG_SPEC_ALLOW),
         // Only one thread loads the filter, before the program is executed: there is nobody to synchronise.
         "SECCOMP_FILTER_FLAG_TSYNC" => Ok(flags),
+        // Only a filter with a listener can have it.
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => Ok(if notifies { flags | FLAG_WAIT_KILLABLE } else { flags }),
         _ => Err(Error::Flag(name.clone())),
     })
 }
+
+/// Every architecture that profiles may name. Those that this machine cannot run need no rules.
+pub const ARCHITECTURES: [&str; 23] = [
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+];
 
 /// What is to happen from a number on, until the next range's first number.
 type Ranges<'a> = Vec<(u32, Outcome<'a>)>;
@@ -207,6 +246,7 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32, Error> {
         "SCMP_ACT_TRAP" => TRAP,
         "SCMP_ACT_ERRNO" => ERRNO | data,
         "SCMP_ACT_TRACE" => TRACE | data,
+        "SCMP_ACT_NOTIFY" => NOTIFY,
         "SCMP_ACT_LOG" => LOG,
         "SCMP_ACT_ALLOW" => ALLOW,
         _ => return Err(Error::Action(name.to_owned())),

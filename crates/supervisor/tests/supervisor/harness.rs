@@ -85,7 +85,7 @@ impl Task {
         let log = LogConfig { path: Some(self.log_path()), ..LogConfig::default() };
         let rootfs = Rootfs::Directory(self.root.path().join("rootfs"));
         let (id, spec) = (self.id.clone(), self.spec(script));
-        CreateRequest { id, spec, rootfs, log, stdin: false, stdin_once: false, size: None }
+        CreateRequest { id, spec, rootfs, log, init: false, stdin: false, stdin_once: false, size: None }
     }
 
     fn spec(&self, script: &str) -> Spec {

@@ -1,0 +1,86 @@
+//! User namespaces of containers: which ranges of the host's ids they get, and who shares the host's.
+//!
+//! A range is 65536 ids long and one container's alone, from its making to its removal. On disk nothing is shifted: layers
+//! and binds are shown through idmapped mounts.
+
+use std::collections::HashSet;
+
+use teu_api::container::HostConfig;
+use teu_oci::runtime::{IdMapping, Mount};
+
+/// How many ids a container has.
+pub(crate) const RANGE: u32 = 1 << 16;
+/// The slots of that size that are handed out: above what people, services and subuid(5) use, below the end.
+const SLOTS: std::ops::Range<u32> = 0x4000..0xfff0;
+
+/// A range for the container `id` that nobody in `taken` has; none when all are taken.
+pub(crate) fn allocate(id: &str, taken: &HashSet<u32>) -> Option<u32> {
+    let count = SLOTS.end - SLOTS.start;
+    // Two made at the same time look in different places.
+    let start = u32::from_str_radix(id.get(..7).unwrap_or("0"), 16).unwrap_or(0) % count;
+    let slots = (0..count).map(|step| SLOTS.start + (start + step) % count);
+    slots.map(|slot| slot * RANGE).find(|first| !taken.contains(first))
+}
+
+/// The map of a range.
+pub(crate) fn mapping(first: u32) -> IdMapping {
+    IdMapping { container_id: 0, host_id: first, size: RANGE }
+}
+
+/// Whether a container must share the host's ids: it shares another of the host's namespaces, or is to act on the host.
+pub(crate) fn needs_host(host: &HostConfig) -> bool {
+    let modes = [&host.network_mode, &host.pid_mode, &host.ipc_mode, &host.uts_mode, &host.cgroupns_mode];
+    let shares = |mode: &&String| mode.as_str() == "host" || mode.starts_with("container:");
+    host.privileged || !host.devices.is_empty() || modes.iter().any(shares)
+}
+
+/// The mounts of a container with a range of its own: what comes from the host is shown with the container's owners.
+pub(crate) fn mapped(mut mounts: Vec<Mount>, users: Option<u32>) -> Vec<Mount> {
+    if users.is_none() {
+        return mounts;
+    }
+    for mount in &mut mounts {
+        let has = |name: &str| mount.options.iter().any(|option| option == name);
+        if has("rbind") {
+            mount.options.push("ridmap".into());
+        } else if has("bind") || mount.kind == "bind" {
+            mount.options.push("idmap".into());
+        }
+    }
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_one_containers_alone() {
+        let id = "0123456789abcdef";
+        let first = allocate(id, &HashSet::new()).expect("a range");
+        let second = allocate(id, &HashSet::from([first])).expect("a range");
+        assert_ne!(first, second);
+        assert!(first >= SLOTS.start * RANGE && first.is_multiple_of(RANGE));
+        let all = SLOTS.map(|slot| slot * RANGE).collect();
+        assert_eq!(allocate(id, &all), None);
+    }
+
+    #[test]
+    fn who_shares_a_namespace_with_the_host_shares_its_ids() {
+        assert!(!needs_host(&HostConfig::default()));
+        assert!(needs_host(&HostConfig { privileged: true, ..HostConfig::default() }));
+        assert!(needs_host(&HostConfig { network_mode: "host".into(), ..HostConfig::default() }));
+    }
+
+    #[test]
+    fn only_what_is_the_hosts_is_mapped() {
+        let mount = |kind: &str, options: &[&str]| Mount {
+            kind: kind.into(),
+            options: options.iter().map(ToString::to_string).collect(),
+            ..Mount::default()
+        };
+        let mounts = mapped(vec![mount("tmpfs", &[]), mount("bind", &["rbind"])], Some(RANGE));
+        assert!(mounts[0].options.is_empty());
+        assert_eq!(mounts[1].options, ["rbind", "ridmap"]);
+    }
+}

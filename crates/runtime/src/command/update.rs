@@ -1,0 +1,182 @@
+//! `update`: other limits for a container that is there.
+
+use std::io::Read;
+
+use teu_oci::runtime::{BlockIo, Cpu, Memory, Pids, Resources};
+
+use super::arguments::Given;
+use super::state::Container;
+use super::{Context, Failure, log};
+
+/// Changes limits; what is not named stays.
+pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
+    let mut container = Container::load(&context.root, given.argument(0))?;
+    for (name, what) in [("l3-cache-schema", "l3 cache schema"), ("mem-bw-schema", "memory bandwidth schema")] {
+        if given.value(name).is_some_and(|value| !value.is_empty()) {
+            return Err(Failure::new(format!("Intel RDT: {what} is not enabled")));
+        }
+    }
+    let mut resources = match given.value("resources").filter(|path| !path.is_empty()) {
+        Some(path) => read(path)?,
+        None => from_flags(given, &context.log)?,
+    };
+    let spec = container.spec()?;
+    let old = spec.linux.and_then(|linux| linux.resources).unwrap_or_default();
+    complete(&mut resources, &[&container.record.updated, &old]);
+    let cgroup = container.record.cgroup.open()?;
+    if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
+        refuse_too_little(&resources, &cgroup)?;
+    }
+    cgroup.update(&resources)?;
+    remember(&mut container.record.updated, resources);
+    container.save()
+}
+
+fn read(path: &str) -> Result<Resources, Failure> {
+    let fail = |error: &dyn std::fmt::Display| Failure::new(format!("read {path}: {error}"));
+    let mut text = Vec::new();
+    match path {
+        "-" => drop(std::io::stdin().read_to_end(&mut text).map_err(|error| fail(&error))?),
+        _ => text = std::fs::read(path).map_err(|error| fail(&error))?,
+    }
+    let mut resources: Resources = serde_json::from_slice(&text).map_err(|error| fail(&error))?;
+    // Devices are not changed by this command.
+    resources.devices.clear();
+    Ok(resources)
+}
+
+fn from_flags(given: &Given, log: &log::Log) -> Result<Resources, Failure> {
+    let text = |name: &str| given.value(name).unwrap_or_default().to_owned();
+    if given.value("kernel-memory").is_some() || given.value("kernel-memory-tcp").is_some() {
+        log.warn("Kernel memory settings are ignored and will be removed");
+    }
+    let cpu = Cpu {
+        shares: given.number("cpu-share")?,
+        quota: given.number("cpu-quota")?,
+        burst: given.number("cpu-burst")?,
+        period: given.number("cpu-period")?,
+        realtime_runtime: given.number("cpu-rt-runtime")?,
+        realtime_period: given.number("cpu-rt-period")?,
+        cpus: text("cpuset-cpus"),
+        mems: text("cpuset-mems"),
+        idle: given.number("cpu-idle")?,
+    };
+    let memory = Memory {
+        limit: size(given, "memory")?,
+        reservation: size(given, "memory-reservation")?,
+        swap: size(given, "memory-swap")?,
+        ..Memory::default()
+    };
+    let weight = given.number::<u16>("blkio-weight")?.filter(|weight| *weight != 0);
+    Ok(Resources {
+        cpu: Some(cpu),
+        memory: Some(memory),
+        block_io: weight.map(|weight| BlockIo { weight: Some(weight), ..BlockIo::default() }),
+        pids: given.number("pids-limit")?.map(|limit| Pids { limit: Some(limit) }),
+        ..Resources::default()
+    })
+}
+
+/// Bytes, perhaps with a unit: `50M`, `1.5g`, `10kib`.
+fn size(given: &Given, name: &str) -> Result<Option<i64>, Failure> {
+    let Some(text) = given.value(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = || Failure::new(format!("invalid value for {name}: invalid size: '{text}'"));
+    if text == "-1" {
+        return Ok(Some(-1));
+    }
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    let unit = lower[digits.len()..].trim().trim_end_matches('b').trim_end_matches('i');
+    let power = match unit {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    if !number.is_finite() || number < 0.0 {
+        return Err(wrong());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a number beyond the range becomes its end")]
+    Ok(Some((number * 1024_f64.powi(power)) as i64))
+}
+
+/// What belongs together is set together: what was not named keeps the value it had.
+fn complete(new: &mut Resources, old: &[&Resources]) {
+    let before = |get: &dyn Fn(&Resources) -> Option<i64>| old.iter().find_map(|resources| get(resources));
+    if let Some(cpu) = &mut new.cpu
+        && (cpu.quota.is_some_and(|quota| quota != 0) != cpu.period.is_some_and(|period| period != 0))
+    {
+        if cpu.quota.is_some_and(|quota| quota != 0) {
+            let period = before(&|old| i64::try_from(old.cpu.as_ref()?.period?).ok());
+            cpu.period = period.and_then(|period| u64::try_from(period).ok());
+        } else {
+            cpu.quota = before(&|old| old.cpu.as_ref()?.quota);
+        }
+    }
+    if let Some(memory) = &mut new.memory {
+        if memory.limit == Some(-1) && memory.swap.is_none() {
+            memory.swap = Some(-1);
+        }
+        if memory.swap.is_some_and(|swap| swap > 0) && memory.limit.is_none() {
+            memory.limit = before(&|old| old.memory.as_ref()?.limit);
+        }
+    }
+}
+
+fn refuse_too_little(new: &Resources, cgroup: &crate::Cgroup) -> Result<(), Failure> {
+    let Some(limit) = new.memory.as_ref().and_then(|memory| memory.limit) else { return Ok(()) };
+    let usage = cgroup.stats()?.memory.usage;
+    if u64::try_from(limit).is_ok_and(|limit| limit < usage) {
+        let what = format!("setting memory limit to {limit} rejected: it is below current usage ({usage})");
+        return Err(Failure::new(what));
+    }
+    Ok(())
+}
+
+/// Keeps what a later update may have to know.
+fn remember(known: &mut Resources, new: Resources) {
+    if let Some(cpu) = new.cpu {
+        let kept = known.cpu.get_or_insert_default();
+        kept.quota = cpu.quota.or(kept.quota);
+        kept.period = cpu.period.or(kept.period);
+    }
+    if let Some(memory) = new.memory {
+        let kept = known.memory.get_or_insert_default();
+        kept.limit = memory.limit.or(kept.limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::arguments;
+
+    fn bytes(text: &str) -> Option<i64> {
+        let flags = arguments::VERBS.iter().find(|verb| verb.name == "update").expect("a verb").flags;
+        let words = ["--memory".to_owned(), text.to_owned()];
+        size(&arguments::parse(flags, &words, false).expect("parsed"), "memory").unwrap_or(None)
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("50M"), Some(50 << 20));
+        assert_eq!(bytes("1.5g"), Some(3 << 29));
+        assert_eq!(bytes("10kib"), Some(10 << 10));
+        assert_eq!(bytes("67108864"), Some(64 << 20));
+        assert_eq!(bytes("-1"), Some(-1));
+        assert_eq!(bytes("5x"), None);
+    }
+
+    #[test]
+    fn a_quota_keeps_its_period() {
+        let cpu =
+            |quota, period| Resources { cpu: Some(Cpu { quota, period, ..Cpu::default() }), ..Resources::default() };
+        let mut new = cpu(Some(600_000), None);
+        complete(&mut new, &[&cpu(None, None), &cpu(Some(500_000), Some(900_000))]);
+        assert_eq!(new, cpu(Some(600_000), Some(900_000)));
+    }
+}

@@ -1,0 +1,90 @@
+//! A user namespace for each container, and a first process that looks after the others.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::support::{Daemon, eventually};
+
+#[test]
+fn a_container_has_a_range_of_the_hosts_ids_of_its_own() {
+    let daemon = Daemon::start();
+    let start = |name: &str| {
+        daemon.ok(["run", "-d", "--name", name, "--userns", "auto", "busybox", "sleep", "1000"]);
+        let pid = daemon.inspect(name, "{{.State.Pid}}");
+        let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("a map");
+        map.split_whitespace().map(|word| word.parse::<u32>().expect("a number")).collect::<Vec<_>>()
+    };
+    let (one, two) = (start("one"), start("two"));
+    assert_eq!((one[0], one[2], two[0], two[2]), (0, 65536, 0, 65536));
+    assert!(one[1] >= 1 << 30 && one[1].abs_diff(two[1]) >= 65536, "{one:?} {two:?}");
+    assert_eq!(daemon.inspect("one", "{{.HostConfig.UsernsMode}}"), "auto");
+    assert_eq!(daemon.ok(["exec", "-u", "1000", "one", "id", "-u"]), "1000");
+}
+
+#[test]
+fn owners_are_as_they_look_inside_on_disk_too() {
+    let daemon = Daemon::start();
+    let shared = daemon.folder().join("shared");
+    fs::create_dir(&shared).expect("folder");
+    fs::write(shared.join("given"), "x").expect("a file");
+    let volume = format!("{}:/shared", shared.display());
+    let script =
+        "stat -c %u /bin/busybox /shared/given /etc/hosts; touch /shared/made /made; chown 5:6 /shared/made /made";
+    let line = ["run", "--name", "box", "--userns", "auto", "-v", &volume, "busybox", "sh", "-c", script];
+    assert_eq!(daemon.ok(line), "0\n0\n0");
+    let made = fs::metadata(shared.join("made")).expect("made");
+    assert_eq!((made.uid(), made.gid()), (5, 6));
+    daemon.ok(["commit", "box", "copy"]);
+    assert_eq!(daemon.ok(["run", "--rm", "--network", "none", "copy", "stat", "-c", "%u:%g", "/made"]), "5:6");
+}
+
+#[test]
+fn a_user_namespace_gives_no_right_on_the_host() {
+    let daemon = Daemon::start();
+    let secret = daemon.folder().join("secret");
+    fs::write(&secret, "x").expect("a file");
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+    let script = "id -u; hostname x && echo named; mknod /tmp/disk b 254 0 && echo made; mount -t tmpfs t /tmp && echo mounted; \
+                  echo 1 >/proc/sys/kernel/panic && echo set; true";
+    let told =
+        daemon.ok(["run", "--rm", "--userns", "auto", "busybox", "sh", "-c", &format!("({script}) 2>/dev/null")]);
+    assert_eq!(told, "0");
+}
+
+#[test]
+fn what_is_to_act_on_the_host_shares_its_ids_and_says_so() {
+    let daemon = Daemon::start();
+    for (name, flag) in [("privileged", "--privileged"), ("net", "--network=host"), ("pid", "--pid=host")] {
+        daemon.ok(["create", "--name", name, "--userns", "auto", flag, "busybox", "true"]);
+        assert_eq!(daemon.inspect(name, "{{.HostConfig.UsernsMode}}"), "host", "{name}");
+    }
+    let refused = daemon.teu(["create", "--userns", "keep-id", "busybox", "true"]);
+    assert!(refused.code != 0 && refused.err.contains("keep-id"), "{}", refused.err);
+}
+
+#[test]
+fn init_reaps_orphans_hands_signals_on_and_ends_as_the_program_does() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.teu(["run", "--rm", "--init", "busybox", "sh", "-c", "exit 7"]).code, 7);
+    assert_eq!(daemon.teu(["run", "--rm", "--init", "busybox", "sh", "-c", "kill -KILL $$"]).code, 137);
+    assert_eq!(daemon.teu(["run", "--rm", "--init", "busybox", "nope"]).code, 127);
+    // The orphan's parent is the first process, which never waits for it by itself.
+    let script = "trap 'exit 3' TERM; (sleep 0.1 & echo $! >/orphan); echo up; while :; do sleep 0.1; done";
+    daemon.ok(["run", "-d", "--name", "box", "--init", "busybox", "sh", "-c", script]);
+    daemon.spawn(["logs", "-f", "box"]).until("up");
+    let orphan = "pid=$(cat /orphan); [ -e /proc/$pid ] || echo reaped";
+    eventually("the orphan is reaped", || (daemon.ok(["exec", "box", "sh", "-c", orphan]) == "reaped").then_some(()));
+    // Its name, its rights and its filter are not the supervisor's.
+    let told = daemon.ok([
+        "exec",
+        "box",
+        "sh",
+        "-c",
+        "tr '\\0' ' ' </proc/1/cmdline; grep -E 'CapEff|Seccomp:' /proc/1/status",
+    ]);
+    assert!(told.starts_with("init") && told.contains("00000000a80425fb") && told.contains("Seccomp:\t2"), "{told}");
+    let refused = daemon.ok(["exec", "box", "sh", "-c", "ls /proc/1/fd /proc/1/exe 2>/dev/null; true"]);
+    assert!(!refused.contains('3'), "{refused}");
+    daemon.ok(["stop", "box"]);
+    assert_eq!(daemon.inspect("box", "{{.State.ExitCode}}"), "3");
+}
