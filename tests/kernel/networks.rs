@@ -331,3 +331,56 @@ fn neighbours_of_a_network_without_icc_reach_the_host_only() {
     let there: Ipv4Addr = there.parse().expect("an address");
     assert!(ask_tcp(there, 7).expect("the host reaches it").ends_with(" hello"));
 }
+
+#[test]
+fn ports_of_a_container_that_runs_are_changed() {
+    let daemon = Daemon::start();
+    let (first, second) = (free_port(), free_port());
+    echo(&daemon, "echo", &["-p", &format!("{first}:7")]);
+    daemon.ok(["update", "-p", &format!("{second}:7"), "echo"]);
+    assert!(ask_tcp(Ipv4Addr::LOCALHOST, second).expect("an answer").ends_with(" hello"));
+    ask_tcp(Ipv4Addr::LOCALHOST, first).expect_err("nobody there any more");
+    daemon.ok(["restart", "-t", "0", "echo"]);
+    daemon.spawn(["logs", "-f", "echo"]).until("ready\nready");
+    assert!(ask_tcp(Ipv4Addr::LOCALHOST, second).expect("an answer").ends_with(" hello"));
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = other.local_addr().expect("an address").port();
+    daemon.teu(["update", "-p", &format!("{taken}:7"), "echo"]).refused(1, &["port is already allocated"]);
+    assert!(ask_tcp(Ipv4Addr::LOCALHOST, second).expect("as before").ends_with(" hello"));
+    daemon.ok(["update", "--publish-rm", "7", "echo"]);
+    ask_tcp(Ipv4Addr::LOCALHOST, second).expect_err("withdrawn");
+    assert_eq!(daemon.ok(["port", "echo"]), "");
+}
+
+#[test]
+fn a_macvlan_is_a_second_card_on_the_parents_wire() {
+    let daemon = Daemon::start();
+    let (here, there) = (format!("tm{}a", std::process::id()), format!("tm{}b", std::process::id()));
+    run(Command::new("ip").args(["link", "add", &here, "type", "veth", "peer", "name", &there])).ok();
+    let _gone = Link(here.clone());
+    for (name, address) in [(&here, None), (&there, Some("10.214.0.1/24"))] {
+        run(Command::new("ip").args(["link", "set", name, "up"])).ok();
+        if let Some(address) = address {
+            run(Command::new("ip").args(["address", "add", address, "dev", name])).ok();
+        }
+    }
+    let parent = format!("parent={here}");
+    daemon.ok(["network", "create", "-d", "macvlan", "-o", &parent, "--subnet", "10.214.0.0/24", "wire"]);
+    sleeper(&daemon, "one", &["--network", "name=wire,ip=10.214.0.9"]);
+    let told = daemon.ok(["exec", "one", "sh", "-c", "ip addr show eth0; ip route; ping -c 1 -W 5 10.214.0.1"]);
+    assert!(told.contains("10.214.0.9/24") && told.contains("default via 10.214.0.1"), "{told}");
+    sleeper(&daemon, "two", &["--network", "wire"]);
+    daemon.ok(["exec", "two", "ping", "-c", "1", "-W", "5", "one"]);
+    daemon.ok(["rm", "-f", "one", "two"]);
+    let refused = daemon.teu(["network", "create", "-d", "macvlan", "-o", "macvlan_mode=wild", "odd"]);
+    refused.refused(1, &["requested macvlan mode 'wild' is not valid"]);
+}
+
+/// An interface of the test's own.
+struct Link(String);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "delete", &self.0]).status();
+    }
+}

@@ -253,6 +253,10 @@ wire! {
         pub pids_limit: Option<i64> = "PidsLimit",
         /// What happens after exit; an empty name leaves it.
         pub restart_policy: RestartPolicy = "RestartPolicy",
+        /// Published ports, by `80/tcp`: the ports named get these places on the host instead of theirs, an empty list
+        /// withdraws one. Not in Docker's API.
+        #[serde(skip_serializing_if = "PortMap::is_empty")]
+        pub port_bindings: PortMap = "PortBindings",
     }
 
     /// Answer to `POST /containers/{id}/update`.

@@ -1,11 +1,11 @@
 //! `teu update`: other limits for containers that exist.
 
-use teu_api::container::{RestartPolicy, UpdateRequest, UpdateResponse};
+use teu_api::container::{PortMap, RestartPolicy, UpdateRequest, UpdateResponse};
 
 use super::{container_path, each};
 use crate::Session;
 use crate::failure::Failure;
-use crate::grammar::{limits, size};
+use crate::grammar::{limits, port, size};
 use crate::output::line;
 use crate::table::Verb;
 
@@ -54,6 +54,12 @@ pub(crate) struct Update {
     /// Limit the number of processes (-1 for unlimited)
     #[arg(long, value_name = "int", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
+    /// Publish a port elsewhere on the host from now on ([ip:][host:]container[/proto])
+    #[arg(short, long, value_name = "list")]
+    publish: Vec<String>,
+    /// Withdraw a published port (container[/proto])
+    #[arg(long, value_name = "list")]
+    publish_rm: Vec<String>,
     /// Restart policy to apply when the container exits
     #[arg(long, value_name = "string", value_parser = limits::restart)]
     restart: Option<RestartPolicy>,
@@ -82,6 +88,19 @@ impl Verb for Update {
 }
 
 impl Update {
+    fn ports(&self) -> Result<PortMap, String> {
+        let mut bindings = PortMap::new();
+        for text in &self.publish_rm {
+            bindings.extend(port::expose(text)?.into_iter().map(|port| (port, Some(vec![]))));
+        }
+        for text in &self.publish {
+            for (port, binding) in port::publish(text)? {
+                bindings.entry(port).or_default().get_or_insert_default().push(binding);
+            }
+        }
+        Ok(bindings)
+    }
+
     fn request(&self) -> Result<UpdateRequest, Failure> {
         let number = |number: Option<i64>| number.unwrap_or(0);
         let request = UpdateRequest {
@@ -99,6 +118,7 @@ impl Update {
             memory_swap: number(self.memory_swap),
             pids_limit: self.pids_limit,
             restart_policy: self.restart.clone().unwrap_or_default(),
+            port_bindings: self.ports().map_err(Failure::new)?,
         };
         let kernel = self.kernel_memory.is_some();
         match request == UpdateRequest::default() && !kernel {

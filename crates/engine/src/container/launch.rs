@@ -178,12 +178,22 @@ impl Driver {
         if !request.restart_policy.name.is_empty() {
             host.restart_policy = request.restart_policy;
         }
+        let ports = self.rebind(&request.port_bindings);
+        let host = &mut self.record.host;
+        if let Err(error) = ports {
+            *host = before;
+            return Err(error);
+        }
         let resources = spec::limits(host)?;
         let check = super::create::recheck(host, self.containers.context.facts.processors);
         let task = self.container.live().task.clone();
         let applied = match (check, task) {
             (Ok(()), Some(task)) => task.order(&Request::Update(Box::new(resources))).await,
             (check, _) => check,
+        };
+        let applied = match applied {
+            Ok(()) if !request.port_bindings.is_empty() => self.republish().await,
+            other => other,
         };
         if applied.is_err() {
             self.record.host = before;

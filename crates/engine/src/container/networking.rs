@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use teu_api::container::EndpointSettings;
+use teu_api::container::{EndpointSettings, PortMap};
 use teu_supervisor::protocol::{Event, NamesRequest, PortRequest, Request};
 
 use super::Phase;
@@ -156,6 +156,28 @@ impl Driver {
         }
         self.record.ports = records;
         tokio::task::block_in_place(|| context.networks.open_ports(&self.record.id, &self.record.ports, targets))
+    }
+
+    /// Other places on the host for the ports that are named; in the record alone.
+    pub(super) fn rebind(&mut self, bindings: &PortMap) -> Result<()> {
+        let host = &mut self.record.host;
+        for (key, places) in bindings {
+            ports::port(key)?;
+            match places.as_deref() {
+                None | Some([]) => drop(host.port_bindings.remove(key)),
+                Some(places) => drop(host.port_bindings.insert(key.clone(), Some(places.to_vec()))),
+            }
+        }
+        ports::wanted(host, std::iter::empty()).map(|_| ())
+    }
+
+    /// Publishes what the record wants now. A container that does not run does so when it starts.
+    pub(super) async fn republish(&mut self) -> Result<()> {
+        let context = self.containers.context.clone();
+        match self.running_task() {
+            Some(task) if !self.record.endpoints.is_empty() => self.publish_ports(&context, &task).await,
+            _ => Ok(()),
+        }
     }
 
     async fn hold(&self, task: &Task, requests: Vec<PortRequest>) -> Result<Vec<u16>> {
