@@ -68,6 +68,13 @@ impl Containers {
         if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
             return Err(Error::bad("no command specified"));
         }
+        if let Some(other) = host.network_mode.strip_prefix("container:") {
+            let other = self.find(other)?.record();
+            host.network_mode = format!("container:{}", other.id);
+            if config.hostname.is_empty() {
+                config.hostname.clone_from(&other.config.hostname);
+            }
+        }
         if config.hostname.is_empty() {
             config.hostname =
                 if host.network_mode == "host" { self.context.facts.hostname.clone() } else { id[..12].into() };

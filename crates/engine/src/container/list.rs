@@ -199,7 +199,7 @@ fn ports(record: &Record) -> Vec<Port> {
     let published = record.ports.iter().map(|port| Port {
         ip: port.host_ip.to_string(),
         private_port: port.container_port,
-        public_port: Some(port.host_port),
+        public_port: Some(port.host_port).filter(|port| *port > 0),
         kind: port.protocol.clone(),
     });
     let mut all: Vec<Port> = published.collect();

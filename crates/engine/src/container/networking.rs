@@ -142,15 +142,20 @@ impl Driver {
         let (ipv4, ipv6) = leads_out(&self.record.endpoints);
         let targets = Targets::of(ipv4, ipv6);
         let before = self.record.ports.clone();
-        let pinned = requests.into_iter().map(|(wanted, request)| pin(request, &wanted, &before));
-        let (wishes, requests): (Vec<_>, Vec<_>) = pinned.unzip();
-        let held = self.hold(task, requests.clone()).await?;
+        let wishes: Vec<_> = requests
+            .into_iter()
+            .map(|(wanted, request, routed)| (pin(request, &wanted, &before), wanted, routed))
+            .collect();
+        let held = self.hold(task, wishes.iter().map(|(request, ..)| request.clone()).collect()).await?;
         let mut records = vec![];
-        for ((wanted, request), port) in wishes.iter().zip(&requests).zip(held) {
-            records.extend(request.places.iter().map(|place| PortRecord {
+        for ((request, wanted, routed), port) in wishes.iter().zip(held) {
+            let here = request.places.iter().map(|place| (place.host_ip, port));
+            // Nothing of the host's is taken for a container that is reached at its own address.
+            let there = routed.iter().map(|host_ip| (*host_ip, 0));
+            records.extend(here.chain(there).map(|(host_ip, host_port)| PortRecord {
                 protocol: wanted.protocol.name().into(),
-                host_ip: place.host_ip,
-                host_port: port,
+                host_ip,
+                host_port,
                 container_port: wanted.container_port,
             }));
         }
@@ -294,9 +299,10 @@ impl Driver {
 }
 
 /// A wish for any port that was fulfilled before is fulfilled the same way again.
-fn pin(mut request: PortRequest, wanted: &ports::Wanted, before: &[PortRecord]) -> (ports::Wanted, PortRequest) {
+fn pin(mut request: PortRequest, wanted: &ports::Wanted, before: &[PortRecord]) -> PortRequest {
     let same = |port: &&PortRecord| {
         port.protocol == request.protocol
+            && port.host_port > 0
             && port.container_port == wanted.container_port
             && request.places.iter().any(|place| place.host_ip == port.host_ip)
             && (request.first == 0 || (request.first..=request.last).contains(&port.host_port))
@@ -304,7 +310,7 @@ fn pin(mut request: PortRequest, wanted: &ports::Wanted, before: &[PortRecord]) 
     if let Some(port) = before.iter().find(same) {
         (request.first, request.last) = (port.host_port, port.host_port);
     }
-    (wanted.clone(), request)
+    request
 }
 
 /// `container:alias`; without an alias the container's name.

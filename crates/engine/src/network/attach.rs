@@ -183,8 +183,9 @@ impl Networks {
         }
     }
 
-    /// What the supervisor of a container is asked to hold, and for which wish each.
-    pub(crate) fn port_requests(&self, record: &Record) -> Result<Vec<(Wanted, PortRequest)>> {
+    /// What the supervisor of a container is asked to hold, for which wish each, and the addresses of which nothing is held
+    /// because the container is reached at its own.
+    pub(crate) fn port_requests(&self, record: &Record) -> Result<Vec<(Wanted, PortRequest, Vec<IpAddr>)>> {
         let wanted = ports::wanted(&record.host, record.config.exposed_ports.keys())?;
         if wanted.is_empty() {
             return Ok(vec![]);
@@ -196,8 +197,9 @@ impl Networks {
         let mut requests = vec![];
         for wanted in wanted {
             let mut request = targets.request(&wanted, default, self.inner.ipv6);
-            request.places.retain(|place| !self.routed(Some(place.target.ip())));
-            requests.push((wanted, request));
+            let routed = request.places.extract_if(.., |place| self.routed(place.target.ip()));
+            let routed = routed.map(|place| place.host_ip).collect();
+            requests.push((wanted, request, routed));
         }
         Ok(requests)
     }

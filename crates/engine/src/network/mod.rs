@@ -84,6 +84,8 @@ struct Live {
     /// Published ports by container.
     ports: HashMap<String, (Vec<PortRecord>, Targets)>,
     hairpin: Option<Hairpin>,
+    /// Ports of the host that no container may reach.
+    guarded: Vec<u16>,
     /// The kernel cannot copy packets.
     no_copies: bool,
     /// The tables are there.
@@ -434,6 +436,9 @@ impl Networks {
             .filter(|(_, net)| net.is_bridge() && (!net.predefined() || !net.held.is_empty()))
             .map(|(id, _)| id.clone())
             .collect();
+        if !live.ports.is_empty() && live.hairpin.is_none() {
+            live.hairpin = Some(hairpin::ensure(&self.inner.bridge)?);
+        }
         for id in wanted {
             if let Err(error) = self.make(&mut live, &id) {
                 tracing::error!(%error, network = id, "make a network again");
@@ -459,6 +464,16 @@ impl Networks {
         if let Some(record) = record {
             self.emit(action, &record, &[("container", container)]);
         }
+    }
+
+    /// Keeps containers from these TCP ports of the host, by whatever address: where the daemon itself listens.
+    ///
+    /// # Errors
+    /// When the firewall refuses.
+    pub fn keep_from_containers(&self, ports: &[u16]) -> Result<()> {
+        let mut live = self.live();
+        live.guarded = ports.to_vec();
+        if live.installed { self.apply(&mut live) } else { Ok(()) }
     }
 
     /// The networks that pass `filters`.

@@ -102,16 +102,21 @@ impl Networks {
 
     /// Closes whatever ports a container had.
     pub(crate) fn close_ports(&self, container: &str) {
-        let gone = self.live().ports.remove(container);
-        let Some((ports, targets)) = gone else { return };
-        if let Err(error) = firewall::remove(&self.inner.bridge, &targets.publish(&ports)) {
+        let mut live = self.live();
+        let Some((ports, targets)) = live.ports.remove(container) else { return };
+        let closed = if live.networks.values().any(is_routed) {
+            self.apply(&mut live)
+        } else {
+            drop(live);
+            firewall::remove(&self.inner.bridge, &targets.publish(&ports)).map_err(Into::into)
+        };
+        if let Err(error) = closed {
             tracing::warn!(%error, container, "unpublish ports");
         }
     }
 
     /// Whether the container's ports are reached without translation, by family: nothing of the host's is held then.
-    pub(crate) fn routed(&self, address: Option<IpAddr>) -> bool {
-        let Some(address) = address else { return false };
+    pub(crate) fn routed(&self, address: IpAddr) -> bool {
         self.live().routes(address)
     }
 }
@@ -148,7 +153,7 @@ fn ruleset(table: &str, live: &Live) -> firewall::Ruleset {
         table: table.into(),
         networks: live.networks.values().filter(|net| net.made).map(network).collect(),
         hairpin: live.hairpin.clone(),
-        guarded: vec![],
+        guarded: live.guarded.iter().map(|port| (Protocol::Tcp, *port)).collect(),
         routed,
     };
     firewall::ruleset(&settings, &published)

@@ -163,7 +163,8 @@ fn ports(record: &Record) -> PortMap {
 /// The published ports, by `80/tcp`.
 fn endpoint_ports(record: &Record) -> impl Iterator<Item = (String, PortBinding)> {
     record.ports.iter().map(|port| {
-        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+        let host_port = if port.host_port > 0 { port.host_port.to_string() } else { String::new() };
+        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port };
         (format!("{}/{}", port.container_port, port.protocol), binding)
     })
 }
