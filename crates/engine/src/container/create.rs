@@ -68,13 +68,7 @@ impl Containers {
         if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
             return Err(Error::bad("no command specified"));
         }
-        if let Some(other) = host.network_mode.strip_prefix("container:") {
-            let other = self.find(other)?.record();
-            host.network_mode = format!("container:{}", other.id);
-            if config.hostname.is_empty() {
-                config.hostname.clone_from(&other.config.hostname);
-            }
-        }
+        self.name_joined(&mut host, &mut config)?;
         if config.hostname.is_empty() {
             config.hostname =
                 if host.network_mode == "host" { self.context.facts.hostname.clone() } else { id[..12].into() };
@@ -140,6 +134,18 @@ impl Containers {
             Some(first) => Ok(Some(first)),
             None => Err(Error::conflict("no range of user ids is left")),
         }
+    }
+
+    /// A container whose network is shared is remembered by its id, and lends its host name.
+    fn name_joined(&self, host: &mut HostConfig, config: &mut Config) -> Result<()> {
+        if let Some(other) = host.network_mode.strip_prefix("container:") {
+            let other = self.find(other)?.record();
+            host.network_mode = format!("container:{}", other.id);
+            if config.hostname.is_empty() {
+                config.hostname.clone_from(&other.config.hostname);
+            }
+        }
+        Ok(())
     }
 
     /// Binds and volumes, in the order asked; an image's volume that nothing covers gets one of its own.

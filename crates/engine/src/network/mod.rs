@@ -12,6 +12,7 @@
 
 mod attach;
 mod connect;
+mod default;
 mod names;
 pub(crate) mod options;
 mod plan;
@@ -28,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ipnet::{IpNet, Ipv4Net};
 use teu_api::Filters;
 use teu_api::container::HostConfig;
-use teu_api::network::{CreateRequest, CreateResponse, Ipam, IpamConfig, Network, PruneReport};
+use teu_api::network::{CreateRequest, CreateResponse, Network, PruneReport};
 use teu_network::hairpin::{self, Hairpin};
 use teu_network::ipam::{self, AddressPool, Pool, Subnet};
 use teu_network::{Bridge, bridge, firewall};
@@ -37,6 +38,7 @@ use teu_store::{Store, Table};
 use crate::container::names::random_id;
 use crate::error::{Error, Kind, Result};
 use crate::events::Events;
+use default::{predefined, taken};
 use options::{GatewayMode, Options};
 use record::{EndpointRecord, NetworkRecord, PortRecord};
 
@@ -176,40 +178,6 @@ impl Networks {
         Ok(())
     }
 
-    /// Gives the default bridge its subnets, where it has none yet or others are in the way.
-    fn default_bridge(&self, mut record: NetworkRecord, live: &Live) -> Result<NetworkRecord> {
-        record.bridge.clone_from(&self.inner.bridge);
-        record.options = BTreeMap::from([("com.docker.network.bridge.name".into(), self.inner.bridge.clone())]);
-        record.ipv6 = self.inner.ipv6;
-        let before: Vec<IpNet> = record.subnets.iter().map(|subnet| subnet.subnet).collect();
-        let before = before.into_iter().chain(record.subnet.take().map(IpNet::V4));
-        let taken = self.others(live, &record.id);
-        let mut chosen: Vec<IpNet> = self.inner.fixed.map(IpNet::V4).into_iter().collect();
-        let named = chosen.len();
-        for subnet in before {
-            let known = chosen.iter().any(|other| matches!(other, IpNet::V6(_)) == matches!(subnet, IpNet::V6(_)));
-            if !known && !taken.iter().any(|other| ipam::overlaps(other, &subnet)) {
-                chosen.push(subnet);
-            }
-        }
-        let mut blocked = taken;
-        blocked.extend(teu_network::route::networks()?.into_iter().filter(|net| !chosen[named..].contains(net)));
-        blocked.extend(resolvers());
-        for ipv6 in [false, true] {
-            let missing = !chosen.iter().any(|net| matches!(net, IpNet::V6(_)) == ipv6);
-            if missing && (record.ipv6 || !ipv6) {
-                chosen.push(ipam::choose_subnet(&self.inner.pools, &blocked, ipv6)?);
-            }
-        }
-        chosen.retain(|net| record.ipv6 || matches!(net, IpNet::V4(_)));
-        chosen.sort_unstable();
-        record.subnets = chosen.into_iter().map(Subnet::of).collect();
-        record.ipam = Ipam { driver: "default".into(), options: None, config: vec![] };
-        record.ipam.config = record.subnets.iter().map(config).collect();
-        self.inner.table.put_quick("bridge", &record)?;
-        Ok(record)
-    }
-
     fn live(&self) -> MutexGuard<'_, Live> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -297,21 +265,6 @@ impl Networks {
             net.made = false;
         }
         outcome.map(|_| ())
-    }
-
-    /// Takes other subnets for the default bridge if a network that the host has got since the last choice is in the way.
-    fn reconsider(&self, live: &mut Live, id: &str) -> Result<()> {
-        // An old bridge of ours would be in its own way; without containers nobody misses it.
-        let _ = bridge::remove(&self.inner.bridge);
-        let taken = taken()?;
-        let Some(net) = live.networks.get(id) else { return Ok(()) };
-        if !net.record.subnets.iter().any(|own| taken.iter().any(|other| ipam::overlaps(other, &own.subnet))) {
-            return Ok(());
-        }
-        let record = NetworkRecord { subnets: vec![], ..net.record.clone() };
-        let record = self.default_bridge(record, live)?;
-        live.networks.insert(id.into(), Net::new(record)?);
-        Ok(())
     }
 
     /// Forgets a network and takes its bridge away.
@@ -521,32 +474,6 @@ impl Live {
     }
 }
 
-/// One of the three networks that are always there.
-fn predefined(table: &Table<NetworkRecord>, name: &str) -> Result<NetworkRecord> {
-    let mut record = table.get(name)?.unwrap_or_default();
-    let fresh = record.id.is_empty();
-    if fresh {
-        record.id = random_id()?;
-        record.created = jiff::Timestamp::now().to_string();
-    }
-    record.name = name.into();
-    record.driver = if name == "none" { "null".into() } else { name.into() };
-    record.ipv4 = true;
-    record.ipam.driver = "default".into();
-    if fresh {
-        table.put_quick(name, &record)?;
-    }
-    Ok(record)
-}
-
-fn config(subnet: &Subnet) -> IpamConfig {
-    IpamConfig {
-        subnet: subnet.subnet.to_string(),
-        gateway: subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-        ..IpamConfig::default()
-    }
-}
-
 /// The bridge of a network, as it should be.
 fn description(net: &Net, uplink_mtu: u32) -> Bridge {
     let kept = |subnet: &&Subnet| match subnet.subnet {
@@ -564,18 +491,6 @@ fn description(net: &Net, uplink_mtu: u32) -> Bridge {
         addresses,
         mtu: net.options.mtu.unwrap_or(uplink_mtu),
     }
-}
-
-/// Every network of the host that one of ours must keep clear of: its routes and its resolvers.
-fn taken() -> Result<Vec<IpNet>> {
-    let mut taken = teu_network::route::networks()?;
-    taken.extend(resolvers());
-    Ok(taken)
-}
-
-fn resolvers() -> Vec<IpNet> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    teu_network::dns::nameservers(&text).into_iter().map(IpNet::from).collect()
 }
 
 /// How a container meets the network.
