@@ -178,14 +178,10 @@ impl Driver {
         if !request.restart_policy.name.is_empty() {
             host.restart_policy = request.restart_policy;
         }
-        let ports = self.rebind(&request.port_bindings);
-        let host = &mut self.record.host;
-        if let Err(error) = ports {
-            *host = before;
-            return Err(error);
-        }
         let resources = spec::limits(host)?;
-        let check = super::create::recheck(host, self.containers.context.facts.processors);
+        let processors = self.containers.context.facts.processors;
+        let check = self.rebind(&request.port_bindings);
+        let check = check.and_then(|()| super::create::recheck(&self.record.host, processors));
         let task = self.container.live().task.clone();
         let applied = match (check, task) {
             (Ok(()), Some(task)) => task.order(&Request::Update(Box::new(resources))).await,
