@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{self, Config, DaemonArgs};
+use crate::config::{self, Config, DaemonArgs, Host};
 use crate::notify::notify;
 use crate::{listen, metrics, routes};
 
@@ -101,6 +101,18 @@ async fn serve(args: &DaemonArgs, config: Config, level: &Level) -> Result<(), E
     served
 }
 
+/// No container reaches the daemon's own TCP sockets, whatever it knows.
+fn guard(hosts: &[Host], engine: &Engine) {
+    let port = |host: &Host| match host {
+        Host::Tcp(address) => Some(address.port()),
+        _ => None,
+    };
+    let ports: Vec<u16> = hosts.iter().filter_map(port).collect();
+    if let Err(error) = engine.networks.keep_from_containers(&ports) {
+        tracing::error!(%error, "keep containers from the daemon's sockets");
+    }
+}
+
 async fn serve_engine(
     args: &DaemonArgs,
     config: Config,
@@ -109,6 +121,7 @@ async fn serve_engine(
     asked: &mut Ending,
 ) -> Result<(), Error> {
     let listeners = listen::open(&config.hosts, config.tls.as_ref()).await?;
+    guard(&config.hosts, engine);
     let _pid_file = PidFile::write(&config.pid_file)?;
     if let Some(address) = config.metrics {
         let served = metrics::serve(address, engine.clone()).await;
