@@ -21,7 +21,6 @@ fn no_mount_of_a_container_shows_on_the_host() {
     daemon.ok(["run", "-d", "--name", "box", "--tmpfs", "/scratch", "-v", "data:/data", "busybox", "sleep", "1000"]);
     assert!(daemon.ok(["exec", "box", "mount"]).contains("overlay"));
     assert!(!mounts().contains(&own), "{}", mounts());
-    assert!(!mounts().contains("overlay /"), "{}", mounts());
     daemon.ok(["rm", "-f", "box"]);
     daemon.ok(["volume", "rm", "data"]);
 }
