@@ -80,8 +80,8 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, V
         let mut slice = [IoSliceMut::new(bytes)];
         match rustix::net::recvmsg(socket.as_fd(), &mut slice, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
-            // The other side went away with something of ours unread: the same as gone.
-            Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
+            // The other side went away with something of ours unread. That is told once; its last words come next.
+            Err(rustix::io::Errno::CONNRESET) => {}
             other => break other?,
         }
     };
@@ -99,6 +99,19 @@ mod tests {
     use std::os::fd::{AsRawFd as _, IntoRawFd};
 
     use super::*;
+
+    #[test]
+    fn last_words_are_heard_of_one_who_did_not_listen() {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let pair = || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (one, two) = pair().expect("pair");
+        send(one.as_fd(), b"unread", &[]).expect("sent");
+        send(two.as_fd(), b"farewell", &[]).expect("sent");
+        drop(two);
+        let mut bytes = [0; 16];
+        assert_eq!(receive(one.as_fd(), &mut bytes).expect("received").0, 8);
+        assert_eq!(receive(one.as_fd(), &mut bytes).expect("received").0, 0);
+    }
 
     #[test]
     fn what_was_written_is_unread_until_the_other_end_reads_it() {
