@@ -67,7 +67,8 @@ fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
 /// The two pipes of a program as one connection; the program ends with it.
 pub(super) struct Program {
     _child: Child,
-    input: ChildStdin,
+    /// Taken when the other end is to see its end.
+    input: Option<ChildStdin>,
     output: ChildStdout,
 }
 
@@ -82,7 +83,7 @@ pub(super) fn ssh(target: &Ssh) -> Result<Program, Failure> {
     })?;
     let pipes = child.stdin.take().zip(child.stdout.take()).ok_or_else(|| io::Error::other("it has no pipes"));
     let (input, output) = pipes.or_fail("run ssh")?;
-    Ok(Program { _child: child, input, output })
+    Ok(Program { _child: child, input: Some(input), output })
 }
 
 /// The words after `ssh`. On the other machine teu's command is taken where there is one, else Docker's.
@@ -122,15 +123,23 @@ impl AsyncRead for Program {
 
 impl AsyncWrite for Program {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(context, bytes)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_write(context, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(context)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_flush(context),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Shutting a pipe down closes nothing; dropping it does.
+        self.input = None;
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -397,7 +397,7 @@ impl Verb for Ls {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let store = Store::new(&session.config);
         let mut contexts = vec![find(session, &store, DEFAULT)?];
-        contexts[0].describe("The daemon of this machine, or where DOCKER_HOST leads");
+        contexts[0].describe("Current DOCKER_HOST based configuration");
         contexts.extend(store.list()?);
         let known = contexts.iter().any(|context| context.name == session.context);
         let cells = |name: &str, description: &str, host: &str, error: &str| {

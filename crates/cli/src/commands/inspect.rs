@@ -136,9 +136,8 @@ pub(crate) async fn inspect(
     names: &[String],
     format: Option<&str>,
 ) -> Result<u8, Failure> {
-    let template = match format.filter(|format| !format.is_empty()) {
-        Some("json") => Some(Template::parse("{{json .}}")?),
-        Some(format) => Some(Template::parse(format)?),
+    let template = match format.filter(|format| !matches!(*format, "" | "json")) {
+        Some(format) => Some(Template::parse(format).map_err(|failure| failure.code(64))?),
         None => None,
     };
     let client = session.client();
@@ -152,8 +151,10 @@ pub(crate) async fn inspect(
             Err(failure) => failures.push(failure),
         }
     }
-    if template.is_none() {
-        print(&pretty(&found))?;
+    match format {
+        Some("json") => line(&Value::Array(found).to_string())?,
+        _ if template.is_none() => print(&pretty(&found))?,
+        _ => {}
     }
     for failure in &failures {
         failure.report();

@@ -31,7 +31,7 @@ impl Verb for Top {
         let top: TopResponse = call.read().await?;
         let mut rows = vec![top.titles.join("\t")];
         rows.extend(top.processes.iter().map(|process| process.join("\t")));
-        print(&table::align(&rows))?;
+        print(&table::align_from(&rows, 20))?;
         Ok(0)
     }
 }

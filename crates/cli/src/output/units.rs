@@ -53,9 +53,6 @@ pub(crate) fn duration(seconds: i64) -> String {
 
 /// How long ago a Unix time is: `3 days ago`.
 pub(crate) fn ago(seconds: i64) -> String {
-    if seconds <= 0 {
-        return "N/A".to_owned();
-    }
     format!("{} ago", duration(jiff::Timestamp::now().as_second() - seconds))
 }
 

@@ -49,7 +49,7 @@ impl Scope<'_> {
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
-                    self.out.push_str(&function::display(&value));
+                    self.out.push_str(&function::display_member(&value, member(pipeline)));
                 } else {
                     self.set(pipeline, value)?;
                 }
@@ -172,6 +172,14 @@ impl Scope<'_> {
             Operand::Nested(pipeline) => self.pipeline(pipeline, dot)?,
         };
         fields(value, &term.fields)
+    }
+}
+
+/// The member that a pipeline shows, when it is nothing but one.
+fn member(pipeline: &Pipeline) -> &str {
+    match pipeline.commands.as_slice() {
+        [command] if command.len() == 1 => command[0].fields.last().map_or("", String::as_str),
+        _ => "",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// All functions.
 const NAMES: [&str; 26] = [
@@ -88,24 +88,70 @@ pub(super) fn truth(value: &Value) -> bool {
     }
 }
 
+/// Members of the API that are maps, so that their names are data; the other objects are structs.
+const MAPS: [&str; 18] = [
+    "Annotations",
+    "Attributes",
+    "Config",
+    "Containers",
+    "Data",
+    "Details",
+    "DriverOpts",
+    "ExposedPorts",
+    "IndexConfigs",
+    "Labels",
+    "Networks",
+    "Options",
+    "PortBindings",
+    "Ports",
+    "Runtimes",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
+];
+
 /// A value as Go prints it.
 pub(super) fn display(value: &Value) -> String {
+    display_member(value, "")
+}
+
+/// The value of a member as Go prints it: a struct's values in their order, a map's with their names.
+pub(super) fn display_member(value: &Value, name: &str) -> String {
     match value {
         Value::Null => "<no value>".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(display).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => format!("[{}]", items.iter().map(|item| inner(item, "")).collect::<Vec<_>>().join(" ")),
+        Value::Object(members) if is_struct(members, name) => {
+            let values = members.iter().map(|(name, value)| inner(value, name));
+            format!("{{{}}}", values.collect::<Vec<_>>().join(" "))
+        }
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|(key, _)| key.as_str());
-            let pairs = members.into_iter().map(|(key, value)| format!("{key}:{}", inner(value)));
+            let pairs = members.into_iter().map(|(key, value)| format!("{key}:{}", inner(value, "")));
             format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
         }
         other => other.to_string(),
     }
 }
 
-fn inner(value: &Value) -> String {
-    if value.is_null() { "<nil>".to_owned() } else { display(value) }
+/// Whether an object is a struct: no map by its name, and names that Go would export.
+fn is_struct(members: &Map<String, Value>, name: &str) -> bool {
+    // `Config` is a map in `LogConfig` only, where every name is lower case.
+    let exported = |key: &String| {
+        key.starts_with(|char: char| char.is_ascii_uppercase()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let is_map = MAPS.contains(&name) && name != "Config";
+    !is_map && !members.is_empty() && members.keys().all(exported)
+}
+
+/// A value within another: Go's nil is an empty list more often than not.
+fn inner(value: &Value, name: &str) -> String {
+    match value {
+        Value::Null if MAPS.contains(&name) => "map[]".to_owned(),
+        Value::Null => "[]".to_owned(),
+        _ => display_member(value, name),
+    }
 }
 
 /// A value's kind, for errors.

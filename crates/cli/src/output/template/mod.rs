@@ -24,7 +24,7 @@ impl Template {
     /// Reads a template.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let nodes = lex::lex(text).and_then(|tokens| parse::parse(&tokens));
-        let nodes = nodes.map_err(|why| Failure::new(format!("template parsing error: {why}")).code(64))?;
+        let nodes = nodes.map_err(|why| Failure::new(format!("template parsing error: {why}")))?;
         Ok(Self { nodes })
     }
 
@@ -58,7 +58,7 @@ mod tests {
             "Args": ["a", "b"], "Empty": [],
             "State": {"Status": "running", "ExitCode": 0},
             "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "90/udp": null},
-            "Html": "<a & b>",
+            "Html": "<a & b>", "Labels": {"Owner": "me"},
         });
         Template::parse(text)?.render(&value)
     }
@@ -72,12 +72,14 @@ mod tests {
             ("{{.ID}}", "abc"),
             ("{{.Pid}} {{.On}} {{.Rate}}", "42 true 1.5"),
             ("{{.Args}}", "[a b]"),
-            ("{{.State}}", "map[ExitCode:0 Status:running]"),
+            ("{{.State}}", "{running 0}"),
+            ("{{.Labels}}", "map[Owner:me]"),
             ("{{json .Args}}", "[\"a\",\"b\"]"),
             ("{{.State | json}}", "{\"Status\":\"running\",\"ExitCode\":0}"),
             ("{{json .Html}}", "\"<a & b>\""),
             ("{{index .Args 1}}", "b"),
-            ("{{index .Ports \"80/tcp\"}}", "[map[HostIp:0.0.0.0 HostPort:8080]]"),
+            ("{{index .Ports \"80/tcp\"}}", "[{0.0.0.0 8080}]"),
+            ("{{.Ports}}", "map[80/tcp:[{0.0.0.0 8080}] 90/udp:[]]"),
             ("{{(index (index .Ports \"80/tcp\") 0).HostPort}}", "8080"),
             ("{{with index .Ports \"80/tcp\"}}{{(index . 0).HostPort}}{{end}}", "8080"),
             ("{{range .Args}}<{{.}}>{{end}}", "<a><b>"),
