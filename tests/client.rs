@@ -39,6 +39,49 @@ fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("permissions");
 }
 
+/// What prints the same bytes as the stock client.
+const SAME: &[&[&str]] = &[
+    &["ps"],
+    &["ps", "-a", "--no-trunc"],
+    &["ps", "-aq"],
+    &["ps", "-as"],
+    &["ps", "-a", "--format", "json"],
+    &["ps", "-a", "--format", "raw"],
+    &["ps", "-a", "--format", "table {{.Names}}\t{{.Label \"com.a.b-c\"}}\t{{upper .State}}"],
+    &["ps", "-a", "--format", "{{.ID}} {{.Ports}} {{json .Labels}} {{.Mounts}} {{.Networks}} {{.LocalVolumes}}"],
+    &["ps", "-n", "1"],
+    &["container", "ls", "-a", "--filter", "name=web"],
+    &["images"],
+    &["images", "--digests"],
+    &["images", "-q", "--no-trunc"],
+    &["images", "--format", "json"],
+    &["images", "--format", "raw"],
+    &["image", "ls", "--format", "table {{.Repository}}:{{.Tag}}\t{{.Size}}"],
+    &["history", "busybox"],
+    &["history", "--no-trunc", "-H=false", "busybox"],
+    &["history", "-q", "busybox"],
+    &["system", "df"],
+    &["system", "df", "-v"],
+    &["system", "df", "--format", "json"],
+    &["network", "ls"],
+    &["volume", "ls", "-q"],
+    &["inspect", "web"],
+    &["inspect", "--format", "json", "web", "old"],
+    &["inspect", "-s", "-f", "{{.SizeRootFs}}", "web"],
+    &["inspect", "-f", "{{.Config.Env}} {{.NetworkSettings.Ports}} {{.HostConfig.RestartPolicy}}", "web"],
+    &["inspect", "-f", "{{json .Config}}", "web"],
+    &["inspect", "-f", "{{range .Mounts}}{{.Source}}{{end}}{{index .Config.Labels \"com.a.b-c\"}}", "web"],
+    &["inspect", "--type", "image", "busybox"],
+    &["image", "inspect", "busybox"],
+    &["port", "web"],
+    &["port", "web", "80"],
+    &["top", "web"],
+    &["diff", "old"],
+    &["context", "show"],
+    &["context", "ls", "-q"],
+    &["wait", "old"],
+];
+
 #[test]
 fn lists_and_inspections_have_the_bytes_of_dockers_own() {
     let daemon = Daemon::start();
@@ -58,48 +101,7 @@ fn lists_and_inspections_have_the_bytes_of_dockers_own() {
         "1000",
     ]);
     daemon.ok(["run", "--name", "old", "busybox", "true"]);
-    daemon.ok(["volume", "create", "data"]);
-    for line in [
-        &["ps"][..],
-        &["ps", "-a", "--no-trunc"],
-        &["ps", "-aq"],
-        &["ps", "-as"],
-        &["ps", "-a", "--format", "json"],
-        &["ps", "-a", "--format", "raw"],
-        &["ps", "-a", "--format", "table {{.Names}}\t{{.Label \"com.a.b-c\"}}\t{{upper .State}}"],
-        &["ps", "-a", "--format", "{{.ID}} {{.Ports}} {{json .Labels}} {{.Mounts}} {{.Networks}} {{.LocalVolumes}}"],
-        &["ps", "-n", "1"],
-        &["container", "ls", "-a", "--filter", "name=web"],
-        &["images"],
-        &["images", "--digests"],
-        &["images", "-q", "--no-trunc"],
-        &["images", "--format", "json"],
-        &["images", "--format", "raw"],
-        &["image", "ls", "--format", "table {{.Repository}}:{{.Tag}}\t{{.Size}}"],
-        &["history", "busybox"],
-        &["history", "--no-trunc", "-H=false", "busybox"],
-        &["history", "-q", "busybox"],
-        &["system", "df"],
-        &["system", "df", "-v"],
-        &["system", "df", "--format", "json"],
-        &["network", "ls"],
-        &["volume", "ls"],
-        &["inspect", "web"],
-        &["inspect", "--format", "json", "web", "old"],
-        &["inspect", "-s", "-f", "{{.SizeRootFs}}", "web"],
-        &["inspect", "-f", "{{.Config.Env}} {{.NetworkSettings.Ports}} {{.HostConfig.RestartPolicy}}", "web"],
-        &["inspect", "-f", "{{json .Config}}", "web"],
-        &["inspect", "-f", "{{range .Mounts}}{{.Source}}{{end}}{{index .Config.Labels \"com.a.b-c\"}}", "web"],
-        &["inspect", "--type", "image", "busybox"],
-        &["image", "inspect", "busybox"],
-        &["port", "web"],
-        &["port", "web", "80"],
-        &["top", "web"],
-        &["diff", "old"],
-        &["context", "show"],
-        &["context", "ls", "-q"],
-        &["wait", "old"],
-    ] {
+    for line in SAME {
         let (ours, theirs) = (run(&mut teu(&daemon, line)), docker(&daemon, line));
         assert_eq!((ours.code, ours.out.as_str()), (theirs.code, theirs.out.as_str()), "{line:?}\n{}", ours.err);
     }
@@ -233,6 +235,9 @@ fn a_dry_run_says_what_would_go_and_changes_nothing() {
     assert_eq!(daemon.ok(["rmi", "--dry-run", "other:1"]), "Would untag: other:1");
     daemon.ok(["rmi", "other:1"]);
     daemon.teu(["rmi", "--dry-run", "busybox"]).refused(1, &["image is being used by running container"]);
+    let id = daemon.ok(["ps", "-aq", "--no-trunc", "--filter", "name=old"]);
+    assert_eq!(daemon.ok(["container", "prune", "--dry-run"]), format!("Would delete Containers:\n{id}\n"));
+    assert_eq!(daemon.ok(["image", "prune", "-a", "--dry-run"]), "");
     assert_eq!(daemon.ok(["ps", "-aq"]).lines().count(), 2);
     assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
 }

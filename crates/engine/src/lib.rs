@@ -49,6 +49,7 @@ pub use events::{Events, Listener};
 pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage};
 pub use network::Networks;
 pub use pipe::Stream;
+pub use prune::Mode as PruneMode;
 pub use teu_network::ipam::AddressPool;
 pub use volume::Volumes;
 

@@ -4,6 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Result};
 
+/// Whether a prune removes, or only says what it would remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It removes.
+    Remove,
+    /// It says what it would remove.
+    Tell,
+}
+
 /// A moment: RFC 3339, seconds since the epoch, or a duration before now (`10m`, `1h30m`).
 pub(crate) fn until(text: &str) -> Result<Timestamp> {
     let invalid = || Error::bad(format!("invalid filter 'until={text}': want a time or a duration such as 24h"));

@@ -200,9 +200,11 @@ impl<'c> Pruning<'c> {
         Ok(())
     }
 
+    /// What came free; how much that would be is not known beforehand, where objects share layers.
     fn total(&self) -> Result<u8, Failure> {
-        let what = if self.dry { "Space that would be reclaimed" } else { "Total reclaimed space" };
-        line(&format!("{what}: {}", units::long_size(self.reclaimed)))?;
+        if !self.dry {
+            line(&format!("Total reclaimed space: {}", units::long_size(self.reclaimed)))?;
+        }
         Ok(0)
     }
 }

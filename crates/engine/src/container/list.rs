@@ -9,6 +9,7 @@ use teu_api::container::{Port, PruneReport, Summary, SummaryHostConfig, SummaryN
 use super::inspect::status;
 use super::{Container, Containers, Phase, Record, RemoveOptions};
 use crate::error::{Error, Result};
+use crate::prune::Mode;
 
 /// What `ps` asks for.
 #[derive(Clone, Debug, Default)]
@@ -159,7 +160,7 @@ impl Containers {
     ///
     /// # Errors
     /// When a filter is unknown or has no meaning.
-    pub async fn prune(&self, filters: &Filters) -> Result<PruneReport> {
+    pub async fn prune(&self, filters: &Filters, mode: Mode) -> Result<PruneReport> {
         if let Some(unknown) = filters.unknown(&["label", "label!", "until"]) {
             return Err(Error::bad(format!("invalid filter '{unknown}'")));
         }
@@ -173,7 +174,7 @@ impl Containers {
                 continue;
             }
             let bytes = self.context.store.snapshots().usage(&record.id).map_or(0, |usage| usage.bytes);
-            if container.remove(RemoveOptions::default()).await.is_ok() {
+            if mode == Mode::Tell || container.remove(RemoveOptions::default()).await.is_ok() {
                 report.containers_deleted.push(record.id.clone());
                 report.space_reclaimed += bytes;
             }

@@ -8,6 +8,7 @@ use teu_oci::{Digest, Reference};
 use super::{Image, Images};
 use crate::container::{Containers, Phase};
 use crate::error::{Error, Result};
+use crate::prune::Mode;
 
 impl Images {
     /// Takes away a name; the image too if it was the last one, or if it is named by its id.
@@ -84,7 +85,7 @@ impl Images {
     ///
     /// # Errors
     /// When a filter is unknown or has no meaning.
-    pub fn prune(&self, filters: &Filters, containers: &Containers) -> Result<PruneReport> {
+    pub fn prune(&self, filters: &Filters, containers: &Containers, mode: Mode) -> Result<PruneReport> {
         if let Some(unknown) = filters.unknown(&["dangling", "label", "label!", "until"]) {
             return Err(Error::bad(format!("invalid filter '{unknown}'")));
         }
@@ -102,10 +103,19 @@ impl Images {
             if !chosen || used.contains(&Some(image.id.clone())) || !filters.match_labels(&image.config.config.labels) {
                 continue;
             }
+            if mode == Mode::Tell {
+                let told = |untagged, deleted| DeleteItem { untagged, deleted };
+                report.images_deleted.extend(names.iter().map(|name| told(Some(name.familiar()), None)));
+                report.images_deleted.push(told(None, Some(image.id.to_string())));
+                continue;
+            }
             for name in &names {
                 self.untag(&image.id, name, &mut report.images_deleted)?;
             }
             self.delete(&image, &mut report.images_deleted)?;
+        }
+        if mode == Mode::Tell {
+            return Ok(report);
         }
         report.space_reclaimed = self.inner.store.collect()?.bytes;
         Ok(report)

@@ -38,6 +38,7 @@ use teu_store::{Store, Table};
 use crate::container::names::random_id;
 use crate::error::{Error, Kind, Result};
 use crate::events::Events;
+use crate::prune;
 use default::{predefined, taken};
 use options::{GatewayMode, Options};
 use record::{EndpointRecord, NetworkRecord, PortRecord};
@@ -323,11 +324,11 @@ impl Networks {
     ///
     /// # Errors
     /// When a filter is unknown or has no meaning.
-    pub fn prune(&self, filters: &Filters, in_use: &[String]) -> Result<PruneReport> {
+    pub fn prune(&self, filters: &Filters, in_use: &[String], mode: prune::Mode) -> Result<PruneReport> {
         if let Some(unknown) = filters.unknown(&["label", "label!", "until"]) {
             return Err(Error::bad(format!("invalid filter '{unknown}'")));
         }
-        let until = filters.get("until").first().map(|text| crate::prune::until(text)).transpose()?;
+        let until = filters.get("until").first().map(|text| prune::until(text)).transpose()?;
         let idle: Vec<NetworkRecord> = {
             let live = self.live();
             let idle = live.networks.values().filter(|net| !net.predefined() && net.held.is_empty());
@@ -339,9 +340,13 @@ impl Networks {
         let mut report = PruneReport::default();
         for record in idle {
             let used = in_use.contains(&record.name) || in_use.contains(&record.id);
-            if !used && old(&record) && filters.match_labels(&record.labels) && self.remove(&record.id).is_ok() {
+            let chosen = !used && old(&record) && filters.match_labels(&record.labels);
+            if chosen && (mode == prune::Mode::Tell || self.remove(&record.id).is_ok()) {
                 report.networks_deleted.push(record.name);
             }
+        }
+        if mode == prune::Mode::Tell {
+            return Ok(report);
         }
         self.inner.events.emit("network", "prune", "", BTreeMap::from([("reclaimed".into(), "0".into())]));
         Ok(report)

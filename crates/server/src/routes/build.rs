@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::routing::post;
-use http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 use teu_api::build::{BuildCache, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
 use teu_builder::{Cache, Context, Options, build};
-use teu_engine::Engine;
+use teu_engine::{Engine, PruneMode};
 
 use super::images::decoded;
-use super::{blocking, ok};
+use super::{blocking, ok, prune_mode};
 use crate::body::Reader;
 use crate::failure::{Answer, Failure};
 use crate::json_lines;
@@ -25,7 +25,7 @@ use crate::query::Query;
 const UNSUPPORTED: [&str; 5] = ["remote", "outputs", "squash", "isolation", "securityopt"];
 
 pub(super) fn routes() -> Router<Engine> {
-    Router::new().route("/build", post(run)).route("/build/prune", post(prune))
+    Router::new().route("/build", post(run)).route("/build/prune", get(prune).post(prune))
 }
 
 async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, request: Request) -> Answer {
@@ -117,7 +117,9 @@ fn unsupported(what: &str) -> Failure {
     Failure::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not supported by this version of teu"))
 }
 
-async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
+/// `GET` says what `POST` would remove.
+async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
+    let mode = prune_mode(&method);
     if let Some(name) = query.filters()?.names().next() {
         return Err(unsupported(&format!("build cache filter \"{name}\"")));
     }
@@ -125,6 +127,9 @@ async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
     let report = blocking(move || {
         let cache = Cache::open(&store)?;
         let caches_deleted = cache.list()?.into_iter().map(|(key, _)| key).collect();
+        if mode == PruneMode::Tell {
+            return Ok(PruneReport { caches_deleted, ..PruneReport::default() });
+        }
         cache.clear()?;
         let collected = store.collect()?;
         Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes })

@@ -6,13 +6,14 @@ mod streams;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
+use http::Method;
 use serde_json::Value;
 use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
 use teu_api::image::CommitResponse;
 use teu_engine::{CommitOptions, Engine, ListQuery, RemoveOptions};
 use teu_oci::ContainerConfig;
 
-use super::{created, done, ok, to_value};
+use super::{created, done, ok, prune_mode, to_value};
 use crate::body::{Json, OptionalJson};
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
@@ -22,7 +23,7 @@ pub(super) fn routes() -> Router<Engine> {
     Router::new()
         .route("/containers/json", get(list))
         .route("/containers/create", post(create))
-        .route("/containers/prune", post(prune))
+        .route("/containers/prune", get(prune).post(prune))
         .route("/containers/{id}", delete(remove))
         .route("/containers/{id}/json", get(inspect))
         .route("/containers/{id}/top", get(top))
@@ -66,8 +67,9 @@ async fn create(State(engine): State<Engine>, query: Query, version: Version, Js
     created(engine.containers.create(query.text("name"), request, platform).await?)
 }
 
-async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
-    ok(engine.containers.prune(&query.filters()?).await?)
+/// `GET` says what `POST` would remove.
+async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
+    ok(engine.containers.prune(&query.filters()?, prune_mode(&method)).await?)
 }
 
 async fn remove(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {

@@ -7,14 +7,14 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_AUTH};
 use teu_engine::{Engine, ImportOptions};
 use teu_oci::{ContainerConfig, Reference};
 
-use super::{blocking, ok, to_value};
+use super::{blocking, ok, prune_mode, to_value};
 use crate::body::Reader;
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure, page_not_found};
@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<Engine> {
         .route("/images/create", post(create))
         .route("/images/load", post(load))
         .route("/images/get", get(save_all))
-        .route("/images/prune", post(prune))
+        .route("/images/prune", get(prune).post(prune))
         .route("/images/search", get(search))
         .route("/images/{*name}", get(get_one).post(post_one).delete(remove))
         .route("/distribution/{*name}", get(distribution))
@@ -132,9 +132,10 @@ async fn remove(State(engine): State<Engine>, Path(name): Path<String>, query: Q
     ok(blocking(move || engine.images.remove(&name, force, &engine.containers)).await?)
 }
 
-async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
-    let filters = query.filters()?;
-    ok(blocking(move || engine.images.prune(&filters, &engine.containers)).await?)
+/// `GET` says what `POST` would remove.
+async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
+    let (filters, mode) = (query.filters()?, prune_mode(&method));
+    ok(blocking(move || engine.images.prune(&filters, &engine.containers, mode)).await?)
 }
 
 async fn search() -> Failure {

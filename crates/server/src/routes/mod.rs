@@ -18,9 +18,14 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http::{Method, StatusCode};
 use serde::Serialize;
-use teu_engine::Engine;
+use teu_engine::{Engine, PruneMode};
 
 use crate::failure::{Answer, Failure, method_not_allowed, page_not_found};
+
+/// What a prune does: `GET` changes nothing, as ever.
+fn prune_mode(method: &Method) -> PruneMode {
+    if method == Method::POST { PruneMode::Remove } else { PruneMode::Tell }
+}
 
 /// All paths, without their version prefix.
 pub(crate) fn router(engine: Engine) -> Router {

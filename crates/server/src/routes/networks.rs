@@ -4,11 +4,11 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use teu_api::network::{ConnectRequest, CreateRequest, DisconnectRequest};
 use teu_engine::Engine;
 
-use super::{blocking, created, done, ok};
+use super::{blocking, created, done, ok, prune_mode};
 use crate::body::Json;
 use crate::failure::{Answer, Failure};
 use crate::query::Query;
@@ -17,7 +17,7 @@ pub(super) fn routes() -> Router<Engine> {
     Router::new()
         .route("/networks", get(list))
         .route("/networks/create", post(create))
-        .route("/networks/prune", post(prune))
+        .route("/networks/prune", get(prune).post(prune))
         .route("/networks/{id}", get(inspect).delete(remove))
         .route("/networks/{id}/connect", post(connect))
         .route("/networks/{id}/disconnect", post(disconnect))
@@ -31,10 +31,12 @@ async fn create(State(engine): State<Engine>, Json(request): Json<CreateRequest>
     created(blocking(move || engine.networks.create(&request)).await?)
 }
 
-async fn prune(State(engine): State<Engine>, query: Query) -> Answer {
+/// `GET` says what `POST` would remove.
+async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
+    let mode = prune_mode(&method);
     let filters = query.filters_among(&["until", "label", "label!"])?;
     let in_use = engine.containers.networks_in_use();
-    ok(blocking(move || engine.networks.prune(&filters, &in_use)).await?)
+    ok(blocking(move || engine.networks.prune(&filters, &in_use, mode)).await?)
 }
 
 async fn inspect(State(engine): State<Engine>, Path(id): Path<String>, query: Query) -> Answer {
