@@ -64,6 +64,8 @@ const SAME: &[&[&str]] = &[
     &["system", "df", "-v"],
     &["system", "df", "--format", "json"],
     &["network", "ls"],
+    &["network", "ls", "--format", "json"],
+    &["network", "ls", "-q"],
     &["volume", "ls", "-q"],
     &["inspect", "web"],
     &["inspect", "--format", "json", "web", "old"],

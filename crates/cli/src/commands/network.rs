@@ -16,8 +16,8 @@ use crate::Session;
 use crate::client::escape;
 use crate::failure::Failure;
 use crate::grammar::environment;
-use crate::output::listing::{Column, Listing, labels, row};
-use crate::output::{line, units};
+use crate::output::list::{self, Column, Row, labels, row};
+use crate::output::{line, note, units};
 use crate::table::Verb;
 
 /// Creates a network.
@@ -248,7 +248,7 @@ impl Verb for Create {
         let client = session.client();
         let response: CreateResponse = client.post("/networks/create").json(&request)?.read().await?;
         if !response.warning.is_empty() {
-            eprintln!("WARNING: {}", response.warning);
+            note!("WARNING: {}", response.warning);
         }
         line(&response.id)?;
         Ok(0)
@@ -263,32 +263,32 @@ impl Verb for List {
         let client = session.client();
         let mut networks: Vec<Network> = client.get("/networks").filters(&filters(&self.filter)?).read().await?;
         networks.sort_by(|a, b| a.name.cmp(&b.name));
-        let id = |network: &Network| match self.no_trunc {
-            true => network.id.clone(),
-            false => units::short_id(&network.id).to_owned(),
-        };
-        if self.quiet && self.format.is_none() {
-            networks.iter().try_for_each(|network| line(&id(network)))?;
-            return Ok(0);
-        }
-        let cells = |network: &Network| {
-            row([
-                ("ID", Value::from(id(network))),
-                ("Name", Value::from(network.name.as_str())),
-                ("Driver", Value::from(network.driver.as_str())),
-                ("Scope", Value::from(network.scope.as_str())),
-                ("IPv4", Value::from(network.enable_ipv4.to_string())),
-                ("IPv6", Value::from(network.enable_ipv6.to_string())),
-                ("Internal", Value::from(network.internal.to_string())),
-                ("Labels", Value::from(labels(&network.labels))),
-                ("CreatedAt", Value::from(network.created.as_str())),
-            ])
-        };
-        let rows: Vec<Value> = networks.iter().map(cells).collect();
+        let rows: Vec<Row> = networks.iter().map(|network| cells(network, self.no_trunc)).collect();
         let default = "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
-        Listing { columns: COLUMNS, default, format: self.format.as_deref() }.print(&rows)?;
+        let raw = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n";
+        let (quiet, raw, own) = match self.quiet {
+            true => (Some("{{.ID}}"), "network_id: {{.ID}}", None),
+            false => (None, raw, session.file.format("networksFormat")),
+        };
+        let format = self.format.as_deref().filter(|format| !format.is_empty()).or(own);
+        list::List { columns: COLUMNS, default, quiet, raw, format }.print(&rows)?;
         Ok(0)
     }
+}
+
+fn cells(network: &Network, whole: bool) -> Row {
+    row([
+        ("ID", Value::from(if whole { &network.id } else { units::short_id(&network.id) })),
+        ("Name", Value::from(network.name.as_str())),
+        ("Driver", Value::from(network.driver.as_str())),
+        ("Scope", Value::from(network.scope.as_str())),
+        ("IPv4", Value::from(network.enable_ipv4.to_string())),
+        ("IPv6", Value::from(network.enable_ipv6.to_string())),
+        ("Internal", Value::from(network.internal.to_string())),
+        ("Labels", Value::from(labels(&network.labels))),
+        ("CreatedAt", Value::from(units::go_time(&network.created))),
+    ])
+    .labelled(&network.labels)
 }
 
 impl Verb for NetworkInspect {

@@ -80,6 +80,14 @@ fn zoned(time: jiff::Timestamp, fraction: &str) -> String {
     zoned.strftime(&format!("%Y-%m-%dT%H:%M:%S{fraction}{offset}")).to_string()
 }
 
+/// A time of the API as Go prints it: `2024-05-01 12:00:00.5 +0000 UTC`.
+pub(crate) fn go_time(text: &str) -> String {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// A text as Go quotes it: `"a\"b"`.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -160,6 +168,7 @@ mod tests {
     fn long_text_is_cut_with_an_ellipsis() {
         assert_eq!(ellipsis("\"/bin/sh -c 'nothing'\"", 20).chars().count(), 20);
         assert_eq!(ellipsis("short", 20), "short");
+        assert_eq!(go_time("2024-05-01T12:00:00.50Z"), "2024-05-01 12:00:00.5 +0000 UTC");
         assert_eq!(quote("a \"b\"\n\\ü\u{1}"), "\"a \\\"b\\\"\\n\\\\ü\\x01\"");
         assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
     }
