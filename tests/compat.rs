@@ -311,3 +311,72 @@ fn docker_hears_of_events_and_sees_processes_and_figures() {
     docker.ok(["kill", "bin"]);
     docker.ok(["rm", "bin"]);
 }
+
+/// Five services: one built, one that others wait for, two of a kind, secrets, a volume, two networks.
+const APPLICATION: &str = r#"
+version: "3.8"
+services:
+  db:
+    image: busybox
+    command: sh -c "touch /data/ready; exec sleep 1000"
+    volumes: ["data:/data"]
+    healthcheck: {test: ["CMD", "test", "-e", "/data/ready"], interval: 100ms, retries: 50}
+    networks: [back]
+  cache:
+    image: busybox
+    command: sleep 1000
+    networks: [back]
+  web:
+    build: ./web
+    depends_on: [db]
+    secrets: [token]
+    networks: {front: {}, back: {aliases: [site]}}
+    ports: ["8080"]
+  worker:
+    image: busybox
+    command: sh -c "cat /run/secrets/token; exec sleep 1000"
+    secrets: [token]
+    networks: [back]
+  client:
+    image: busybox
+    command: sh -c "until wget -qO- http://site:8080/; do sleep 0.1; done; exec sleep 1000"
+    depends_on: [web]
+    networks: [back]
+networks: {front: {}, back: {}}
+volumes: {data: {}}
+secrets: {token: {file: ./token}}
+"#;
+
+#[test]
+fn docker_compose_brings_an_application_up_and_down() {
+    let docker = Engine::start();
+    let web = "FROM busybox\nCOPY page /www/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n";
+    let folder = docker.context(&[
+        ("docker-compose.yml", APPLICATION),
+        ("token", "s3cret\n"),
+        ("web/Dockerfile", web),
+        ("web/page", "hello\n"),
+    ]);
+    let compose = |args: &[&str]| {
+        let mut command = Command::new("docker-compose");
+        command
+            .current_dir(&folder)
+            .env("DOCKER_HOST", docker.host())
+            .env("DOCKER_CONFIG", docker.folder().join("client"));
+        run(command.args(["-p", "app", "--ansi", "never"]).args(args))
+    };
+    compose(&["up", "-d", "--scale", "worker=2"]).ends_with(0);
+    assert_eq!(compose(&["ps", "-q"]).ok().lines().count(), 6);
+    let health = ["inspect", "-f", "{{.State.Health.Status}}", "app_db_1"];
+    eventually("the database is healthy", || (docker.docker(health).out.trim() == "healthy").then_some(()));
+    let logs = |service: &str| compose(&["logs", "--no-color", service]).ok();
+    eventually("the client has the page", || logs("client").contains("hello").then_some(()));
+    assert_eq!(logs("worker").matches("s3cret").count(), 2);
+    assert_eq!(compose(&["exec", "-T", "web", "cat", "/www/index.html"]).ok(), "hello");
+    let port = compose(&["port", "web", "8080"]).ok();
+    let port = port.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    assert!(fetch(port, "/").contains("hello"));
+    compose(&["down", "-v", "-t", "0", "--rmi", "local"]).ends_with(0);
+    assert_eq!(docker.ok(["ps", "-aq"]) + &docker.ok(["volume", "ls", "-q"]), "");
+    assert!(!docker.ok(["network", "ls", "--format", "{{.Name}}"]).contains("app_"));
+}

@@ -82,7 +82,9 @@ impl Task {
 
     /// Asks for something whose only good answer is `Done`.
     pub(crate) async fn order(&self, request: &Request) -> Result<()> {
-        match self.request(request).await? {
+        // A supervisor goes when its container has ended: then there is nothing left to do it to.
+        let answer = self.request(request).await.map_err(|error| Error::conflict(error.message))?;
+        match answer {
             Event::Done => Ok(()),
             Event::Refused { message } => Err(Error::conflict(message)),
             other => Err(Error::internal(format!("unexpected answer from the supervisor: {other:?}"))),

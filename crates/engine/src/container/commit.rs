@@ -49,7 +49,7 @@ impl Container {
         let copied = tokio::task::spawn_blocking(move || snapshots.commit_copy(&id)).await;
         if frozen {
             match self.unpause().await {
-                // It ended before it was frozen, and only now was that heard of.
+                // It ended before it was frozen, and only now is that heard of.
                 Err(error) if error.kind == Kind::Conflict => {}
                 other => other?,
             }
