@@ -170,6 +170,17 @@ static int calls(void) {
     return 0;
 }
 
+/* type;uid;gid;permissions;name of the session keyring. */
+static int keyring(void) {
+    char text[512] = {0};
+    if (syscall(SYS_keyctl, KEYCTL_DESCRIBE, KEY_SPEC_SESSION_KEYRING, text, sizeof text - 1) < 0) {
+        perror("keyctl");
+        return 1;
+    }
+    puts(text);
+    return 0;
+}
+
 int main(int count, char **words) {
     if (count == 3 && !strcmp(words[1], "echo"))
         return echo(words[2]);
@@ -179,6 +190,8 @@ int main(int count, char **words) {
         return hold(words[2]);
     if (count == 2 && !strcmp(words[1], "calls"))
         return calls();
-    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | hold MEGABYTES\n", stderr);
+    if (count == 2 && !strcmp(words[1], "keyring"))
+        return keyring();
+    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | keyring | hold MEGABYTES\n", stderr);
     return 2;
 }

@@ -17,7 +17,7 @@ pub struct DaemonArgs {
     /// Configuration file (default $TEU_CONFIG or /etc/teu/daemon.json)
     #[arg(long, value_name = "string")]
     pub config_file: Option<PathBuf>,
-    /// Folder of everything that outlives the daemon (default $TEU_DATA_ROOT or /var/lib/teu)
+    /// Folder of everything that lasts (default $TEU_DATA_ROOT or /var/lib/teu)
     #[arg(long, value_name = "string")]
     pub data_root: Option<PathBuf>,
     /// Log for debugging

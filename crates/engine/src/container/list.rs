@@ -179,6 +179,10 @@ impl Containers {
                 report.space_reclaimed += bytes;
             }
         }
+        if mode != Mode::Tell {
+            // Who asked for room has it when the answer comes.
+            tokio::task::block_in_place(|| self.context.store.empty_trash())?;
+        }
         Ok(report)
     }
 }

@@ -118,6 +118,7 @@ impl Images {
             return Ok(report);
         }
         report.space_reclaimed = self.inner.store.collect()?.bytes;
+        self.inner.store.empty_trash()?;
         Ok(report)
     }
 }
