@@ -238,7 +238,7 @@ fn a_dry_run_says_what_would_go_and_changes_nothing() {
     daemon.ok(["rmi", "other:1"]);
     daemon.teu(["rmi", "--dry-run", "busybox"]).refused(1, &["image is being used by running container"]);
     let id = daemon.ok(["ps", "-aq", "--no-trunc", "--filter", "name=old"]);
-    assert_eq!(daemon.ok(["container", "prune", "--dry-run"]), format!("Would delete Containers:\n{id}\n"));
+    assert_eq!(daemon.ok(["container", "prune", "--dry-run"]), format!("Would delete Containers:\n{id}"));
     assert_eq!(daemon.ok(["image", "prune", "-a", "--dry-run"]), "");
     assert_eq!(daemon.ok(["ps", "-aq"]).lines().count(), 2);
     assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use teu_oci::runtime::{IdMapping, Resources, Spec};
+use teu_oci::runtime::{ConsoleSize, IdMapping, Resources, Spec};
 use teu_runtime::{Cgroup, Created, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
@@ -143,7 +143,10 @@ impl Container {
     }
 
     pub(crate) fn exec(&mut self, request: ExecRequest, stock: &Stock) -> Result<i32, Error> {
-        let ExecRequest { exec, process, stdin, size } = request;
+        let ExecRequest { exec, mut process, stdin, size } = request;
+        // Before the program looks.
+        let cells = size.map(|WindowSize { rows, cols }| ConsoleSize { height: rows, width: cols });
+        process.console_size = cells.or(process.console_size);
         let Some(init) = self.child.pidfd() else {
             return Err(Error::Refused { what: "container is not running".into() });
         };
@@ -162,7 +165,7 @@ impl Container {
         }
         let mut process = teu_runtime::exec(init, &self.spec, &process, stdio, stock)?;
         if let Some(master) = process.terminal.take() {
-            streams = terminal_streams(master, size)?;
+            streams = terminal_streams(master, None)?;
         }
         let (pid, oom_kills) = (process.pid, process.cgroup.oom_kills());
         let process = Some(process);

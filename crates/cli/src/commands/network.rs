@@ -39,7 +39,7 @@ pub(crate) struct Create {
     #[arg(short, long, default_value = "bridge")]
     driver: String,
     /// Gateway of the subnet
-    #[arg(long)]
+    #[arg(long, value_name = "ipSlice", value_delimiter = ',')]
     gateway: Vec<String>,
     /// Make a swarm's routing mesh
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(crate) struct Create {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "bool")]
     ipv4: Option<bool>,
     /// Part of the subnet that containers get addresses from
-    #[arg(long)]
+    #[arg(long, value_name = "ipNetSlice", value_delimiter = ',')]
     ip_range: Vec<String>,
     /// Give IPv6 addresses (by default if no subnet is named)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "bool")]
@@ -72,7 +72,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "string", default_value = "")]
     scope: String,
     /// Subnet in CIDR form
-    #[arg(long)]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     subnet: Vec<String>,
     /// Name of the network
     #[arg(required = true, value_name = "NETWORK")]
@@ -125,10 +125,10 @@ pub(crate) struct Remove {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connect {
     /// Further name of the container on the network
-    #[arg(long)]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     alias: Vec<String>,
     /// Options of the driver for this place
-    #[arg(long, value_name = "key=value")]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     driver_opt: Vec<String>,
     /// The network with the highest gives the default route
     #[arg(long, value_name = "int", default_value = "0", allow_negative_numbers = true)]
@@ -143,7 +143,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "list")]
     link: Vec<String>,
     /// Further address of the link
-    #[arg(long, value_name = "ip")]
+    #[arg(long, value_name = "ipSlice", value_delimiter = ',')]
     link_local_ip: Vec<IpAddr>,
     /// Network to join
     #[arg(required = true, value_name = "NETWORK")]

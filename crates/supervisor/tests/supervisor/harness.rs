@@ -274,7 +274,7 @@ impl Attached {
     pub(crate) fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();
         while !seen.contains(text) {
-            let chunk = self.0.fill_buf().expect("output in time");
+            let chunk = self.0.fill_buf().unwrap_or_else(|error| panic!("no {text:?} in {seen:?}: {error}"));
             assert!(!chunk.is_empty(), "ended before {text:?}: {seen:?}");
             let n = chunk.len();
             seen.push_str(&String::from_utf8_lossy(chunk));
