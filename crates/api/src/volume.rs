@@ -45,9 +45,12 @@ wire! {
         #[serde(skip_serializing_if = "String::is_empty")]
         pub driver: String = "Driver",
         /// Driver's options.
-        pub driver_opts: BTreeMap<String, String> = "DriverOpts",
+        pub driver_opts: Option<BTreeMap<String, String>> = "DriverOpts",
         /// Labels.
-        pub labels: BTreeMap<String, String> = "Labels",
+        pub labels: Option<BTreeMap<String, String>> = "Labels",
+        /// What a Swarm is asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cluster_volume_spec: Option<serde_json::Value> = "ClusterVolumeSpec",
     }
 
     /// Answer to `GET /volumes`.

@@ -1,8 +1,6 @@
 //! What containers get that do not say otherwise, as the daemon's configuration has it.
 
-use std::collections::BTreeMap;
-
-use teu_api::container::{HostConfig, Ulimit};
+use teu_api::container::{HostConfig, LogConfig, Ulimit};
 
 /// The daemon's defaults for containers; what is empty or zero is the built-in default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,10 +19,8 @@ pub struct Defaults {
     pub no_new_privileges: bool,
     /// A seccomp profile, or `unconfined`.
     pub seccomp_profile: Option<String>,
-    /// Where output goes.
-    pub log_driver: String,
-    /// Its options.
-    pub log_opts: BTreeMap<String, String>,
+    /// Where output goes, and how.
+    pub log: LogConfig,
     /// Options of the resolver.
     pub dns_options: Vec<String>,
     /// Search domains.
@@ -58,13 +54,6 @@ impl Defaults {
         }
         if let Some(profile) = self.seccomp_profile.as_ref().filter(|_| !seccomp && !host.privileged) {
             host.security_opt.push(format!("seccomp={profile}"));
-        }
-        // The options are of the driver that they were written for.
-        if host.log_config.kind.is_empty() {
-            host.log_config.kind.clone_from(&self.log_driver);
-            for (key, value) in &self.log_opts {
-                host.log_config.config.entry(key.clone()).or_insert_with(|| value.clone());
-            }
         }
         for (own, default) in [(&mut host.dns_options, &self.dns_options), (&mut host.dns_search, &self.dns_search)] {
             if own.is_empty() {

@@ -8,7 +8,7 @@ use teu_api::system::{
     Commit, Component, DiskUsage, FirewallInfo, Info, Plugins, Runtime, Swarm, Version, VersionPlatform,
 };
 
-use crate::container::{ListQuery, Phase};
+use crate::container::{ListQuery, Phase, logging};
 use crate::error::Result;
 use crate::{Context, Engine};
 
@@ -44,7 +44,7 @@ impl Engine {
                 volume: words(&["local"]),
                 network: words(&["bridge", "host", "null"]),
                 authorization: None,
-                log: words(&["json-file", "none"]),
+                log: words(&logging::DRIVERS),
             },
             memory_limit: true,
             swap_limit: true,
@@ -57,7 +57,10 @@ impl Engine {
                 .is_ok_and(|text| text.trim() == "1"),
             debug: live.debug,
             system_time: jiff::Timestamp::now().to_string(),
-            logging_driver: "json-file".into(),
+            logging_driver: match context.config.defaults.log.kind.as_str() {
+                "" => logging::DEFAULT.into(),
+                kind => kind.into(),
+            },
             cgroup_driver: "cgroupfs".into(),
             cgroup_version: facts.cgroup_version.into(),
             kernel_version: facts.kernel.clone(),
@@ -125,7 +128,7 @@ impl Engine {
             layers_size: i64::try_from(layers).unwrap_or(i64::MAX),
             images: self.images.list(&Filters::default(), &self.containers)?,
             containers: self.containers.list(&query).await?,
-            volumes: self.volumes.list(&Filters::default(), &self.containers)?.volumes,
+            volumes: tokio::task::block_in_place(|| self.volumes.usage())?,
             build_cache: vec![],
             ..DiskUsage::default()
         })

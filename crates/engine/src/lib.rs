@@ -13,7 +13,6 @@
 //! program of another kind than our own supervisor.
 
 mod container;
-mod copy;
 mod defaults;
 mod error;
 mod events;
@@ -22,11 +21,14 @@ mod image;
 mod info;
 mod network;
 mod pipe;
+mod plain;
 mod pool;
 mod prune;
 mod restore;
 mod signals;
+mod size;
 mod task;
+mod usage;
 mod volume;
 
 use std::fs;
@@ -40,8 +42,8 @@ use teu_store::{Store, Table};
 
 pub use container::record;
 pub use container::{
-    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ListQuery,
-    LogsOptions, Phase, Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
+    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ImageMount,
+    ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepOutput, StepSpec, lifecycle,
 };
 pub use defaults::Defaults;
 pub use error::{Error, Kind, Result};
@@ -51,7 +53,7 @@ pub use network::Networks;
 pub use pipe::Stream;
 pub use prune::Mode as PruneMode;
 pub use teu_network::ipam::AddressPool;
-pub use volume::Volumes;
+pub use volume::{CopyKind, Volumes};
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -152,6 +154,8 @@ impl Engine {
     /// # Errors
     /// When the root is in use or cannot be used.
     pub async fn open(config: Config) -> Result<Self> {
+        container::logging::complete(&mut config.defaults.log.clone(), &config.defaults.log)
+            .map_err(|error| Error { message: format!("failed to set log opts: {}", error.message), ..error })?;
         let store = Store::open(&config.root)?;
         for (dir, mode) in [
             (config.run.clone(), 0o711),

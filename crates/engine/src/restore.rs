@@ -30,11 +30,14 @@ pub(crate) async fn restore(containers: &Containers) -> Result<()> {
         }
     }
     drop_orphans(containers, &context, &tasks).await;
+    context.volumes.renamings_finished()?;
+    tokio::task::block_in_place(|| context.volumes.unmount_unused());
     context.networks.restored()
 }
 
 async fn take_up(containers: &Containers, context: &Context, mut record: Record) -> Result<()> {
     upgrade(context, &mut record);
+    context.refer_mounts(&mut record);
     if record.state.phase == Phase::Removing {
         erase(context, &record);
         return Ok(());
@@ -53,6 +56,7 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
                 record.state.phase = if state.paused { Phase::Paused } else { Phase::Running };
             }
             context.networks.restore(&record);
+            tokio::task::block_in_place(|| context.remount(&record));
             Some(fresh)
         }
         other => {
@@ -151,11 +155,7 @@ fn erase(context: &Context, record: &Record) {
     end_strays(&cgroup_path(&record.host, &record.id));
     let _ = context.store.snapshots().remove(&record.id);
     remove_files(context, &record.id);
-    if record.host.auto_remove {
-        for name in &record.anonymous_volumes {
-            let _ = context.volumes.remove_quietly(name);
-        }
-    }
+    context.release_mounts(record, record.host.auto_remove);
     let _ = context.records.remove(&record.id);
 }
 

@@ -232,6 +232,9 @@ pub struct Mount {
     /// Groups of an idmapped mount.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
+    /// Not of the specification: what of the source is mounted, resolved beneath it when the mount is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<PathBuf>,
 }
 
 /// Programs run at fixed points of the life.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use teu_sys::mount::{self, Change, Propagation};
+use teu_sys::mount::{self, Change, Overlay, Propagation, attribute};
 use teu_sys::namespace;
 
 use crate::error::{During, at};
@@ -54,6 +54,7 @@ impl Sources {
                         mounts.push(copy(directory, planned).map_err(at(&planned.destination, "cgroup"))?);
                     }
                 }
+                Source::Layers(overlay) => mounts.push(users.layers(overlay, planned)?),
                 Source::Filesystem { .. } => {}
             }
         }
@@ -63,7 +64,7 @@ impl Sources {
     /// How many [`Sources::open`] makes.
     pub(crate) fn count(orders: &Orders) -> usize {
         let of = |planned: &Planned| match planned.source {
-            Source::Bind { .. } => 1,
+            Source::Bind { .. } | Source::Layers(_) => 1,
             Source::Cgroup => orders.hierarchies.len(),
             Source::Filesystem { .. } => 0,
         };
@@ -122,6 +123,27 @@ impl<'a> Users<'a> {
         Ok(self.made[place].1.as_fd())
     }
 
+    /// Layers as one tree, or a part of it, that cannot be written.
+    fn layers(&mut self, overlay: &Overlay, planned: &'a Planned) -> Result<OwnedFd, Error> {
+        let set = planned.own.set | planned.all.set | attribute::READ_ONLY;
+        let mapped = planned.owners.as_ref().map(|maps| self.find(maps)).transpose()?;
+        let make = || -> io::Result<OwnedFd> {
+            let whole = match mapped {
+                // Nothing is ever made in it, so no owner is needed for that.
+                Some(users) => overlay.mount_mapped(users, (0, 0))?,
+                None => overlay.mount_detached()?,
+            };
+            let tree = match &planned.subpath {
+                Some(subpath) => mount::part_of_detached(whole, subpath)?,
+                None => whole,
+            };
+            let change = Change { set, propagation: Some(Propagation::Private), ..Change::default() };
+            mount::set_attributes(&tree, false, change)?;
+            Ok(tree)
+        };
+        make().map_err(at(&planned.destination, "mount the layers"))
+    }
+
     /// The user namespace that has these maps; without any it is the one that the container joins.
     fn open(&self, maps: &Maps) -> Result<OwnedFd, Error> {
         match &self.orders.namespaces.user {
@@ -160,7 +182,7 @@ pub(crate) fn make_one(orders: &Orders, place: usize, pid: i32) -> Result<OwnedF
 /// A writable cgroup belongs to the container's root, as the spec has it for cgroup v2.
 pub(crate) fn delegate(orders: &Orders, cgroup: &Cgroup) -> Result<(), Error> {
     let writable = orders.mounts.iter().any(|planned| {
-        planned.source == Source::Cgroup && (planned.own.set | planned.all.set) & mount::attribute::READ_ONLY == 0
+        planned.source == Source::Cgroup && (planned.own.set | planned.all.set) & attribute::READ_ONLY == 0
     });
     match orders.maps.host_user(0).filter(|_| writable && orders.namespaces.cgroup) {
         Some(owner) => cgroup.give_to(owner).during("give the cgroup to the container's root"),
@@ -170,7 +192,11 @@ pub(crate) fn delegate(orders: &Orders, cgroup: &Cgroup) -> Result<(), Error> {
 
 fn copy_tree(path: &Path, recursive: bool, planned: &Planned) -> Result<OwnedFd, Error> {
     let step = || format!("bind {}", path.display());
-    mount::clone_tree(CWD, path, recursive).map_err(|error| at(&planned.destination, &step())(error))
+    let tree = match &planned.subpath {
+        Some(subpath) => mount::clone_part(path, subpath, recursive),
+        None => mount::clone_tree(CWD, path, recursive),
+    };
+    tree.map_err(|error| at(&planned.destination, &step())(error))
 }
 
 /// Gives a copy of a tree the attributes of its plan.

@@ -145,6 +145,11 @@ fn remove(value: &mut Value, path: &[&str]) {
     }
 }
 
+/// Before 1.42 a prune of volumes was of all that nobody uses, not only of those without a name.
+pub(crate) fn prunes_every_volume(version: Version) -> bool {
+    version < Version::minor(42)
+}
+
 /// Before 1.44 an image had a `VirtualSize`, long since the same as its `Size`.
 pub(crate) fn image(version: Version, mut image: Value) -> Value {
     if version < Version::minor(44)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use teu_api::container::Ulimit;
+use teu_api::container::{LogConfig, Ulimit};
 use teu_engine::AddressPool;
 
 pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
@@ -328,8 +328,7 @@ impl Settings {
             ulimits: self.default_ulimits.iter().map(named).collect(),
             no_new_privileges: self.no_new_privileges,
             seccomp_profile: self.seccomp_profile.as_deref().map(profile).transpose()?.flatten(),
-            log_driver: self.log_driver.clone(),
-            log_opts: self.log_opts.clone(),
+            log: LogConfig { kind: self.log_driver.clone(), config: self.log_opts.clone() },
             dns_options: self.dns_opts.clone(),
             dns_search: self.dns_search.clone(),
         })

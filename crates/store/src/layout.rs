@@ -22,7 +22,7 @@ const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const EMPTY_INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
 /// The directories that are not tables.
-pub(crate) const OWN: [&str; 5] = ["blobs", "uploads", "snapshots", "unsynced", "trash"];
+pub(crate) const OWN: [&str; 6] = ["blobs", "uploads", "snapshots", "unsynced", "trash", "volumes"];
 
 /// What the parts of an open store share.
 pub(crate) struct Layout {

@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// Takes a file or folder below the root out of the way at once and deletes it in the background; `false` when there
-    /// was nothing.
+    /// was nothing. What is mounted below it is not entered.
     pub fn discard(&self, path: &Path) -> Result<bool> {
         self.layout.trash.discard(path)
     }

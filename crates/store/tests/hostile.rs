@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use archive::{Archive, store};
-use teu_store::tar::{ExtractOptions, Fault, extract};
+use teu_store::tar::{ExtractOptions, Fault, Rename, extract};
 use teu_store::{Error, Store};
 use teu_sys::fs::Root;
 
@@ -210,11 +210,20 @@ fn an_extraction_can_keep_directories() {
     fs::create_dir(dir.path().join("d")).expect("a directory");
     let root = Root::open(dir.path()).expect("a root");
     let tar = Archive::new().file("d", "a file").end();
-    let keep = ExtractOptions { keep_directories: true, owner: None };
-    assert_eq!(fault(extract(&root, Path::new("/"), &tar[..], &keep)), Fault::Kind);
+    let keep = ExtractOptions { keep_directories: true, ..ExtractOptions::default() };
+    let over = Fault::OverDirectory("/d".into(), "/".into());
+    assert_eq!(fault(extract(&root, Path::new("/"), &tar[..], &keep)), over);
     extract(&root, Path::new("/"), &tar[..], &ExtractOptions::default()).expect("replaced");
-    let owned = ExtractOptions { keep_directories: true, owner: Some((7, 8)) };
+    let owned = ExtractOptions { keep_directories: true, owner: Some((7, 8)), ..ExtractOptions::default() };
     extract(&root, Path::new("new/deep"), &tar[..], &owned).expect("made");
+    let rename = |from: &str, to: &str| Some(Rename { from: from.into(), to: to.into() });
+    for (from, to) in [("d", "other"), ("x", "never"), ("", "below")] {
+        let options = ExtractOptions { rename: rename(from, to), ..ExtractOptions::default() };
+        extract(&root, Path::new("renamed"), &tar[..], &options).expect(from);
+    }
+    for path in ["renamed/other", "renamed/d", "renamed/below/d"] {
+        assert_eq!(fs::read(dir.path().join(path)).expect(path), b"a file");
+    }
     for path in ["new", "new/deep", "new/deep/d"] {
         let metadata = dir.path().join(path).metadata().expect("metadata");
         assert_eq!((metadata.uid(), metadata.gid()), (7, 8), "{path}");

@@ -17,7 +17,7 @@ use teu_oci::runtime::{ConsoleSize, IdMapping, Resources, Spec};
 use teu_runtime::{Cgroup, Created, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
-use crate::log::Writer;
+use crate::log::Log;
 use crate::protocol::{CreateRequest, ExecRequest, ExitStatus, WindowSize};
 use crate::streams::{Read, Streams};
 
@@ -97,7 +97,7 @@ pub(crate) struct Container {
     /// Until it is started.
     created: Option<Created>,
     pub(crate) child: Child,
-    pub(crate) log: Option<Writer>,
+    pub(crate) log: Option<Log>,
     pub(crate) execs: Vec<(String, Child)>,
     pub(crate) started_at: Option<String>,
     pub(crate) paused: bool,
@@ -110,7 +110,7 @@ impl Container {
         stock: &Stock,
     ) -> Result<(Container, i32), Error> {
         let CreateRequest { id, spec, rootfs, log, init, stdin, stdin_once, size } = request;
-        let log = Writer::open(&log).map_err(step("open the log"))?;
+        let log = Log::open(&log).map_err(step("open the log"))?;
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let (mut streams, mut stdio) = (Streams::default(), None);
         if !terminal {

@@ -180,22 +180,110 @@ pub struct WindowSize {
     pub cols: u16,
 }
 
-/// Where a container's output is kept, as json-file lines: `path`, and when that is full `path.1`, `path.2`, …
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What becomes of a container's output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// The newest file; none keeps nothing.
-    pub path: Option<PathBuf>,
-    /// Bytes after which the file is rotated; 0 is never.
+    /// Kept on disk, to be read again.
+    #[serde(default)]
+    pub file: Option<LogFile>,
+    /// Sent to somebody who collects logs.
+    #[serde(default)]
+    pub remote: Option<Remote>,
+    /// The container never waits for the collector; this many bytes are kept for it, and what is more is lost. Without
+    /// it the container waits for one that is there and slow.
+    #[serde(default)]
+    pub buffer: Option<u64>,
+}
+
+/// Where output is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// In which form.
+    pub format: LogFormat,
+    /// The newest file of `json-file`, the directory of `local`.
+    pub path: PathBuf,
+    /// Bytes after which a new file is begun; 0 is never.
     pub max_size: u64,
     /// How many files are kept, the newest included.
     pub max_files: u32,
+    /// Files that are full are compressed.
+    pub compress: bool,
+    /// Added to each line, where the form has a place for it.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
 }
 
-impl Default for LogConfig {
-    /// Nothing kept; the sizes are the ones a container gets when its user names none.
-    fn default() -> LogConfig {
-        LogConfig { path: None, max_size: 32 << 20, max_files: 3 }
-    }
+/// The form of a kept log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Docker's: a JSON object a line, `path`, and when that is full `path.1`, `path.2`, …
+    JsonFile,
+    /// Ours: binary, with an index by time.
+    Local,
+}
+
+/// Who collects logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remote {
+    /// A syslog.
+    Syslog(Syslog),
+    /// The journal of systemd.
+    Journald(Journald),
+}
+
+/// How to speak to a syslog.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syslog {
+    /// Tried in this order.
+    pub addresses: Vec<LogAddress>,
+    /// 0 to 23, RFC 5424, 6.2.1.
+    pub facility: u8,
+    /// The form of messages.
+    pub format: SyslogFormat,
+    /// Names the program.
+    pub tag: String,
+    /// The machine.
+    pub hostname: String,
+}
+
+/// The form of a message for a syslog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// RFC 3164 without the host, as programs write to their own machine's.
+    #[default]
+    Unix,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424, with seconds.
+    Rfc5424,
+    /// RFC 5424, with microseconds.
+    Rfc5424Micro,
+}
+
+/// How to speak to the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journald {
+    /// Its socket.
+    pub socket: LogAddress,
+    /// Fields of every entry.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// Where a collector listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogAddress {
+    /// A Unix stream socket.
+    Unix(PathBuf),
+    /// A Unix datagram socket.
+    Unixgram(PathBuf),
+    /// A port for datagrams.
+    Udp(SocketAddr),
+    /// A port for streams.
+    Tcp(SocketAddr),
 }
 
 /// One line from the supervisor.

@@ -25,7 +25,7 @@ use teu_sys::poll::Interests;
 use crate::attach::{Attach, PATIENCE, Received, Wanted};
 use crate::children::{Child, Container};
 use crate::connection::Connection;
-use crate::log::Stream;
+use crate::log::{Log, Stream};
 use crate::protocol::{Event, Request, State};
 use crate::requests::state;
 use crate::rundir::RunDir;
@@ -57,6 +57,10 @@ pub(crate) fn supervise(dir: &Path, listener: RawFd, warm: bool, stock: &Stock) 
         let mut supervisor = Supervisor::new(dir, listener, zygote, stock);
         let result = supervisor.supervise();
         supervisor.leave();
+        // Whoever waits for the container has been told; only the log's last words are still on their way.
+        if let Some(log) = supervisor.ended_log {
+            log.farewell();
+        }
         result
     });
     supervised.is_ok()
@@ -103,6 +107,7 @@ enum Ready {
     Output(Option<usize>, usize),
     Input(Option<usize>),
     Service(services::Place),
+    Log,
 }
 
 /// The supervisor of one container.
@@ -115,6 +120,10 @@ pub(crate) struct Supervisor<'s> {
     pub(crate) attached: Vec<Attach>,
     pub(crate) services: Services,
     buffer: Vec<u8>,
+    /// Of a container that is over.
+    ended_log: Option<Log>,
+    /// Output was read in this turn.
+    busy: bool,
     /// Somebody has talked to us.
     met: bool,
     /// We were told to give up.
@@ -127,8 +136,22 @@ impl<'s> Supervisor<'s> {
         let (stage, born) = (Stage::Empty(zygote), Instant::now());
         let (connections, attached, buffer) = (Vec::new(), Vec::new(), Vec::new());
         let services = Services::default();
-        let (met, discarded) = (false, false);
-        Supervisor { dir, stock, listener, stage, connections, attached, services, buffer, met, discarded, born }
+        let (ended_log, busy, met, discarded) = (None, false, false, false);
+        Supervisor {
+            dir,
+            stock,
+            listener,
+            stage,
+            connections,
+            attached,
+            services,
+            buffer,
+            ended_log,
+            busy,
+            met,
+            discarded,
+            born,
+        }
     }
 
     fn supervise(&mut self) -> io::Result<()> {
@@ -155,7 +178,12 @@ impl<'s> Supervisor<'s> {
 
     /// Waits for everything at once; says what became ready, and whether its other side is gone.
     fn wait(&mut self) -> io::Result<Vec<(Ready, bool)>> {
-        let timeout = self.timeout();
+        // Right after output there is often more: memory is only let go of when there is not.
+        let busy = std::mem::take(&mut self.busy);
+        if !busy {
+            self.rest();
+        }
+        let timeout = if busy { Some(Duration::ZERO) } else { self.timeout() };
         let (mut interests, mut meanings) = (Interests::new(), Vec::new());
         let mut add = |fd, readable, writable, meaning| {
             interests.add(fd, readable, writable);
@@ -179,11 +207,15 @@ impl<'s> Supervisor<'s> {
             if let Some(created) = container.created() {
                 add(created.pidfd(), true, false, Ready::Created);
             }
+            if let Some((fd, writable)) = container.log.as_ref().and_then(Log::interest) {
+                add(fd, true, writable, Ready::Log);
+            }
             for (place, child) in children(container) {
                 if let Some(pidfd) = child.pidfd() {
                     add(pidfd, true, false, Ready::Exit(place));
                     for (index, output) in child.streams.outputs.iter().enumerate() {
-                        if !held_back(&self.attached, container, place, output.stream) {
+                        let full = place.is_none() && container.log.as_ref().is_some_and(Log::full);
+                        if !full && !held_back(&self.attached, container, place, output.stream) {
                             add(output.as_fd(), true, false, Ready::Output(place, index));
                         }
                     }
@@ -206,12 +238,15 @@ impl<'s> Supervisor<'s> {
         if matches!(self.stage, Stage::Empty(_)) && !self.met {
             return Some(LONELY.saturating_sub(self.born.elapsed()));
         }
-        let ended = match &self.stage {
-            Stage::Here(container) => children(container).any(|(_, child)| child.exit().is_some()),
-            _ => false,
+        let (ended, log) = match &self.stage {
+            Stage::Here(container) => {
+                let ended = children(container).any(|(_, child)| child.exit().is_some());
+                (ended, container.log.as_ref().and_then(Log::timeout))
+            }
+            _ => (false, None),
         };
         let own = (ended || self.attached.iter().any(Attach::unsent)).then_some(PATIENCE);
-        own.into_iter().chain(self.services.timeout()).min()
+        own.into_iter().chain(log).chain(self.services.timeout()).min()
     }
 
     fn act(&mut self, ready: Ready, hung_up: bool) {
@@ -235,6 +270,13 @@ impl<'s> Supervisor<'s> {
             Ready::Input(place) => {
                 if let Some(child) = self.child_at(place) {
                     child.streams.input.flush();
+                }
+            }
+            Ready::Log => {
+                if let Stage::Here(container) = &mut self.stage
+                    && let Some(log) = &mut container.log
+                {
+                    log.hear(&mut self.buffer);
                 }
             }
         }
@@ -334,6 +376,7 @@ impl<'s> Supervisor<'s> {
         let log = if place.is_none() { container.log.as_mut() } else { None };
         match child.read(index, &mut self.buffer) {
             Read::Bytes(n) => {
+                self.busy = true;
                 if let Some(log) = log {
                     log.append(stream, &self.buffer[..n], Timestamp::now());
                 }
@@ -364,6 +407,11 @@ impl<'s> Supervisor<'s> {
     /// Brings everything up to date after a turn.
     fn settle(&mut self) {
         self.buffer.resize(BUFFER, 0);
+        if let Stage::Here(container) = &mut self.stage
+            && let Some(log) = container.log.as_mut().filter(|log| log.timeout().is_some_and(|left| left.is_zero()))
+        {
+            log.hear(&mut self.buffer);
+        }
         self.drain();
         self.feed();
         self.release();
@@ -371,7 +419,16 @@ impl<'s> Supervisor<'s> {
         self.report_container();
         self.services.settle();
         self.connections.retain(|connection| !connection.closed);
+    }
+
+    /// Lets go of memory before a wait that may be long.
+    fn rest(&mut self) {
         self.buffer = Vec::new();
+        if let Stage::Here(container) = &mut self.stage
+            && let Some(log) = &mut container.log
+        {
+            log.rest();
+        }
     }
 
     /// Reads what ended processes have left behind.
@@ -445,6 +502,7 @@ impl<'s> Supervisor<'s> {
             let _ = self.dir.write("exit.json", &json);
         }
         let state = State { exit: Some(status.clone()), ..state(container) };
+        self.ended_log = container.log.take();
         self.stage = Stage::Over(state);
         self.tell(&Event::Exited { exec: None, status }, None);
         self.release();

@@ -144,6 +144,12 @@ impl Root {
         Ok(walk.path())
     }
 
+    /// Where `path` leads, from the root, without links and `..`, to whatever is there, or as far as something is there.
+    /// By the time it is used it may be something else: for messages, not for access.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+        walk::Walk::new(self, path.as_ref())?.run_to_end()
+    }
+
     /// Removes what is at `path`, with all below it; a link in the last component is removed itself. Fine when there
     /// is nothing.
     pub fn remove_all(&self, path: impl AsRef<Path>) -> io::Result<()> {

@@ -3,7 +3,9 @@
 //! Each module wraps one corner of the kernel's interface and keeps its invariant inside; nothing here knows what a
 //! container is. Deliberately absent: policy, paths of ours, logging.
 
+pub mod block;
 pub mod bpf;
+pub mod clock;
 pub mod credentials;
 pub mod fs;
 pub mod link;
@@ -12,6 +14,7 @@ pub mod namespace;
 pub mod poll;
 pub mod process;
 pub mod pty;
+pub mod quota;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;

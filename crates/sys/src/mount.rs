@@ -9,7 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags,
@@ -163,7 +164,7 @@ impl Overlay {
         if let (Some(upper), Some(work)) = (&self.upper, &self.work) {
             // Both must be on one mount: that of the directory that holds them.
             let (Some(above), true) = (upper.parent(), upper.parent() == work.parent()) else {
-                return Err(io::Error::from(rustix::io::Errno::XDEV));
+                return Err(io::Error::from(Errno::XDEV));
             };
             let above = mapped(above)?;
             for (key, path) in [("upperdir", upper), ("workdir", work)] {
@@ -251,6 +252,49 @@ pub fn clone_tree(directory: impl AsFd, path: &Path, recursive: bool) -> io::Res
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     Ok(rustix::mount::open_tree(directory.as_fd(), path, flags)?)
+}
+
+/// Makes a copy of what is at `subpath` of the directory `path`, attached to no tree. No link leads out of the directory.
+///
+/// # Errors
+/// As openat2(2) and open_tree(2); `EXDEV` for a subpath that would lead out.
+pub fn clone_part(path: &Path, subpath: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    let base = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    clone_at(beneath(&base, subpath)?, recursive)
+}
+
+/// The same of a mount that is attached nowhere.
+///
+/// # Errors
+/// As [`clone_part`].
+pub fn part_of_detached(whole: OwnedFd, subpath: &Path) -> io::Result<OwnedFd> {
+    match clone_at(beneath(&whole, subpath)?, false) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        other => return other,
+    }
+    // Kernels before 6.15 copy only what is attached: it is, for a moment, in a mount namespace of a thread of its own.
+    let copy = || -> io::Result<OwnedFd> {
+        crate::namespace::unshare(crate::namespace::MOUNT)?;
+        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        attach_over_root(&whole)?;
+        clone_at(beneath(&whole, subpath)?, false)
+    };
+    std::thread::scope(|scope| {
+        let broken = || io::Error::other("the mounting thread ended early");
+        std::thread::Builder::new().spawn_scoped(scope, copy)?.join().unwrap_or_else(|_| Err(broken()))
+    })
+}
+
+/// What is at `subpath` of `base`, which may not lead out of it.
+fn beneath(base: &OwnedFd, subpath: &Path) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(base, subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // A rename somewhere on the machine, during a step upwards.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Makes a copy of the mount that `place` is in, rooted at `place`, attached to no tree.

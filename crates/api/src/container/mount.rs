@@ -121,6 +121,14 @@ wire! {
     }
 }
 
+impl MountPoint {
+    /// Whether it shows the volume of that name.
+    #[must_use]
+    pub fn is_volume(&self, name: &str) -> bool {
+        self.kind == "volume" && self.name == name
+    }
+}
+
 fn is_zero(value: &i64) -> bool {
     *value == 0
 }

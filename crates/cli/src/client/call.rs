@@ -43,6 +43,16 @@ impl Client<'_> {
         self.call(Method::POST, path.into())
     }
 
+    /// A `PUT`.
+    pub(crate) fn put(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::PUT, path.into())
+    }
+
+    /// A `HEAD`.
+    pub(crate) fn head(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::HEAD, path.into())
+    }
+
     /// A `DELETE`.
     pub(crate) fn delete(&self, path: impl Into<String>) -> Call<'_> {
         self.call(Method::DELETE, path.into())
@@ -223,6 +233,13 @@ impl<'c> Call<'c> {
             }
         }
         out.flush().or_fail(what)
+    }
+
+    /// Performs it and takes one header of the answer, and its body as it comes.
+    pub(crate) async fn with_header(self, name: &str) -> Result<(Option<String>, Incoming), Failure> {
+        let (response, _) = self.send().await?;
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((value, response.into_body()))
     }
 
     /// Performs it and takes the answer as it comes, with whether it is a terminal's bytes rather than frames.

@@ -8,6 +8,7 @@ pub(crate) mod completion;
 mod confirm;
 pub(crate) mod container;
 pub(crate) mod context;
+pub(crate) mod cp;
 pub(crate) mod daemon;
 pub(crate) mod df;
 pub(crate) mod dial;

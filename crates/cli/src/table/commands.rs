@@ -24,6 +24,7 @@ pub(crate) const OTHERS: &[Entry] = &[
     verb::<c::attach::Attach>("attach"),
     verb::<c::commit::Commit>("commit"),
     local::<c::completion::Completion>("completion", "SHELL", c::completion::ABOUT, c::completion::perform),
+    verb::<c::cp::Cp>("cp"),
     verb::<c::run::Create>("create"),
     local::<DaemonArguments>("daemon", "", "Run the daemon in the foreground", c::daemon::perform),
     verb::<c::diff::Diff>("diff"),
@@ -106,11 +107,16 @@ pub(crate) fn groups() -> Vec<Group> {
             "volume",
             "Manage volumes",
             vec![
+                verb::<c::volume::copies::Clone>("clone"),
                 verb::<c::volume::Create>("create"),
+                verb::<c::volume::copies::Export>("export"),
+                verb::<c::volume::copies::Import>("import"),
                 verb::<c::volume::VolumeInspect>("inspect"),
                 verb::<c::volume::List>("ls").aka(&["list"]),
                 verb::<c::prune::VolumePrune>("prune"),
+                verb::<c::volume::copies::Rename>("rename"),
                 verb::<c::volume::Remove>("rm").aka(&["remove"]),
+                verb::<c::volume::copies::Snapshot>("snapshot"),
             ],
         ),
     ]
@@ -142,6 +148,7 @@ fn containers() -> Vec<Entry> {
     vec![
         verb::<c::attach::Attach>("attach"),
         verb::<c::commit::Commit>("commit"),
+        verb::<c::cp::Cp>("cp"),
         verb::<c::run::Create>("create"),
         verb::<c::diff::Diff>("diff"),
         verb::<c::exec::Exec>("exec"),

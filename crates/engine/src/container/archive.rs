@@ -3,67 +3,46 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use teu_api::container::PathStat;
-use teu_store::tar::{ArchiveOptions, ExtractOptions, archive, extract};
+use teu_store::tar::{ArchiveOptions, ExtractOptions, Fault, archive, extract};
 use teu_sys::fs::{FileKind, Metadata, Root};
 
-use super::{Container, Phase};
+use super::mounts::parse::clean;
+use super::user::Accounts;
+use super::{Container, Record};
 use crate::error::{Error, Result};
 use crate::pipe::{Stream, stream};
+use crate::plain::plain;
 
 /// Go's `os.ModeDir`, `ModeSymlink`, … beside the permission bits, as Docker's clients read them.
 const GO_DIRECTORY: u32 = 1 << 31;
 const GO_SYMLINK: u32 = 1 << 27;
 
-impl Container {
-    /// Its root: the running process' own, or the layers put together for the moment.
-    pub(super) fn root(&self) -> Result<Root> {
-        let record = self.record();
-        if matches!(record.state.phase, Phase::Running | Phase::Paused) {
-            let path = PathBuf::from(format!("/proc/{}/root", record.state.pid));
-            let open = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            if let Ok(root) = open {
-                return Ok(Root::from_fd(root));
-            }
-        }
-        let overlay = self.shared.context.store.snapshots().renew(self.id())?;
-        let mounted =
-            overlay.mount_detached().map_err(|error| Error::io("mount the root of", self.id().as_ref(), error))?;
-        Ok(Root::from_fd(mounted))
-    }
+/// How files are put into a container.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PutOptions {
+    /// A directory is not replaced by something else, nor the reverse.
+    pub keep_directories: bool,
+    /// Everything belongs to the container's user.
+    pub to_user: bool,
+}
 
+impl Container {
     /// What is at `path`, links not followed.
     ///
     /// # Errors
     /// When nothing is there.
-    pub fn stat_path(&self, path: &str) -> Result<PathStat> {
-        let root = self.root()?;
-        self.stat(&root, path)
+    pub async fn stat_path(&self, path: &str) -> Result<PathStat> {
+        let tree = self.tree().await?;
+        let path = absolute(path);
+        blocking(move || stat(tree.root(), &path)).await?.map_err(|error| self.no_such(&error))
     }
 
-    fn stat(&self, root: &Root, path: &str) -> Result<PathStat> {
-        // A trailing slash or dot asks for what a link leads to.
-        let follow = path.ends_with('/') || path.ends_with("/.");
-        let found = if follow { root.metadata(path) } else { root.symlink_metadata(path) };
-        let meta = found.map_err(|error| self.no_such(path, &error))?;
-        let link = if meta.is_symlink() { root.real_path(path).unwrap_or_default() } else { PathBuf::new() };
-        let name = Path::new(path).file_name().map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned());
-        Ok(PathStat {
-            name,
-            size: i64::try_from(meta.size).unwrap_or(i64::MAX),
-            mode: go_mode(&meta),
-            mtime: jiff::Timestamp::from_second(meta.mtime.seconds).map(|time| time.to_string()).unwrap_or_default(),
-            link_target: link.display().to_string(),
-        })
-    }
-
-    fn no_such(&self, path: &str, error: &io::Error) -> Error {
+    /// The error of a path that is not there, without the path, which the caller names as it was asked for.
+    fn no_such(&self, error: &io::Error) -> Error {
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                Error::not_found(format!("Could not find the file {path} in container {}", self.id()))
-            }
-            _ => Error::io("look up", path.as_ref(), io::Error::from(error.kind())),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::not_found(""),
+            _ => Error::io("look up a path in container", self.id().as_ref(), io::Error::from(error.kind())),
         }
     }
 
@@ -71,48 +50,135 @@ impl Container {
     ///
     /// # Errors
     /// When nothing is there; what goes wrong later ends the stream with an error.
-    pub fn archive(&self, path: &str) -> Result<(PathStat, Stream)> {
-        let root = self.root()?;
-        let stat = self.stat(&root, path)?;
-        let base = path.trim_end_matches("/.").trim_end_matches('/');
-        let base = PathBuf::from(if base.is_empty() { "/" } else { base });
-        let options =
-            ArchiveOptions { rename: Some(if stat.name == "." { ".".into() } else { stat.name.clone().into() }) };
-        let output = stream(move |out| archive(&root, &base, out, &options).map_err(io::Error::other));
+    pub async fn archive(&self, path: &str) -> Result<(PathStat, Stream)> {
+        let tree = self.tree().await?;
+        let path = absolute(path);
+        let looked = {
+            let (tree, path) = (tree.clone(), path.clone());
+            blocking(move || stat(tree.root(), &path)).await?
+        };
+        let stat = looked.map_err(|error| self.no_such(&error))?;
+        // A trailing slash or dot follows a link; the name is what was asked for.
+        let follows = path.ends_with('/') || path.ends_with("/.");
+        let base = if follows && stat.mode & GO_DIRECTORY != 0 {
+            tree.root().resolve(&path).map_err(|error| self.no_such(&error))?
+        } else {
+            PathBuf::from(&path)
+        };
+        let options = ArchiveOptions { rename: Some(stat.name.clone().into()) };
+        let output = stream(move |out| {
+            let base = if base.as_os_str().is_empty() { Path::new("/") } else { &base };
+            archive(tree.root(), base, out, &options).map_err(io::Error::other)
+        });
         self.shared.context.emit_container("archive-path", &self.record(), &[]);
         Ok((stat, output))
     }
 
-    /// The whole file system as a tar stream.
+    /// The whole file system as a tar stream, without what is mounted in it.
     ///
     /// # Errors
-    /// When its root cannot be opened.
-    pub fn export(&self) -> Result<Stream> {
-        let root = self.root()?;
-        let options = ArchiveOptions { rename: Some(".".into()) };
-        let output =
-            stream(move |out: &mut dyn Write| archive(&root, Path::new("/"), out, &options).map_err(io::Error::other));
-        self.shared.context.emit_container("export", &self.record(), &[]);
+    /// When its layers cannot be put together.
+    pub async fn export(&self) -> Result<Stream> {
+        let context = &self.shared.context;
+        let mut layers = context.store.snapshots().overlay(self.id())?;
+        // Read from beside the container, whose upper directory is the topmost of layers that nobody writes to here.
+        layers.lowers.splice(0..0, layers.upper.take());
+        layers.work = None;
+        let output = stream(move |out: &mut dyn Write| {
+            let root = Root::from_fd(layers.mount_detached()?);
+            let options = ArchiveOptions { rename: Some(".".into()) };
+            archive(&root, Path::new("/"), out, &options).map_err(io::Error::other)
+        });
+        context.emit_container("export", &self.record(), &[]);
         Ok(output)
     }
 
-    /// Extracts a tar into the directory `path`. Blocks; call it where that is allowed.
+    /// Extracts a tar into the directory `path`.
     ///
     /// # Errors
-    /// When `path` is no directory, or the archive is damaged.
-    pub fn put_archive(&self, path: &str, tar: impl Read, keep_directories: bool) -> Result<()> {
+    /// When `path` is no directory, or cannot be written to, or the archive is damaged.
+    pub async fn put_archive(&self, path: &str, tar: impl Read + Send + 'static, options: PutOptions) -> Result<()> {
         let record = self.record();
-        if record.host.readonly_rootfs {
-            return Err(Error::new(crate::Kind::Forbidden, "container rootfs is marked read-only"));
-        }
-        let root = self.root()?;
-        let meta = root.metadata(path).map_err(|error| self.no_such(path, &error))?;
-        if !meta.is_dir() {
-            return Err(Error::bad(format!("extraction point is not a directory: {path}")));
-        }
-        extract(&root, Path::new(path), tar, &ExtractOptions { keep_directories, ..ExtractOptions::default() })?;
+        let tree = self.tree().await?;
+        let path = absolute(path);
+        let owner = if options.to_user && !record.config.user.is_empty() {
+            let identity = Accounts::of_root(tree.root()).identify(&record.config.user, &[])?;
+            Some((identity.user.uid, identity.user.gid))
+        } else {
+            None
+        };
+        let (container, writer) = (self.clone(), record.clone());
+        let put = move || -> Result<()> {
+            let root = tree.root();
+            let meta = root.metadata(&path).map_err(|error| container.no_such(&error))?;
+            if !meta.is_dir() {
+                return Err(Error::bad("extraction point is not a directory"));
+            }
+            let real = root.resolve(&path).map_err(|error| container.no_such(&error))?;
+            writable(&writer, &Path::new("/").join(&real))?;
+            let PutOptions { keep_directories, .. } = options;
+            let options = ExtractOptions { keep_directories, owner, ..ExtractOptions::default() };
+            extract(root, &Path::new("/").join(&real), plain(tar)?, &options).map_err(explain)
+        };
+        blocking(put).await??;
         self.shared.context.emit_container("extract-to-dir", &record, &[]);
         Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))
+}
+
+/// A path from the root, cleaned by its text alone, but with the slash or dot that it ends with.
+fn absolute(path: &str) -> String {
+    let cleaned = clean(&format!("/{path}"));
+    match path {
+        _ if cleaned == "/" => cleaned,
+        _ if path.ends_with("/.") => cleaned + "/.",
+        _ if path.ends_with('/') => cleaned + "/",
+        _ => cleaned,
+    }
+}
+
+fn stat(root: &Root, path: &str) -> io::Result<PathStat> {
+    // A trailing slash or dot asks for what a link leads to.
+    let follow = path.ends_with('/') || path.ends_with("/.");
+    let meta = if follow { root.metadata(path) } else { root.symlink_metadata(path) }?;
+    let link = if meta.is_symlink() { format!("/{}", root.resolve(path)?.display()) } else { String::new() };
+    let name = match path.trim_end_matches('/').rsplit('/').next() {
+        Some("") | None => "/",
+        Some(name) => name,
+    };
+    let time = jiff::Timestamp::new(meta.mtime.seconds, i32::try_from(meta.mtime.nanoseconds).unwrap_or(0));
+    Ok(PathStat {
+        name: name.into(),
+        size: i64::try_from(meta.size).unwrap_or(i64::MAX),
+        mode: go_mode(&meta),
+        mtime: time.unwrap_or_default().to_string(),
+        link_target: link,
+    })
+}
+
+/// Refuses what the container itself could not write to, in Docker's words.
+fn writable(record: &Record, path: &Path) -> Result<()> {
+    let points = record.mounts.iter().map(|mount| &mount.point).filter(|point| path.starts_with(&point.destination));
+    match points.max_by_key(|point| point.destination.len()) {
+        Some(point) if point.rw => Ok(()),
+        Some(_) => Err(Error::bad("mounted volume is marked read-only")),
+        None if record.host.tmpfs.keys().any(|at| path.starts_with(clean(at))) => Ok(()),
+        None if record.host.readonly_rootfs => Err(Error::bad("container rootfs is marked read-only")),
+        None => Ok(()),
+    }
+}
+
+/// An archive's fault in Docker's words, where it has some.
+fn explain(error: teu_store::Error) -> Error {
+    match &error {
+        teu_store::Error::Tar { fault: fault @ (Fault::OverDirectory(..) | Fault::OverFile(..)), .. } => {
+            Error::bad(fault.to_string())
+        }
+        _ => error.into(),
     }
 }
 
@@ -129,4 +195,53 @@ fn go_mode(meta: &Metadata) -> u32 {
     let special = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
     let bits = special.iter().filter(|(bit, _)| meta.mode & bit != 0).fold(0, |all, (_, go)| all | go);
     kind | bits | (meta.mode & 0o777)
+}
+
+#[cfg(test)]
+mod tests {
+    use teu_api::container::{HostConfig, MountPoint};
+
+    use super::*;
+    use crate::container::MountRecord;
+
+    #[test]
+    fn paths_keep_the_slash_or_dot_at_their_end() {
+        for (path, expected) in [
+            ("a", "/a"),
+            ("/a/", "/a/"),
+            ("/a/.", "/a/."),
+            ("/a/../b//c", "/b/c"),
+            ("/", "/"),
+            ("/.", "/"),
+            ("../x", "/x"),
+        ] {
+            assert_eq!(absolute(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_the_container_cannot_write_to_is_refused() {
+        let point = |destination: &str, rw| {
+            MountRecord::plain(MountPoint { destination: destination.into(), rw, ..MountPoint::default() })
+        };
+        let host = HostConfig {
+            readonly_rootfs: true,
+            tmpfs: [("/tmp".to_owned(), String::new())].into(),
+            ..HostConfig::default()
+        };
+        let mounts = vec![point("/ro", false), point("/ro/rw", true), point("/rw", true)];
+        let mut record = Record { host, mounts, ..Record::default() };
+        for (path, why) in [
+            ("/ro/x", "mounted volume is marked read-only"),
+            ("/", "container rootfs is marked read-only"),
+            ("/row", "container rootfs is marked read-only"),
+        ] {
+            assert_eq!(writable(&record, Path::new(path)).unwrap_err().message, why, "{path}");
+        }
+        for path in ["/ro/rw", "/rw/a/b", "/tmp/x"] {
+            writable(&record, Path::new(path)).expect(path);
+        }
+        record.host.readonly_rootfs = false;
+        writable(&record, Path::new("/")).expect("writable");
+    }
 }

@@ -15,6 +15,7 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
     restart(host)?;
     modes(host)?;
     unsupported(host)?;
+    super::mounts::parse::check(host)?;
     if !request.config.working_dir.is_empty() && !request.config.working_dir.starts_with('/') {
         let dir = &request.config.working_dir;
         return Err(Error::bad(format!("the working directory '{dir}' is invalid, it needs to be an absolute path")));
@@ -154,10 +155,8 @@ fn modes(host: &HostConfig) -> Result<()> {
 
 fn unsupported(host: &HostConfig) -> Result<()> {
     let refused: &[(&str, bool)] = &[
-        ("--volumes-from", !host.volumes_from.is_empty()),
         ("--storage-opt", !host.storage_opt.is_empty()),
         ("--gpus", !host.device_requests.is_empty()),
-        ("--volume-driver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("--runtime", !matches!(host.runtime.as_str(), "" | "teu" | "runc" | "io.containerd.runc.v2")),
         ("--isolation", !matches!(host.isolation.as_str(), "" | "default")),
         ("--cpu-count", host.cpu_count != 0),
@@ -173,14 +172,7 @@ fn unsupported(host: &HostConfig) -> Result<()> {
     }
     match refused.iter().find(|(_, used)| *used) {
         Some((flag, _)) => Err(not_yet(flag)),
-        None => logging(host),
-    }
-}
-
-fn logging(host: &HostConfig) -> Result<()> {
-    match host.log_config.kind.as_str() {
-        "" | "json-file" | "none" => Ok(()),
-        other => Err(not_yet(&format!("--log-driver {other}"))),
+        None => Ok(()),
     }
 }
 
@@ -213,7 +205,6 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
-        assert!(refused(|r| r.host_config.volumes_from = vec!["a".into()]).contains("--volumes-from"));
-        assert!(refused(|r| r.host_config.log_config.kind = "gelf".into()).contains("gelf"));
+        assert!(refused(|r| r.host_config.cpu_count = 1).contains("--cpu-count"));
     }
 }

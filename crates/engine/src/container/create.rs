@@ -1,15 +1,12 @@
 //! Making a container: the request is checked, the image's defaults are filled in, mounts are resolved, the write layer
 //! is prepared and the record is saved. Nothing runs yet.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use teu_api::container::{Config, CreateRequest, CreateResponse, HostConfig, Mount, MountPoint};
+use teu_api::container::{Config, CreateRequest, CreateResponse, HostConfig};
 use teu_oci::ContainerConfig;
 
 use super::names::{self, random_id, random_name};
 use super::{Containers, Record, driver, users};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::Image;
 
 /// How often a made-up name is made up again before giving up.
@@ -89,9 +86,7 @@ impl Containers {
         if host.network_mode.is_empty() || host.network_mode == "default" {
             host.network_mode = "bridge".into();
         }
-        if host.log_config.kind.is_empty() {
-            host.log_config.kind = "json-file".into();
-        }
+        super::logging::complete(&mut host.log_config, &self.context.config.defaults.log)?;
         if host.shm_size == 0 {
             host.shm_size = 64 << 20;
         }
@@ -121,7 +116,7 @@ impl Containers {
         self.context.networks.check(&record)?;
         self.context.networks.normalise(&mut record);
         self.context.store.snapshots().prepare(id, record.chain.as_ref())?;
-        self.mounts(&mut record)?;
+        self.resolve_mounts(&mut record)?;
         let logs = self.context.log_dir(id);
         std::fs::create_dir_all(&logs).map_err(|error| Error::io("make", &logs, error))?;
         if record.host.auto_remove {
@@ -160,154 +155,6 @@ impl Containers {
         }
         Ok(())
     }
-
-    /// Binds and volumes, in the order asked; an image's volume that nothing covers gets one of its own.
-    fn mounts(&self, record: &mut Record) -> Result<()> {
-        let mut points: Vec<MountPoint> = vec![];
-        for text in record.host.binds.clone() {
-            points.push(self.short(&text, record)?);
-        }
-        for mount in record.host.mounts.clone() {
-            if mount.kind != "tmpfs" {
-                points.push(self.long(&mount, record)?);
-            }
-        }
-        for path in record.config.volumes.keys().cloned().collect::<Vec<_>>() {
-            let path = path.trim_end_matches('/').to_string();
-            let covered = points.iter().any(|point| point.destination == path)
-                || record.host.tmpfs.contains_key(&path)
-                || record.host.mounts.iter().any(|mount| mount.target == path);
-            if !covered {
-                let mount = Mount { kind: "volume".into(), target: path, ..Mount::default() };
-                points.push(self.long(&mount, record)?);
-            }
-        }
-        for (index, point) in points.iter().enumerate() {
-            if points[..index].iter().any(|other| other.destination == point.destination) {
-                return Err(Error::bad(format!("Duplicate mount point: {}", point.destination)));
-            }
-        }
-        record.mounts = points;
-        Ok(())
-    }
-
-    /// `[SOURCE:]DESTINATION[:OPTIONS]`.
-    fn short(&self, text: &str, record: &mut Record) -> Result<MountPoint> {
-        let invalid = || Error::bad(format!("invalid volume specification: '{text}'"));
-        let parts: Vec<&str> = text.split(':').collect();
-        let (source, target, options) = match parts[..] {
-            [target] => ("", target, ""),
-            [source, target] => (source, target, ""),
-            [source, target, options] => (source, target, options),
-            _ => return Err(invalid()),
-        };
-        let mut mount = Mount { target: target.into(), source: source.into(), ..Mount::default() };
-        let bind = source.starts_with('/');
-        mount.kind = if bind { "bind" } else { "volume" }.into();
-        let mut propagation = String::new();
-        let mut no_copy = false;
-        for option in options.split(',').filter(|option| !option.is_empty()) {
-            match option {
-                "ro" => mount.read_only = true,
-                "rw" | "z" | "Z" | "delegated" | "cached" | "consistent" => {}
-                "nocopy" if !bind => no_copy = true,
-                "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" if bind => {
-                    propagation = option.into();
-                }
-                _ => return Err(Error::bad(format!("invalid mode: {options}"))),
-            }
-        }
-        if bind {
-            mount.bind_options =
-                Some(teu_api::container::BindOptions { propagation, create_mountpoint: true, ..Default::default() });
-        } else {
-            mount.volume_options = Some(teu_api::container::VolumeOptions { no_copy, ..Default::default() });
-        }
-        let mut point = self.long(&mount, record)?;
-        point.mode = options.into();
-        Ok(point)
-    }
-
-    fn long(&self, mount: &Mount, record: &mut Record) -> Result<MountPoint> {
-        let target = clean(&mount.target)?;
-        match mount.kind.as_str() {
-            "bind" => bind(mount, target),
-            "volume" => self.volume(mount, target, record),
-            other => Err(Error::new(
-                Kind::NotImplemented,
-                format!("a mount of type \"{other}\" is not supported by this version of teu"),
-            )),
-        }
-    }
-
-    fn volume(&self, mount: &Mount, target: String, record: &mut Record) -> Result<MountPoint> {
-        let options = mount.volume_options.clone().unwrap_or_default();
-        if !options.subpath.is_empty() {
-            return Err(Error::new(Kind::NotImplemented, "volume-subpath is not supported by this version of teu"));
-        }
-        let name = if mount.source.is_empty() {
-            let name = random_id()?;
-            record.anonymous_volumes.push(name.clone());
-            name
-        } else {
-            mount.source.clone()
-        };
-        let volume = self.context.volumes.ensure(&name, mount.source.is_empty(), &options)?;
-        if !options.no_copy {
-            self.context.volumes.fill(&name, record.chain.as_ref(), &target)?;
-        }
-        Ok(MountPoint {
-            kind: "volume".into(),
-            name,
-            source: volume.mountpoint,
-            destination: target,
-            driver: "local".into(),
-            mode: String::new(),
-            rw: !mount.read_only,
-            propagation: String::new(),
-        })
-    }
-}
-
-fn bind(mount: &Mount, target: String) -> Result<MountPoint> {
-    let source = Path::new(&mount.source);
-    if !source.is_absolute() {
-        return Err(Error::bad(format!(
-            "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
-            mount.source
-        )));
-    }
-    let options = mount.bind_options.clone().unwrap_or_default();
-    if !source.exists() {
-        if !options.create_mountpoint {
-            return Err(Error::bad(format!(
-                "invalid mount config for type \"bind\": bind source path does not exist: {}",
-                mount.source
-            )));
-        }
-        std::fs::create_dir_all(source).map_err(|error| Error::io("make the source of a bind mount", source, error))?;
-    }
-    let propagation = if options.propagation.is_empty() { "rprivate".into() } else { options.propagation };
-    Ok(MountPoint {
-        kind: "bind".into(),
-        source: mount.source.clone(),
-        destination: target,
-        rw: !mount.read_only,
-        propagation,
-        ..MountPoint::default()
-    })
-}
-
-/// A mount's target: absolute, no parts that go up, not the root.
-fn clean(target: &str) -> Result<String> {
-    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if !target.starts_with('/') || parts.contains(&"..") {
-        return Err(Error::bad(format!("invalid mount path: '{target}' mount path must be absolute")));
-    }
-    if parts.is_empty() {
-        return Err(Error::bad("invalid volume specification: destination can't be '/'"));
-    }
-    Ok(format!("/{}", parts.join("/")))
 }
 
 /// The request with the image's defaults: Docker's rules.
@@ -353,50 +200,10 @@ fn merge(mut config: Config, image: &ContainerConfig) -> Config {
     config
 }
 
-/// Tmpfs mounts of both forms: path to mount options.
-pub(super) fn tmpfs(host: &HostConfig) -> BTreeMap<String, Vec<String>> {
-    let base = || ["noexec", "nosuid", "nodev"].map(String::from).to_vec();
-    let mut mounts = BTreeMap::new();
-    for (path, options) in &host.tmpfs {
-        let mut all = base();
-        all.extend(options.split(',').filter(|option| !option.is_empty()).map(String::from));
-        mounts.insert(path.clone(), all);
-    }
-    for mount in host.mounts.iter().filter(|mount| mount.kind == "tmpfs") {
-        let mut all = base();
-        let options = mount.tmpfs_options.clone().unwrap_or_default();
-        if options.size_bytes > 0 {
-            all.push(format!("size={}", options.size_bytes));
-        }
-        if options.mode > 0 {
-            all.push(format!("mode={:o}", options.mode));
-        }
-        if mount.read_only {
-            all.push("ro".into());
-        }
-        mounts.insert(mount.target.clone(), all);
-    }
-    mounts
-}
-
 /// Is a changed host config still sound?
 pub(super) fn recheck(host: &HostConfig, processors: usize) -> Result<()> {
     let request = CreateRequest { host_config: host.clone(), ..CreateRequest::default() };
     super::check::check(&request, processors)
-}
-
-/// A size such as `10m`, in bytes.
-pub(super) fn bytes(text: &str) -> Result<u64> {
-    let lower = text.to_ascii_lowercase();
-    let plain = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (number, shift) = match plain.as_bytes().last() {
-        Some(b'k') => (&plain[..plain.len() - 1], 10),
-        Some(b'm') => (&plain[..plain.len() - 1], 20),
-        Some(b'g') => (&plain[..plain.len() - 1], 30),
-        _ => (plain, 0),
-    };
-    let number: u64 = number.parse().map_err(|_| Error::bad(format!("invalid size: '{text}'")))?;
-    number.checked_shl(shift).ok_or_else(|| Error::bad(format!("invalid size: '{text}'")))
 }
 
 #[cfg(test)]
@@ -419,13 +226,5 @@ mod tests {
         assert_eq!((other.entrypoint, other.cmd), (words(&["sh"]), None));
         let cleared = merge(Config { entrypoint: words(&[""]), ..Config::default() }, &image);
         assert_eq!((cleared.entrypoint, cleared.cmd), (None, words(&["serve"])));
-    }
-
-    #[test]
-    fn mount_targets_are_absolute_and_below_the_root() {
-        assert_eq!(clean("/a//b/./c/").unwrap(), "/a/b/c");
-        for bad in ["", "a", "/", "/..", "/a/../b"] {
-            assert!(clean(bad).is_err(), "{bad}");
-        }
     }
 }

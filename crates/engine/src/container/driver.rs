@@ -51,6 +51,15 @@ pub(super) enum Command {
         /// Where the answer goes.
         reply: Reply,
     },
+    /// A volume is called otherwise.
+    RenameVolume {
+        /// Its name so far.
+        old: String,
+        /// Its name from now on.
+        new: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
     /// Other limits, another restart policy.
     Update {
         /// Which.
@@ -91,6 +100,8 @@ pub(super) struct Driver {
     pub(super) record: Record,
     pub(super) news: Option<mpsc::UnboundedReceiver<News>>,
     remove_volumes: bool,
+    /// Its volumes are mounted, or were begun to be.
+    pub(super) mounted: bool,
     restart_at: Option<Instant>,
     /// The health checks of the running container.
     checks: Option<JoinHandle<()>>,
@@ -104,10 +115,18 @@ pub(super) struct Driver {
 pub(crate) fn spawn(containers: &Containers, record: Record, fresh: Option<Fresh>, first: Option<Input>) -> Container {
     let (commands, queue) = mpsc::unbounded_channel();
     let published = watch::channel(Published { record: Arc::new(record.clone()), gone: false }).0;
+    let ended = matches!(first, Some(Input::Exited(_)));
+    let mounted = fresh.is_some() || ended;
     let (task, news) = fresh.map(|fresh| (fresh.task, fresh.news)).unzip();
     let live = Live { task, ..Live::default() };
-    let shared =
-        Shared { id: record.id.clone(), context: containers.context.clone(), published, commands, live: live.into() };
+    let shared = Shared {
+        id: record.id.clone(),
+        context: containers.context.clone(),
+        published,
+        commands,
+        live: live.into(),
+        tree: super::tree::Gate::default(),
+    };
     let container = Container { shared: Arc::new(shared) };
     containers.insert(container.clone());
     let driver = Driver {
@@ -116,6 +135,7 @@ pub(crate) fn spawn(containers: &Containers, record: Record, fresh: Option<Fresh
         record,
         news,
         remove_volumes: false,
+        mounted,
         restart_at: None,
         checks: None,
         ran: Duration::ZERO,
@@ -206,6 +226,10 @@ impl Driver {
             Command::Rename { name, reply } => {
                 let _ = reply.send(self.rename(name));
             }
+            Command::RenameVolume { old, new, reply } => {
+                self.record.rename_volume(&old, &new, &self.containers.context.volumes.data(&new));
+                let _ = reply.send(self.save());
+            }
             Command::Update { request, reply } => {
                 let _ = reply.send(self.update(*request).await);
             }
@@ -250,6 +274,7 @@ impl Driver {
         let removal = input == Input::Remove;
         let mut inputs = VecDeque::from([input]);
         let mut outcome = Ok(());
+        let mut alone = None;
         while let Some(input) = inputs.pop_front() {
             let answer = lifecycle::next(&self.record.state, input, self.record.policy());
             let (state, effects) =
@@ -257,6 +282,8 @@ impl Driver {
             self.record.state = state;
             for effect in effects {
                 if effect == Effect::Launch {
+                    // Nobody puts its tree together until everybody can see that it runs, or does not.
+                    alone = Some(self.container.shared.tree.start().await);
                     let (input, result) = self.launched().await;
                     inputs.push_back(input);
                     outcome = result;
@@ -268,6 +295,7 @@ impl Driver {
         if !self.gone {
             self.publish();
         }
+        drop(alone);
         self.settle_checks();
         outcome
     }
@@ -360,6 +388,9 @@ impl Driver {
             live.waiting.clear();
             live.execs.clear();
         }
+        if std::mem::take(&mut self.mounted) {
+            tokio::task::block_in_place(|| self.containers.context.detach_mounts(&self.record));
+        }
         self.unplug();
     }
 
@@ -382,11 +413,7 @@ impl Driver {
         troubles.extend(context.store.snapshots().remove(&id).err().map(Into::into));
         troubles.extend(context.records.remove(&id).err().map(Into::into));
         crate::restore::remove_files(&context, &id);
-        if volumes {
-            for name in &self.record.anonymous_volumes {
-                troubles.extend(context.volumes.remove_quietly(name).err());
-            }
-        }
+        tokio::task::block_in_place(|| context.release_mounts(&self.record, volumes));
         for trouble in troubles.iter().filter(|trouble| trouble.kind != Kind::NotFound) {
             tracing::warn!(container = id, error = %trouble, "remove a container");
         }

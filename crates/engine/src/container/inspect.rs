@@ -33,10 +33,10 @@ impl Container {
             resolv_conf_path: file("resolv.conf"),
             hostname_path: file("hostname"),
             hosts_path: file("hosts"),
-            log_path: if record.host.log_config.kind == "none" {
-                String::new()
-            } else {
+            log_path: if record.host.log_config.kind == "json-file" {
                 context.log_path(&record.id).display().to_string()
+            } else {
+                String::new()
             },
             name: format!("/{}", record.name),
             restart_count: i64::from(record.state.restarts),
@@ -47,7 +47,7 @@ impl Container {
             graph_driver: GraphDriver { data: None, name: "overlay2".into() },
             size_rw,
             size_root_fs,
-            mounts: record.mounts.clone(),
+            mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
             config: record.config.clone(),
             network_settings: crate::network::settings(&record, &context.networks),
             ..Inspect::default()

@@ -10,7 +10,7 @@ use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowS
 use super::driver::Driver;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
-use super::{Pending, Phase, Record, etc};
+use super::{Pending, Phase, etc};
 use crate::Context;
 use crate::error::{Error, Kind, Result};
 use crate::task::{Fresh, Task};
@@ -31,7 +31,10 @@ impl Driver {
     /// Runs the program and returns its process.
     pub(super) async fn launch(&mut self) -> std::result::Result<i32, Failure> {
         let context = self.containers.context.clone();
-        let request = self.prepare(&context)?;
+        // Also when it fails half-way: what was mounted by then is let go of with the rest.
+        self.mounted = true;
+        let log = super::logging::plan(&context, &self.record).await?;
+        let request = self.prepare(&context, log)?;
         let Fresh { task, news } = context.pool.take(&self.record.id).await?;
         let result = self.bring_up(&context, &task, request).await;
         context.pool.refill();
@@ -49,7 +52,7 @@ impl Driver {
     }
 
     /// Everything that needs no process yet.
-    fn prepare(&self, context: &Context) -> Result<CreateRequest> {
+    fn prepare(&self, context: &Context, log: LogConfig) -> Result<CreateRequest> {
         let record = &self.record;
         let mut overlay = context.store.snapshots().overlay(&record.id)?;
         // What an auto-removed container wrote is never looked at again, so nothing has to reach the disk.
@@ -63,6 +66,7 @@ impl Driver {
         }
         let network = joined.as_ref().map(|(_, pid)| *pid);
         let etc = joined.map_or(etc, |(other, _)| context.etc_dir(&other));
+        let mounts = tokio::task::block_in_place(|| context.attach_mounts(record))?;
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,
@@ -74,9 +78,9 @@ impl Driver {
             terminal: record.config.tty,
             hostname: &record.config.hostname,
             domainname: &record.config.domainname,
-            mounts: &record.mounts,
+            mounts: &mounts,
             etc: Some(&etc),
-            tmpfs: super::create::tmpfs(&record.host),
+            tmpfs: super::mounts::tmpfs::all(&record.host)?,
             devices: super::devices::nodes(&record.host)?,
             joined: spec::Joined { pid: self.joined("PID", &record.host.pid_mode)?, network },
             users: record.users,
@@ -86,7 +90,7 @@ impl Driver {
             id: record.id.clone(),
             spec: spec::generate(&inputs)?,
             rootfs: Rootfs::Overlay(overlay),
-            log: log_config(context, record)?,
+            log,
             init: record.host.init == Some(true),
             stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
@@ -215,19 +219,4 @@ pub(super) fn explain(error: &RuntimeError, what: &str) -> Failure {
         _ => (128, Kind::Internal),
     };
     Failure { code, error: Error::new(kind, format!("{what}: unable to start container process: {error}")) }
-}
-
-fn log_config(context: &Context, record: &Record) -> Result<LogConfig> {
-    let mut log = LogConfig::default();
-    if record.host.log_config.kind == "none" {
-        return Ok(log);
-    }
-    log.path = Some(context.log_path(&record.id));
-    if let Some(size) = record.host.log_config.config.get("max-size") {
-        log.max_size = super::create::bytes(size)?;
-    }
-    if let Some(files) = record.host.log_config.config.get("max-file") {
-        log.max_files = files.parse().map_err(|_| Error::bad(format!("invalid log opt max-file: {files}")))?;
-    }
-    Ok(log)
 }

@@ -108,10 +108,8 @@ impl Containers {
                 on.iter().any(|(name, id)| name == wanted || id.starts_with(wanted))
             })
             && any("volume", &|wanted| {
-                record
-                    .mounts
-                    .iter()
-                    .any(|mount| mount.name == wanted || mount.destination == wanted || mount.source == wanted)
+                let mut points = record.mounts.iter().map(|mount| &mount.point);
+                points.any(|point| point.name == wanted || point.destination == wanted || point.source == wanted)
             })
             && any("publish", &|wanted| has_port(record, wanted, true))
             && any("expose", &|wanted| has_port(record, wanted, false))
@@ -143,7 +141,7 @@ impl Containers {
             network_settings: SummaryNetworks {
                 networks: crate::network::settings(record, &self.context.networks).networks,
             },
-            mounts: record.mounts.clone(),
+            mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
             ..Summary::default()
         })
     }

@@ -16,7 +16,9 @@ mod inspect;
 mod launch;
 pub mod lifecycle;
 mod list;
+pub(crate) mod logging;
 mod logs;
+mod mounts;
 pub(crate) mod names;
 mod networking;
 pub mod record;
@@ -24,6 +26,7 @@ pub(crate) mod spec;
 mod stats;
 mod step;
 mod top;
+mod tree;
 pub(crate) mod user;
 mod users;
 
@@ -41,12 +44,14 @@ use crate::Context;
 use crate::error::{Error, Kind, Result};
 use crate::task::Task;
 
+pub use archive::PutOptions;
 pub use commit::CommitOptions;
 pub(crate) use commit::named;
 pub use exec::Exec;
 pub use lifecycle::Phase;
 pub use list::ListQuery;
 pub use logs::LogsOptions;
+pub use mounts::{ImageMount, MountRecord};
 pub use record::Record;
 pub use step::{StepOutput, StepSpec};
 
@@ -79,6 +84,7 @@ struct Shared {
     published: watch::Sender<Published>,
     commands: mpsc::UnboundedSender<driver::Command>,
     live: Mutex<Live>,
+    tree: tree::Gate,
 }
 
 /// What everybody may read.
@@ -472,6 +478,12 @@ impl Container {
     pub async fn disconnect(&self, network: &str, force: bool) -> Result<()> {
         let network = network.to_string();
         self.command(|reply| driver::Command::Disconnect { network, force, reply }).await
+    }
+
+    /// Notes that a volume is called otherwise.
+    pub(crate) async fn rename_volume(&self, old: &str, new: &str) -> Result<()> {
+        let (old, new) = (old.to_owned(), new.to_owned());
+        self.command(|reply| driver::Command::RenameVolume { old, new, reply }).await
     }
 
     /// Sets its terminal's size.

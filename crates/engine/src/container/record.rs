@@ -1,13 +1,15 @@
 //! What is remembered of a container: `<root>/containers/<id>.json`, written by its driver only.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use teu_api::container::{Config, HostConfig, MountPoint, NetworkingConfig};
+use teu_api::container::{Config, HostConfig, NetworkingConfig};
 use teu_oci::Digest;
 
 use super::health;
 use super::lifecycle::{Policy, Restart, State};
+use super::mounts::MountRecord;
 pub use crate::network::record::{EndpointRecord, OldEndpoint, PortRecord};
 
 /// A container, as asked for and as it last stood.
@@ -32,12 +34,10 @@ pub struct Record {
     pub host: HostConfig,
     /// The networks asked for.
     pub networking: NetworkingConfig,
-    /// Binds and volumes, resolved.
-    pub mounts: Vec<MountPoint>,
-    /// The first of the host's ids that its own user namespace has; none shares the host's.
+    /// Binds, volumes, images and those memory file systems that were asked for in the long form.
+    pub mounts: Vec<MountRecord>,
+    /// The first of the host\x27s ids that its own user namespace has; none shares the host\x27s.
     pub users: Option<u32>,
-    /// Volumes made for it alone, which go with it.
-    pub anonymous_volumes: Vec<String>,
     /// It left every network it was on, and joins none when it is started.
     pub alone: bool,
     /// Its places on networks while it runs, by the network's name.
@@ -53,7 +53,9 @@ pub struct Record {
 
 impl teu_store::Record for Record {
     fn refers_to(&self) -> Vec<Digest> {
-        self.chain.iter().chain(&self.image_id).cloned().collect()
+        let images = self.mounts.iter().filter_map(|mount| mount.image.as_ref());
+        let mounted = images.flat_map(|image| std::iter::once(&image.id).chain(&image.chain));
+        self.chain.iter().chain(&self.image_id).chain(mounted).cloned().collect()
     }
 }
 
@@ -73,6 +75,26 @@ impl Record {
             auto_remove: self.host.auto_remove,
             retries: health::command(&self.config).map(|_| health::retries(&self.config)),
             on_unhealthy: health::OnFailure::parse(&self.host.health_on_failure).unwrap_or_default(),
+        }
+    }
+
+    /// Calls a volume otherwise wherever it occurs; `data` is where its files are now.
+    pub(crate) fn rename_volume(&mut self, old: &str, new: &str, data: &Path) {
+        let data = data.display().to_string();
+        for mount in self.mounts.iter_mut().filter(|mount| mount.volume() == Some(old)) {
+            new.clone_into(&mut mount.point.name);
+            mount.point.source.clone_from(&data);
+            if mount.asked.source == old {
+                new.clone_into(&mut mount.asked.source);
+            }
+        }
+        for bind in &mut self.host.binds {
+            if let Some(rest) = bind.strip_prefix(old).filter(|rest| rest.starts_with(':')) {
+                *bind = format!("{new}{rest}");
+            }
+        }
+        for mount in self.host.mounts.iter_mut().filter(|mount| mount.kind == "volume" && mount.source == old) {
+            new.clone_into(&mut mount.source);
         }
     }
 

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use teu_api::container::{HostConfig, MountPoint, Ulimit};
+use teu_api::container::{HostConfig, Ulimit};
 use teu_oci::runtime::{
     Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, NamespaceKind, Pids, Process,
     Resources, Rlimit, Root, Spec, User, VERSION,
 };
 
+use super::mounts::spec::Attachment;
 use super::users;
 use crate::error::{Error, Result};
 
@@ -117,8 +118,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) hostname: &'a str,
     /// NIS domain name.
     pub(crate) domainname: &'a str,
-    /// Binds and volumes.
-    pub(crate) mounts: &'a [MountPoint],
+    /// Binds, volumes and images, ready to be mounted.
+    pub(crate) mounts: &'a [Attachment],
     /// Folder of `hosts`, `hostname` and `resolv.conf`, if the container gets them.
     pub(crate) etc: Option<&'a Path>,
     /// Tmpfs mounts: path to options.
@@ -216,6 +217,7 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
             sysctl: host.sysctls.clone(),
             masked_paths: paths(&host.masked_paths, MASKED),
             readonly_paths: paths(&host.readonly_paths, READ_ONLY),
+            rootfs_propagation: propagation(inputs.mounts).into(),
             ..Linux::default()
         }),
     })
@@ -417,12 +419,12 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Mount> {
     if let Some(etc) = inputs.etc {
         for name in ["resolv.conf", "hostname", "hosts"] {
             let destination = format!("/etc/{name}");
-            if inputs.mounts.iter().all(|mount| mount.destination != destination) {
+            if inputs.mounts.iter().all(|mount| mount.record.point.destination != destination) {
                 mounts.push(mount(&destination, "bind", &etc.join(name).to_string_lossy(), &["rbind", "rprivate"]));
             }
         }
     }
-    let mut chosen: Vec<Mount> = inputs.mounts.iter().map(bind).collect();
+    let mut chosen: Vec<Mount> = inputs.mounts.iter().map(Attachment::mount).collect();
     chosen.extend(inputs.tmpfs.iter().map(|(path, options)| {
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         mount(path, "tmpfs", "tmpfs", &options)
@@ -436,10 +438,14 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Mount> {
     mounts
 }
 
-fn bind(point: &MountPoint) -> Mount {
-    let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
-    let access = if point.rw { "rw" } else { "ro" };
-    mount(&point.destination, "bind", &point.source, &["rbind", access, propagation])
+/// How mount events travel between the host and the container's whole tree: as far as any one of its mounts wants it.
+fn propagation(mounts: &[Attachment]) -> &'static str {
+    let any = |words: [&str; 2]| mounts.iter().any(|mount| words.contains(&mount.record.point.propagation.as_str()));
+    match () {
+        () if any(["shared", "rshared"]) => "shared",
+        () if any(["slave", "rslave"]) => "rslave",
+        () => "",
+    }
 }
 
 /// Whether capabilities, options and limits have a meaning, before anything is made.

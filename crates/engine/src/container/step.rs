@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::etc;
 use super::launch::explain;
+use super::mounts::MountRecord;
+use super::mounts::spec::Attachment;
 use super::names::random_id;
 use super::spec::{self, Inputs};
 use super::user::Accounts;
@@ -106,6 +108,8 @@ impl Containers {
         let identity = Accounts::of_overlay(&step.overlay).identify(&step.user, &[])?;
         let etc = self.context.etc_dir(&record.id);
         etc::write(&self.context, record, &etc, &[])?;
+        let attach = |point| Attachment { record: MountRecord::plain(point), ..Attachment::default() };
+        let mounts: Vec<_> = step.mounts.into_iter().map(attach).collect();
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,
@@ -117,7 +121,7 @@ impl Containers {
             terminal: false,
             hostname: &record.config.hostname,
             domainname: "",
-            mounts: &step.mounts,
+            mounts: &mounts,
             etc: Some(&etc),
             tmpfs: BTreeMap::new(),
             devices: vec![],

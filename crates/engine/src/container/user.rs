@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use teu_oci::runtime::User;
+use teu_sys::fs::Root;
 use teu_sys::mount::Overlay;
 
 use crate::error::{Error, Result};
@@ -37,6 +38,12 @@ impl Accounts {
             Found::Absent => String::new(),
             Found::Odd => merged(overlay, name).unwrap_or_default(),
         };
+        Self { passwd: read("passwd"), group: read("group") }
+    }
+
+    /// From a tree that is mounted.
+    pub(crate) fn of_root(root: &Root) -> Self {
+        let read = |name: &str| read_in(root, name).unwrap_or_default();
         Self { passwd: read("passwd"), group: read("group") }
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn mapped(mut mounts: Vec<Mount>, users: Option<u32>) -> Vec<Mount> {
         let has = |name: &str| mount.options.iter().any(|option| option == name);
         if has("rbind") {
             mount.options.push("ridmap".into());
-        } else if has("bind") || mount.kind == "bind" {
+        } else if has("bind") || matches!(mount.kind.as_str(), "bind" | "overlay") {
             mount.options.push("idmap".into());
         }
     }

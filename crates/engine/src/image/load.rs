@@ -2,10 +2,9 @@
 //! the archive is (an OCI image layout, Docker's format, or both) is decided at its end.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use teu_api::stream::JsonMessage;
 use teu_oci::{
@@ -18,6 +17,7 @@ use tokio::sync::mpsc;
 use super::{Image, ImageRecord, Images, NewImage};
 use crate::container::names::random_id;
 use crate::error::{Error, Result};
+use crate::plain::plain;
 
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -380,16 +380,4 @@ fn tidy(path: &Path) -> PathBuf {
         }
     }
     tidy
-}
-
-/// Unpacks gzip and zstd by their first bytes.
-fn plain<'a>(input: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let mut input = BufReader::with_capacity(256 << 10, input);
-    let broken = |error: io::Error| Error::bad(format!("read the archive: {error}"));
-    let head = io::BufRead::fill_buf(&mut input).map_err(broken)?;
-    Ok(match head {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(input)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(input).map_err(broken)?),
-        _ => Box::new(input),
-    })
 }

@@ -43,10 +43,17 @@ impl Images {
     fn check_users(&self, image: &Image, wanted: &str, force: bool, containers: &Containers) -> Result<()> {
         for container in containers.all() {
             let record = container.record();
+            let id = &record.id[..12];
+            let mut mounted = record.mounts.iter().filter_map(|mount| mount.image.as_ref());
+            if mounted.any(|mount| mount.id == image.id) && !force {
+                return Err(Error::conflict(format!(
+                    "conflict: unable to delete {wanted} (must be forced) - container {id} is using its referenced image {}",
+                    image.id.short()
+                )));
+            }
             if record.image_id.as_ref() != Some(&image.id) {
                 continue;
             }
-            let id = &record.id[..12];
             let running = matches!(record.state.phase, Phase::Running | Phase::Paused | Phase::Restarting);
             if running {
                 return Err(Error::conflict(format!(

@@ -33,6 +33,7 @@ use teu_oci::{Descriptor, Digest, Platform, Reference};
 use teu_store::{Lease, Store};
 
 pub use error::Error;
+pub use names::lookup;
 pub use push::StoreLayers;
 pub use retry::Retry;
 

@@ -24,7 +24,10 @@ const DNS_PORT: u16 = 53;
 const MOST_SERVERS: usize = 3;
 
 /// All addresses of `host`, in the order in which to try them.
-pub(super) async fn lookup(host: &str) -> Result<Vec<IpAddr>, Error> {
+///
+/// # Errors
+/// When no server answers, or none knows the name.
+pub async fn lookup(host: &str) -> Result<Vec<IpAddr>, Error> {
     if let Some(known) = literal(host) {
         return Ok(known);
     }

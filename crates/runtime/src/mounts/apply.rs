@@ -67,7 +67,7 @@ pub(crate) fn apply(
         match planned.source {
             Source::Cgroup => mount_cgroup(root, planned, hierarchies, &mut supply.sources)?,
             Source::Filesystem { .. } => apply_one(root, planned, None, &mut mounts)?,
-            Source::Bind { .. } => {
+            Source::Bind { .. } | Source::Layers(_) => {
                 let tree = match (supply.ask)(place)? {
                     Some(tree) => tree,
                     None => supply.sources.next()?,

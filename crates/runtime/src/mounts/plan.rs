@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use teu_oci::runtime::{Linux, Mount};
-use teu_sys::mount::{Propagation, attribute};
+use teu_sys::mount::{Overlay, Propagation, attribute};
 
 use crate::Error;
 use crate::idmap::Maps;
@@ -27,6 +27,8 @@ pub(crate) struct Planned {
     pub(crate) owners_below: bool,
     /// Whether what is at the destination is copied into it.
     pub(crate) copy_up: bool,
+    /// What of the source; all of it if none. Never anything outside of it.
+    pub(crate) subpath: Option<PathBuf>,
 }
 
 /// What is mounted.
@@ -34,6 +36,8 @@ pub(crate) struct Planned {
 pub(crate) enum Source {
     /// Part of the host's tree.
     Bind { path: PathBuf, recursive: bool },
+    /// Layers, seen as one tree that cannot be written.
+    Layers(Overlay),
     /// A file system with its options.
     Filesystem { kind: String, data: Vec<(String, Option<String>)> },
     /// The container's own cgroup, in every hierarchy.
@@ -109,6 +113,9 @@ pub(crate) fn known_options() -> Vec<String> {
     names
 }
 
+/// The option that names one layer of an overlay, overlayfs documentation, "Multiple lower layers".
+const LOWER: &str = "lowerdir+";
+
 /// Plans every mount, in the spec's order.
 pub(crate) fn plan(mounts: &[Mount], linux: &Linux) -> Result<Vec<Planned>, Error> {
     let label = &linux.mount_label;
@@ -157,6 +164,7 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
         owners: maps(mount)?,
         owners_below: false,
         copy_up: false,
+        subpath: mount.subpath.clone(),
     };
     let mut bind = (mount.kind == "bind").then_some(false);
     let mut data = Vec::new();
@@ -182,11 +190,14 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
         }
     }
     planned.source = source(mount, bind, data)?;
-    if planned.owners.is_some() && !matches!(planned.source, Source::Bind { .. }) {
+    if planned.owners.is_some() && !matches!(planned.source, Source::Bind { .. } | Source::Layers(_)) {
         return Err(Error::refused(format!("mount {}: only a bind can be idmapped", mount.destination)));
     }
     if planned.copy_up && !matches!(&planned.source, Source::Filesystem { kind, .. } if kind == "tmpfs") {
         return Err(Error::refused(format!("mount {}: only a tmpfs can have tmpcopyup", mount.destination)));
+    }
+    if mount.subpath.is_some() && !matches!(planned.source, Source::Bind { .. } | Source::Layers(_)) {
+        return Err(Error::refused(format!("mount {}: only a bind has parts", mount.destination)));
     }
     Ok(planned)
 }
@@ -200,12 +211,28 @@ fn source(mount: &Mount, bind: Option<bool>, mut data: Vec<(String, Option<Strin
         },
         (None, "") => Err(Error::refused(format!("mount {}: neither a type nor a bind", mount.destination))),
         (None, "cgroup" | "cgroup2") => Ok(Source::Cgroup),
+        (None, "overlay") if data.iter().any(|(key, _)| key == LOWER) => layers(mount, data),
         (None, kind) => {
             let name = path.map_or(kind.to_owned(), |path| path.to_string_lossy().into_owned());
             data.insert(0, ("source".to_owned(), Some(name)));
             Ok(Source::Filesystem { kind: kind.to_owned(), data })
         }
     }
+}
+
+/// An overlay whose layers are named one by one, topmost first: the only form without a limit to their number.
+fn layers(mount: &Mount, data: Vec<(String, Option<String>)>) -> Result<Source, Error> {
+    let mut overlay = Overlay::default();
+    for (key, value) in data {
+        match (key.as_str(), value) {
+            (LOWER, Some(layer)) => overlay.lowers.push(layer.into()),
+            (other, _) => {
+                let what = format!("mount {}: option \"{other}\" does not go with {LOWER}", mount.destination);
+                return Err(Error::refused(what));
+            }
+        }
+    }
+    Ok(Source::Layers(overlay))
 }
 
 fn take_propagation(planned: &mut Planned, option: &str) -> bool {
@@ -296,7 +323,25 @@ mod tests {
     }
 
     #[test]
+    fn an_overlay_of_layers_named_one_by_one_is_a_read_only_tree() {
+        let planned = mount("overlay", &["lowerdir+=/top", "lowerdir+=/bottom", "nosuid"]);
+        let Source::Layers(overlay) = planned.source else { panic!("not layers") };
+        assert_eq!((overlay.lowers.len(), overlay.upper), (2, None));
+        assert_eq!(planned.own.set, attribute::NO_SETUID);
+        let upper = Mount {
+            destination: "/x".into(),
+            kind: "overlay".into(),
+            options: vec!["lowerdir+=/a".into(), "upperdir=/b".into()],
+            ..Mount::default()
+        };
+        assert!(plan_one(&upper).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_done_is_refused() {
+        let part =
+            Mount { kind: "tmpfs".into(), destination: "/x".into(), subpath: Some("a".into()), ..Mount::default() };
+        assert!(plan_one(&part).is_err());
         let no_source = Mount { destination: "/x".into(), kind: "bind".into(), ..Mount::default() };
         assert!(plan_one(&no_source).is_err());
     }

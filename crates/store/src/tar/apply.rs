@@ -83,7 +83,13 @@ impl<'a> Extraction<'a> {
     }
 
     fn run<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<()> {
-        while let Some(entry) = reader.next()? {
+        while let Some(mut entry) = reader.next()? {
+            if let Some(rename) = &self.options.rename {
+                entry.path = rename.apply(&entry.path);
+                if let Kind::HardLink(target) = &mut entry.kind {
+                    *target = rename.apply(target);
+                }
+            }
             self.entry(&entry, reader)?;
         }
         for (path, time) in std::mem::take(&mut self.times).into_iter().rev() {
@@ -130,7 +136,7 @@ impl<'a> Extraction<'a> {
         if entry.kind != Kind::Directory {
             return Err(fault(entry, Fault::Root));
         }
-        if !self.layer {
+        if !self.layer && !self.options.with_root {
             return Ok(());
         }
         let in_entry = |error| Error::io(&entry.path, error);
@@ -168,8 +174,10 @@ impl<'a> Extraction<'a> {
                 write_data(&file, *size, reader, &entry.path)?;
                 self.applied.content_size += size;
                 // The descriptor is at hand: cheaper than by name.
-                let (uid, gid) = self.owner(entry);
-                fchown(&file, Some(uid), Some(gid)).map_err(in_entry)?;
+                if !self.options.own {
+                    let (uid, gid) = self.owner(entry);
+                    fchown(&file, Some(uid), Some(gid)).map_err(in_entry)?;
+                }
                 file.set_permissions(Permissions::from_mode(entry.mode)).map_err(in_entry)?;
                 set_xattrs(dir, name, entry).map_err(in_entry)?;
                 set_file_mtime(&file, entry.mtime).map_err(in_entry)?;
@@ -226,8 +234,12 @@ impl<'a> Extraction<'a> {
 
     fn make_way(&mut self, dir: &Dir, name: &OsStr, entry: &Entry, existing: Option<Metadata>) -> Result<()> {
         let Some(existing) = existing else { return Ok(()) };
-        if self.options.keep_directories && existing.is_dir() != (entry.kind == Kind::Directory) {
-            return Err(fault(entry, Fault::Kind));
+        let is_directory = entry.kind == Kind::Directory;
+        if self.options.keep_directories && existing.is_dir() != is_directory {
+            let place = self.at.join(&entry.path).display().to_string();
+            let name = self.at.display().to_string();
+            let over = if is_directory { Fault::OverFile(place, name) } else { Fault::OverDirectory(place, name) };
+            return Err(fault(entry, over));
         }
         self.current = None;
         dir.remove_all(name).map_err(|error| Error::io(&entry.path, error))
@@ -236,8 +248,10 @@ impl<'a> Extraction<'a> {
     /// Owner, mode, attributes and time of what was just made. The order matters: a change of owner clears the
     /// set-user-id bit and capabilities, and everything but the time changes nothing about the time.
     fn dress(&self, dir: &Dir, name: &OsStr, entry: &Entry) -> io::Result<()> {
-        let (uid, gid) = self.owner(entry);
-        dir.set_owner(name, uid, gid)?;
+        if !self.options.own {
+            let (uid, gid) = self.owner(entry);
+            dir.set_owner(name, uid, gid)?;
+        }
         if !matches!(entry.kind, Kind::Symlink(_)) {
             dir.set_mode(name, entry.mode)?;
         }

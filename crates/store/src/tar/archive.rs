@@ -81,7 +81,8 @@ impl Archive<'_> {
             ..Head::default()
         };
         if metadata.is_dir() {
-            let with_slash = [path, b"/"].concat();
+            // The top of a tree may be called "/".
+            let with_slash = if path.ends_with(b"/") { path.to_vec() } else { [path, b"/"].concat() };
             self.writer.head(&Head { kind: b'5', name: &with_slash, ..head }).map_err(Error::Sink)?;
             if !descend {
                 return Ok(());

@@ -15,7 +15,7 @@ mod write;
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use teu_sys::fs::Root;
 
@@ -71,9 +71,12 @@ pub enum Fault {
     /// A hard link to a file that is nowhere.
     #[error("hard link to {0:?}, which is not there")]
     Link(String),
-    /// A directory and something else have the same name.
-    #[error("a directory and something that is none have the same name")]
-    Kind,
+    /// A directory is in the way of something else; it, and where the archive is extracted to, in Docker's words.
+    #[error("cannot overwrite directory {0:?} with non-directory {1:?}")]
+    OverDirectory(String, String),
+    /// Something else is in the way of a directory; likewise.
+    #[error("cannot overwrite non-directory {0:?} with directory {1:?}")]
+    OverFile(String, String),
     /// A file whose name means "removed" in a layer.
     #[error("names that begin with .wh. cannot be kept in a layer")]
     Reserved,
@@ -89,6 +92,34 @@ pub struct ExtractOptions {
     pub owner: Option<(u32, u32)>,
     /// Refuse to replace a directory by something else, or the reverse.
     pub keep_directories: bool,
+    /// The archive's entry for its own top gives the directory owner, mode, attributes and time.
+    pub with_root: bool,
+    /// Files belong to whoever extracts them.
+    pub own: bool,
+    /// Another name for the top of the archive.
+    pub rename: Option<Rename>,
+}
+
+/// How entries are called otherwise: as Docker's clients ask for it when a copy has another name than its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The first component of each name; of none if it is empty, and then the new one is put in front.
+    pub from: OsString,
+    /// What it becomes.
+    pub to: OsString,
+}
+
+impl Rename {
+    fn apply(&self, path: &Path) -> PathBuf {
+        let mut components = path.components();
+        if self.from.is_empty() {
+            return Path::new(&self.to).join(path);
+        }
+        match components.next() {
+            Some(first) if first.as_os_str() == self.from => Path::new(&self.to).join(components.as_path()),
+            _ => path.to_path_buf(),
+        }
+    }
 }
 
 /// How [`archive`] presents what it finds.

@@ -13,7 +13,7 @@ use serde_json::json;
 use teu_oci::runtime::{Process, Spec};
 use teu_runtime::Rootfs;
 use teu_supervisor::log::{Query, Reader, Stream};
-use teu_supervisor::protocol::{CreateRequest, Event, ExecRequest, ExitStatus, LogConfig, Request};
+use teu_supervisor::protocol::{CreateRequest, Event, ExecRequest, ExitStatus, LogConfig, LogFile, LogFormat, Request};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const TOO_LONG: Duration = Duration::from_secs(30);
@@ -82,7 +82,15 @@ impl Task {
 
     /// A container that runs `script` in a shell.
     pub(crate) fn request(&self, script: &str) -> CreateRequest {
-        let log = LogConfig { path: Some(self.log_path()), ..LogConfig::default() };
+        let file = LogFile {
+            format: LogFormat::JsonFile,
+            path: self.log_path(),
+            max_size: 32 << 20,
+            max_files: 3,
+            compress: false,
+            attributes: std::collections::BTreeMap::new(),
+        };
+        let log = LogConfig { file: Some(file), ..LogConfig::default() };
         let rootfs = Rootfs::Directory(self.root.path().join("rootfs"));
         let (id, spec) = (self.id.clone(), self.spec(script));
         CreateRequest { id, spec, rootfs, log, init: false, stdin: false, stdin_once: false, size: None }
@@ -117,9 +125,14 @@ impl Task {
 
     /// What the log has of `stream`.
     pub(crate) fn logged(&self, stream: Stream) -> Vec<u8> {
-        let mut reader = Reader::open(&self.log_path(), &Query::default()).expect("log");
-        let records = std::iter::from_fn(|| reader.next().expect("record"));
-        records.filter(|record| record.stream == stream).flat_map(|record| record.bytes).collect()
+        let mut reader = Reader::open(LogFormat::JsonFile, &self.log_path(), &Query::default()).expect("log");
+        let mut text = Vec::new();
+        while reader.advance().expect("record") {
+            if reader.line().stream == stream {
+                text.extend_from_slice(reader.line().bytes);
+            }
+        }
+        text
     }
 
     pub(crate) fn exit_json(&self) -> ExitStatus {

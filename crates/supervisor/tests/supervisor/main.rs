@@ -2,6 +2,7 @@
 //!
 //! Needs root and a static busybox at /bin/busybox (`apt-get install busybox-static`).
 
+mod collectors;
 mod execs;
 mod harness;
 mod life;

@@ -21,7 +21,7 @@ fn ten_megabytes() -> Vec<u8> {
 /// A container that writes much, with a log that keeps all of it.
 fn writer(task: &Task, script: &str) -> CreateRequest {
     let mut request = task.request(script);
-    request.log.max_size = 0;
+    request.log.file.as_mut().expect("a file").max_size = 0;
     request
 }
 
@@ -173,7 +173,7 @@ fn a_container_without_a_log_runs_all_the_same() {
     let mut control = task.control();
     let mut attached = task.attach(None, false);
     let mut request = task.request("echo hello");
-    request.log.path = None;
+    request.log.file = None;
     control.run(request);
     assert_eq!(attached.frames(), [b"hello\n".to_vec(), Vec::new()]);
     assert_eq!(control.exited(None).code, 0);
@@ -197,7 +197,8 @@ fn the_log_is_rotated_while_the_container_writes() {
     let task = Task::new();
     let mut control = task.control();
     let mut request = task.request("seq 1 20000");
-    (request.log.max_size, request.log.max_files) = (100_000, 3);
+    let file = request.log.file.as_mut().expect("a file");
+    (file.max_size, file.max_files) = (100_000, 3);
     control.run(request);
     control.exited(None);
     assert!(task.log_path().with_extension("log.2").exists());

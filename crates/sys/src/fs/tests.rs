@@ -172,3 +172,28 @@ fn a_directory_swapped_for_a_link_never_leads_outside() {
     });
     assert!(!place.0.join("x").exists());
 }
+
+#[test]
+fn a_path_is_resolved_to_a_file_and_as_far_as_there_is_something() {
+    let place = Place::new();
+    let root = place.root();
+    fs::create_dir_all(place.host("real/deep")).expect("directories");
+    fs::write(place.host("real/deep/file"), "x").expect("a file");
+    symlink("/real/deep", place.host("dir")).expect("a link");
+    symlink("../dir/file", place.host("etc/to-file")).expect("a link");
+    symlink("/nowhere/at/all", place.host("dangling")).expect("a link");
+    symlink("loop", place.host("loop")).expect("a link");
+    for (path, leads) in [
+        ("/etc/to-file", "real/deep/file"),
+        ("dir", "real/deep"),
+        ("dir/..", "real"),
+        ("dir/new/name", "real/deep/new/name"),
+        ("dangling", "nowhere/at/all"),
+        ("dangling/x", "nowhere/at/all/x"),
+        ("/../..", ""),
+        ("canary/x", "canary/x"),
+    ] {
+        assert_eq!(root.resolve(path).expect(path), Path::new(leads), "{path}");
+    }
+    assert!(root.resolve("loop").is_err());
+}

@@ -54,6 +54,40 @@ impl Walk {
         Ok(())
     }
 
+    /// Goes as far as there are directories. What then remains has no links to follow: a file's name, or what is missing.
+    pub(super) fn run_to_end(&mut self) -> io::Result<PathBuf> {
+        while let Some(name) = self.remaining.pop() {
+            if name == ".." {
+                self.stack.pop();
+                continue;
+            }
+            match self.here().open_dir(&name) {
+                Ok(dir) => self.stack.push((dir, name)),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::NOTDIR | Errno::LOOP) if self.is_link(&name) => self.follow(&name)?,
+                    Some(Errno::NOTDIR | Errno::LOOP | Errno::NOENT | Errno::ACCESS) => {
+                        self.remaining.push(name);
+                        break;
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        let mut path = self.path();
+        while let Some(name) = self.remaining.pop() {
+            if name == ".." {
+                path.pop();
+            } else {
+                path.push(name);
+            }
+        }
+        Ok(path)
+    }
+
+    fn is_link(&self, name: &OsStr) -> bool {
+        self.here().metadata(name).is_ok_and(|metadata| metadata.is_symlink())
+    }
+
     /// Where the walk is, from the root, without a leading slash.
     pub(super) fn path(&self) -> PathBuf {
         self.stack.iter().map(|(_, name)| name).collect()

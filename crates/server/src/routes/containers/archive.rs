@@ -7,16 +7,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, header};
+use http::{HeaderName, StatusCode, header};
 use teu_api::container::PathStat;
-use teu_engine::Engine;
+use teu_engine::{Engine, Error, Kind, PutOptions};
 
 use super::Id;
 use crate::body::Reader;
-use crate::failure::Answer;
+use crate::failure::{Answer, Failure};
 use crate::json_lines::fallible_body;
 use crate::query::Query;
-use crate::routes::blocking;
 
 const STAT: HeaderName = HeaderName::from_static("x-docker-container-path-stat");
 
@@ -27,13 +26,31 @@ pub(super) fn routes() -> Router<Engine> {
 }
 
 async fn read(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
-    let (stat, pieces) = engine.containers.find(&id)?.archive(query.required("path")?)?;
+    let path = path(&query)?;
+    let container = engine.containers.find(&id)?;
+    let (stat, pieces) = container.archive(path).await.map_err(|error| named(error, path, &id))?;
     Ok(with_stat(&stat, fallible_body(pieces)))
 }
 
 async fn stat(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
-    let stat = engine.containers.find(&id)?.stat_path(query.required("path")?)?;
+    let path = path(&query)?;
+    let container = engine.containers.find(&id)?;
+    let stat = container.stat_path(path).await.map_err(|error| named(error, path, &id))?;
     Ok(with_stat(&stat, Body::empty()))
+}
+
+fn path(query: &Query) -> Answer<&str> {
+    query.text("path").ok_or_else(|| Failure::bad("bad parameter: path cannot be empty"))
+}
+
+/// A path that is not there, called as the client calls it.
+fn named(error: Error, path: &str, container: &str) -> Failure {
+    match error.kind {
+        Kind::NotFound if error.message.is_empty() => {
+            Failure::new(StatusCode::NOT_FOUND, format!("Could not find the file {path} in container {container}"))
+        }
+        _ => error.into(),
+    }
 }
 
 fn with_stat(stat: &PathStat, body: Body) -> Response {
@@ -42,15 +59,16 @@ fn with_stat(stat: &PathStat, body: Body) -> Response {
 }
 
 async fn write(State(engine): State<Engine>, Path(id): Id, query: Query, request: Request) -> Answer {
+    let path = path(&query)?;
     let container = engine.containers.find(&id)?;
-    let path = query.required("path")?.to_owned();
-    let keep_directories = query.flag("noOverwriteDirNonDir");
+    let options =
+        PutOptions { keep_directories: query.flag("noOverwriteDirNonDir"), to_user: query.flag("copyUIDGID") };
     let tar = Reader::new(request.into_body());
-    blocking(move || container.put_archive(&path, tar, keep_directories)).await?;
+    container.put_archive(path, tar, options).await.map_err(|error| named(error, path, &id))?;
     Ok(Response::default())
 }
 
 async fn export(State(engine): State<Engine>, Path(id): Id) -> Answer {
-    let pieces = engine.containers.find(&id)?.export()?;
+    let pieces = engine.containers.find(&id)?.export().await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], fallible_body(pieces)).into_response())
 }

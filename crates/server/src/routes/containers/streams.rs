@@ -73,8 +73,9 @@ async fn logs(State(engine): State<Engine>, Path(id): Id, query: Query, version:
         stderr: query.flag("stderr"),
         since: query.moment("since")?,
         until: query.moment("until")?,
-        tail: tail(&query)?,
+        tail: tail(&query),
         timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
     };
     if !options.stdout && !options.stderr {
         return Err(Failure::bad("Bad parameters: you must choose at least one stream"));
@@ -86,14 +87,9 @@ async fn logs(State(engine): State<Engine>, Path(id): Id, query: Query, version:
     Ok(([(header::CONTENT_TYPE, kind)], json_lines::body(pieces)).into_response())
 }
 
-/// How many lines from the end; `None` is all.
-fn tail(query: &Query) -> Answer<Option<usize>> {
-    if query.text("tail").is_none_or(|text| text == "all") {
-        return Ok(None);
-    }
-    let lines: Option<i64> = query.number("tail")?;
-    // Docker takes a negative number for all.
-    Ok(lines.and_then(|lines| usize::try_from(lines).ok()))
+/// How many lines from the end; `None` is all, and so is for Docker whatever is no number, or a negative one.
+fn tail(query: &Query) -> Option<usize> {
+    query.text("tail").and_then(|text| text.parse().ok())
 }
 
 async fn stats(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {

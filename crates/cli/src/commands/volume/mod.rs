@@ -1,5 +1,7 @@
 //! `teu volume`: data that outlives containers.
 
+pub(crate) mod copies;
+
 use serde_json::Value;
 use teu_api::volume::{CreateRequest, ListResponse, Volume};
 
@@ -84,8 +86,9 @@ impl Verb for Create {
         let request = CreateRequest {
             name: self.name.unwrap_or_default(),
             driver: self.driver,
-            driver_opts: environment::pairs(&self.opt),
-            labels: environment::pairs(&self.label),
+            driver_opts: Some(environment::pairs(&self.opt)).filter(|options| !options.is_empty()),
+            labels: Some(environment::pairs(&self.label)).filter(|labels| !labels.is_empty()),
+            ..CreateRequest::default()
         };
         let client = session.client();
         let volume: Volume = client.post("/volumes/create").json(&request)?.read().await?;
