@@ -57,10 +57,7 @@ impl Engine {
                 .is_ok_and(|text| text.trim() == "1"),
             debug: live.debug,
             system_time: jiff::Timestamp::now().to_string(),
-            logging_driver: match context.config.defaults.log.kind.as_str() {
-                "" => logging::DEFAULT.into(),
-                kind => kind.into(),
-            },
+            logging_driver: logging::of_daemon(&context.config.defaults.log).into(),
             cgroup_driver: "cgroupfs".into(),
             cgroup_version: facts.cgroup_version.into(),
             kernel_version: facts.kernel.clone(),

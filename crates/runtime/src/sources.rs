@@ -134,7 +134,7 @@ impl<'a> Users<'a> {
                 None => overlay.mount_detached()?,
             };
             let tree = match &planned.subpath {
-                Some(subpath) => mount::part_of_detached(whole, subpath)?,
+                Some(subpath) => mount::part_of_detached(&whole, subpath)?,
                 None => whole,
             };
             let change = Change { set, propagation: Some(Propagation::Private), ..Change::default() };

@@ -267,8 +267,8 @@ pub fn clone_part(path: &Path, subpath: &Path, recursive: bool) -> io::Result<Ow
 ///
 /// # Errors
 /// As [`clone_part`].
-pub fn part_of_detached(whole: OwnedFd, subpath: &Path) -> io::Result<OwnedFd> {
-    match clone_at(beneath(&whole, subpath)?, false) {
+pub fn part_of_detached(whole: &OwnedFd, subpath: &Path) -> io::Result<OwnedFd> {
+    match clone_at(beneath(whole, subpath)?, false) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
         other => return other,
     }
@@ -276,8 +276,8 @@ pub fn part_of_detached(whole: OwnedFd, subpath: &Path) -> io::Result<OwnedFd> {
     let copy = || -> io::Result<OwnedFd> {
         crate::namespace::unshare(crate::namespace::MOUNT)?;
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-        attach_over_root(&whole)?;
-        clone_at(beneath(&whole, subpath)?, false)
+        attach_over_root(whole)?;
+        clone_at(beneath(whole, subpath)?, false)
     };
     std::thread::scope(|scope| {
         let broken = || io::Error::other("the mounting thread ended early");

@@ -37,6 +37,11 @@ const DAEMON: u8 = 3;
 const LOCAL_SYSLOG: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
+/// The driver of containers that ask for none.
+pub(crate) fn of_daemon(asked: &Asked) -> &str {
+    if asked.kind.is_empty() { DEFAULT } else { &asked.kind }
+}
+
 /// Fills in what the daemon says where the container says nothing, and checks the result.
 pub(crate) fn complete(asked: &mut Asked, default: &Asked) -> Result<()> {
     if asked.kind.is_empty() {

@@ -137,7 +137,7 @@ fn source(context: &Context, mount: &MountRecord, volume: Option<PathBuf>) -> io
             let whole = context.store.snapshots().view(chain).map_err(io::Error::other)?.mount_detached()?;
             let options = mount.asked.image_options.clone().unwrap_or_default();
             match subpath(&options.subpath) {
-                Some(part) => mount::part_of_detached(whole, &part).map(Some),
+                Some(part) => mount::part_of_detached(&whole, &part).map(Some),
                 None => Ok(Some(whole)),
             }
         }

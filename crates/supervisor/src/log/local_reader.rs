@@ -146,9 +146,9 @@ impl Segment {
                 decompress(file, frames, *end, *next, &mut frame)?;
                 *next += 1;
                 if buffer.is_empty() {
-                    *buffer = frame
+                    *buffer = frame;
                 } else {
-                    buffer.append(&mut frame)
+                    buffer.append(&mut frame);
                 }
                 Ok(true)
             }

@@ -36,7 +36,7 @@ impl LocalWriter {
     pub(crate) fn open(config: &LogFile) -> io::Result<LocalWriter> {
         let dir = config.path.clone();
         std::fs::create_dir_all(&dir)?;
-        let newest = segment::files(&dir)?.into_iter().filter(|(_, kind)| *kind != Kind::Index).next_back();
+        let newest = segment::files(&dir)?.into_iter().rfind(|(_, kind)| *kind != Kind::Index);
         let (number, is_new) = match newest {
             Some((number, Kind::Log)) => (number, false),
             Some((number, _)) => (number + 1, true),

@@ -53,7 +53,8 @@ pub(crate) fn options(text: &str) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for option in text.split(',').filter(|option| !option.is_empty()) {
         let name = option.split('=').next().unwrap_or(option);
-        if !FLAGS.contains(&option) && !(option.contains('=') && DATA.contains(&name)) {
+        let known = FLAGS.contains(&option) || (option.contains('=') && DATA.contains(&name));
+        if !known {
             return Err(Error::bad(format!("invalid tmpfs option [\"{option}\"]")));
         }
         all.push(option.to_owned());
