@@ -1,9 +1,14 @@
-//! The bytes of DNS messages (RFC 1035), as much as a server of a few names needs. Pure.
+//! Questions and answers (RFC 1035, RFC 6891) as a server of a few names needs them; hickory-proto reads and writes their
+//! bytes. Pure.
 //!
-//! A question is read whole; of an answer only what decides how long it may be remembered. Everything is checked against
-//! the message's end, and names may not be longer than 255 bytes nor point forwards.
+//! A question is passed on, and an answer passed back, as the bytes they came in: what we do not know of is not our affair.
 
 use std::net::IpAddr;
+
+use hickory_proto::op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::PTR as Pointer;
+use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 /// Type of an IPv4 address.
 pub const A: u16 = 1;
@@ -13,8 +18,6 @@ pub const PTR: u16 = 12;
 pub const AAAA: u16 = 28;
 /// Every type.
 pub const ANY: u16 = 255;
-const SOA: u16 = 6;
-const OPT: u16 = 41;
 
 /// The outcome of a question (RFC 1035, RCODE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +36,24 @@ pub enum Outcome {
     Refused = 5,
 }
 
-const HEADER: usize = 12;
-const LONGEST_NAME: usize = 255;
+impl Outcome {
+    fn code(self) -> ResponseCode {
+        ResponseCode::from_low(self as u8)
+    }
+}
+
 /// How many bytes an answer by UDP may have when the question does not say.
 const PLAIN_SIZE: u16 = 512;
+/// The largest answer by UDP that we say we take.
+const OUR_SIZE: u16 = 1232;
 
 /// A question, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question<'a> {
-    /// The bytes of header and question, which an answer begins with.
-    head: &'a [u8],
+pub struct Question {
+    metadata: Metadata,
+    query: Query,
+    /// Whether it speaks of extensions (RFC 6891), so that its answer must.
+    extended: bool,
     /// Lower case, without the final dot.
     pub name: String,
     /// What is asked for.
@@ -52,76 +63,57 @@ pub struct Question<'a> {
 }
 
 /// Reads a question. The error is the answer that a mistake deserves; none at all when it is no question.
-pub fn question(bytes: &[u8]) -> Result<Question<'_>, Option<Vec<u8>>> {
-    let header = bytes.get(..HEADER).ok_or(None)?;
-    if header[2] & 0x80 != 0 {
+pub fn question(bytes: &[u8]) -> Result<Question, Option<Vec<u8>>> {
+    let mut decoder = BinDecoder::new(bytes);
+    let Header { metadata, counts } = Header::read(&mut decoder).map_err(|_| None)?;
+    if metadata.message_type == MessageType::Response {
         return Err(None);
     }
-    let wrong = |outcome| Some(head_only(header, outcome));
-    if header[2] >> 3 & 0xf != 0 {
+    let wrong = |outcome: Outcome| Some(written(&Message::error_msg(metadata.id, metadata.op_code, outcome.code())));
+    if metadata.op_code != OpCode::Query {
         return Err(wrong(Outcome::NotImplemented));
     }
-    let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    if count(4) != 1 {
+    if counts.queries != 1 {
         return Err(wrong(Outcome::Malformed));
     }
-    let (name, end) = name(bytes, HEADER).ok_or_else(|| wrong(Outcome::Malformed))?;
-    let kind = number(bytes, end).ok_or_else(|| wrong(Outcome::Malformed))?;
-    number(bytes, end + 2).ok_or_else(|| wrong(Outcome::Malformed))?;
-    let head = &bytes[..end + 4];
-    let simple = count(6) == 0 && count(8) == 0 && count(10) > 0;
-    // The root name, the type, and in place of a class the size (RFC 6891).
-    let option =
-        bytes.get(end + 4..end + 9).filter(|record| simple && record[0] == 0 && number(record, 1) == Some(OPT));
-    let room = option.and_then(|record| number(record, 3)).unwrap_or(PLAIN_SIZE).max(PLAIN_SIZE);
-    Ok(Question { head, name, kind, room })
+    let query = Query::read(&mut decoder).map_err(|_| wrong(Outcome::Malformed))?;
+    let edns = Message::from_vec(bytes).ok().and_then(|message| message.edns);
+    let room = edns.as_ref().map_or(PLAIN_SIZE, Edns::max_payload).max(PLAIN_SIZE);
+    let name = query.name.to_lowercase().to_ascii().trim_end_matches('.').to_owned();
+    let kind = query.query_type.into();
+    Ok(Question { metadata, query, extended: edns.is_some(), name, kind, room })
 }
 
-impl Question<'_> {
+impl Question {
     /// An answer without records.
     #[must_use]
     pub fn outcome(&self, outcome: Outcome) -> Vec<u8> {
-        let mut answer = self.head.to_vec();
-        set_header(&mut answer, outcome);
-        answer
+        written(&self.answer(outcome.code()))
     }
 
-    /// An answer with addresses of the type asked for.
+    /// An answer with addresses.
     #[must_use]
     pub fn addresses(&self, addresses: &[IpAddr], seconds: u32) -> Vec<u8> {
-        let records = addresses.iter().map(|address| match address {
-            IpAddr::V4(address) => (A, address.octets().to_vec()),
-            IpAddr::V6(address) => (AAAA, address.octets().to_vec()),
-        });
-        self.records(records, seconds)
+        let record = |address: &IpAddr| {
+            let data = match *address {
+                IpAddr::V4(address) => RData::A(address.into()),
+                IpAddr::V6(address) => RData::AAAA(address.into()),
+            };
+            Record::from_rdata(self.query.name.clone(), seconds, data)
+        };
+        let mut answer = self.answer(ResponseCode::NoError);
+        answer.add_answers(addresses.iter().map(record));
+        written(&answer)
     }
 
-    /// An answer with a name.
+    /// An answer with a name. One that cannot be a name (labels beyond 63 bytes) is as if there were none.
     #[must_use]
     pub fn pointer(&self, name: &str, seconds: u32) -> Vec<u8> {
-        let mut data = vec![];
-        for label in name.split('.').filter(|label| !label.is_empty() && label.len() < 64) {
-            data.push(u8::try_from(label.len()).unwrap_or(63));
-            data.extend_from_slice(label.as_bytes());
-        }
-        data.push(0);
-        self.records(std::iter::once((PTR, data)), seconds)
-    }
-
-    fn records(&self, records: impl Iterator<Item = (u16, Vec<u8>)>, seconds: u32) -> Vec<u8> {
-        let mut answer = self.outcome(Outcome::Found);
-        let mut count: u16 = 0;
-        for (kind, data) in records {
-            answer.extend_from_slice(&[0xc0, 12]); // the name of the question
-            answer.extend_from_slice(&kind.to_be_bytes());
-            answer.extend_from_slice(&1_u16.to_be_bytes());
-            answer.extend_from_slice(&seconds.to_be_bytes());
-            answer.extend_from_slice(&u16::try_from(data.len()).unwrap_or(u16::MAX).to_be_bytes());
-            answer.extend_from_slice(&data);
-            count = count.saturating_add(1);
-        }
-        answer[6..8].copy_from_slice(&count.to_be_bytes());
-        answer
+        let labels = name.split('.').filter(|label| !label.is_empty()).map(str::as_bytes);
+        let Ok(name) = Name::from_labels(labels) else { return self.outcome(Outcome::NoSuchName) };
+        let mut answer = self.answer(ResponseCode::NoError);
+        answer.add_answer(Record::from_rdata(self.query.name.clone(), seconds, RData::PTR(Pointer(name))));
+        written(&answer)
     }
 
     /// What a question and its answer are remembered by.
@@ -136,120 +128,76 @@ impl Question<'_> {
         if answer.len() <= usize::from(self.room) {
             return answer;
         }
-        let outcome = answer[3];
-        let mut cut = self.head.to_vec();
-        set_header(&mut cut, Outcome::Found);
-        cut[2] |= 2;
-        cut[3] = outcome;
-        cut
+        let code = Header::read(&mut BinDecoder::new(&answer)).map(|header| header.metadata.response_code);
+        written(&self.answer(code.unwrap_or(ResponseCode::ServFail)).truncate())
+    }
+
+    fn answer(&self, code: ResponseCode) -> Message {
+        let mut answer = Message::response(self.metadata.id, OpCode::Query);
+        answer.metadata.recursion_desired = self.metadata.recursion_desired;
+        answer.metadata.recursion_available = true;
+        answer.metadata.response_code = code;
+        answer.add_query(self.query.clone());
+        if self.extended {
+            answer.edns = Some(Edns::new());
+            answer.edns.get_or_insert_default().set_max_payload(OUR_SIZE);
+        }
+        answer
     }
 }
 
-/// Makes a header that of an answer: recursion is available, no records yet.
-fn set_header(answer: &mut [u8], outcome: Outcome) {
-    answer[2] = 0x80 | answer[2] & 0x79;
-    answer[3] = 0x80 | outcome as u8;
-    answer[6..HEADER].fill(0);
-}
-
-fn head_only(header: &[u8], outcome: Outcome) -> Vec<u8> {
-    let mut answer = header.to_vec();
-    set_header(&mut answer, outcome);
-    answer[4..6].fill(0);
-    answer
+/// The bytes of a message; of one that has none (it would be longer than 64 KiB), those of a failure.
+fn written(message: &Message) -> Vec<u8> {
+    let failed = || Message::error_msg(message.metadata.id, OpCode::Query, ResponseCode::ServFail).to_vec();
+    message.to_vec().or_else(|_| failed()).unwrap_or_default()
 }
 
 /// The outcome an answer tells, if it is one to that question.
 #[must_use]
 pub fn outcome(answer: &[u8], question: &[u8]) -> Option<u8> {
-    let header = answer.get(..HEADER)?;
-    let same = header[2] & 0x80 != 0 && answer[..2] == question[..2] && answer[4..6] == question[4..6];
-    let (asked, end) = name(question, HEADER)?;
-    let (told, told_end) = name(answer, HEADER)?;
-    let kind = question.get(end..end + 4)? == answer.get(told_end..told_end + 4)?;
-    (same && asked == told && kind).then_some(header[3] & 0xf)
+    let head = |bytes| {
+        let mut decoder = BinDecoder::new(bytes);
+        let header = Header::read(&mut decoder).ok()?;
+        Some((header.metadata, header.counts.queries, Query::read(&mut decoder).ok()?))
+    };
+    let (told, told_count, told_query) = head(answer)?;
+    let (asked, asked_count, asked_query) = head(question)?;
+    let same = told.message_type == MessageType::Response
+        && (told.id, told_count) == (asked.id, asked_count)
+        && told_query == asked_query;
+    same.then_some(told.response_code.low())
 }
 
-/// For how many seconds an answer that says "there is none" may be repeated; none when it says something else.
+/// For how many seconds an answer that says "there is none" may be repeated (RFC 2308); none when it says something else.
 #[must_use]
 pub fn negative_ttl(answer: &[u8]) -> Option<u32> {
-    let header = answer.get(..HEADER)?;
-    let records = u16::from_be_bytes([header[6], header[7]]);
-    let authority = u16::from_be_bytes([header[8], header[9]]);
-    let told = header[3] & 0xf;
-    if told != Outcome::NoSuchName as u8 && (told != 0 || records != 0) || header[2] & 2 != 0 {
+    let message = Message::from_vec(answer).ok()?;
+    let none = match message.metadata.response_code {
+        ResponseCode::NXDomain => true,
+        ResponseCode::NoError => message.answers.is_empty(),
+        _ => false,
+    };
+    if !none || message.metadata.truncation {
         return None;
     }
-    let (_, end) = name(answer, HEADER)?;
-    let mut at = end + 4;
-    for _ in 0..records.saturating_add(authority) {
-        let (_, end) = name(answer, at)?;
-        let (kind, length) = (number(answer, end)?, usize::from(number(answer, end + 8)?));
-        let data = end + 10;
-        if kind == SOA {
-            let word = |at: usize| Some(u32::from_be_bytes(answer.get(at..at + 4)?.try_into().ok()?));
-            return Some(word(end + 4)?.min(word(data + length.checked_sub(4)?)?));
-        }
-        at = data + length;
-    }
-    None
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// A name, lower case and without its final dot, and where it ends.
-fn name(bytes: &[u8], start: usize) -> Option<(String, usize)> {
-    let (mut text, mut at, mut end, mut floor) = (String::new(), start, None, start);
-    loop {
-        let length = usize::from(*bytes.get(at)?);
-        match length {
-            0 => return Some((text, end.unwrap_or(at + 1))),
-            1..=63 => {
-                let label = bytes.get(at + 1..at + 1 + length)?;
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                // What is no letter, digit or sign of ASCII is nobody's name here, and not looked at closer.
-                text.extend(label.iter().map(|byte| match byte {
-                    b'.' => '\u{fffd}',
-                    byte => char::from(byte.to_ascii_lowercase()),
-                }));
-                if text.len() > LONGEST_NAME * 3 {
-                    return None;
-                }
-                at += 1 + length;
-            }
-            192.. => {
-                let target = usize::from(number(bytes, at)? & 0x3fff);
-                end.get_or_insert(at + 2);
-                // Only ever backwards, so it ends.
-                if target >= floor {
-                    return None;
-                }
-                (at, floor) = (target, target);
-            }
-            _ => return None,
-        }
-    }
+    message.answers.iter().chain(&message.authorities).find_map(|record| match &record.data {
+        RData::SOA(start) => Some(record.ttl.min(start.minimum)),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use hickory_proto::rr::rdata::SOA;
+
     use super::*;
 
     /// A question as a resolver sends it.
     pub(crate) fn ask(name: &str, kind: u16) -> Vec<u8> {
-        let mut bytes = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        for label in name.split('.').filter(|label| !label.is_empty()) {
-            bytes.push(u8::try_from(label.len()).expect("a label"));
-            bytes.extend_from_slice(label.as_bytes());
-        }
-        bytes.push(0);
-        bytes.extend_from_slice(&kind.to_be_bytes());
-        bytes.extend_from_slice(&[0, 1]);
-        bytes
+        let mut message = Message::new(0xabcd, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = true;
+        message.add_query(Query::query(Name::from_ascii(format!("{name}.")).expect("a name"), kind.into()));
+        message.to_vec().expect("bytes")
     }
 
     #[test]
@@ -259,9 +207,24 @@ pub(crate) mod tests {
         assert_eq!((question.name.as_str(), question.kind, question.room), ("web.net1", A, 512));
         let answer = question.addresses(&["10.0.0.2".parse().expect("an address")], 5);
         assert_eq!(answer[..8], [0xab, 0xcd, 0x81, 0x80, 0, 1, 0, 1]);
+        assert_eq!(answer[12..bytes.len()], bytes[12..], "the question in its own case");
         assert_eq!(answer[answer.len() - 4..], [10, 0, 0, 2]);
         assert_eq!(outcome(&answer, &bytes), Some(0));
+        assert_eq!(outcome(&answer, &ask("web.NET1", A)), Some(0));
         assert_eq!(outcome(&answer, &ask("other", A)), None);
+        assert_eq!(outcome(&bytes, &bytes), None);
+    }
+
+    #[test]
+    fn a_question_with_extensions_has_an_answer_with_extensions() {
+        let mut message = Message::from_vec(&ask("web", A)).expect("a message");
+        message.edns = Some(Edns::new());
+        message.edns.get_or_insert_default().set_max_payload(4096);
+        let question = question(&message.to_vec().expect("bytes")).expect("a question");
+        assert_eq!(question.room, 4096);
+        let answer = Message::from_vec(&question.outcome(Outcome::NoSuchName)).expect("an answer");
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+        assert!(answer.edns.is_some());
     }
 
     #[test]
@@ -273,8 +236,12 @@ pub(crate) mod tests {
         let mut two = ask("a", A);
         two[5] = 2;
         assert!(matches!(question(&two), Err(Some(reply)) if reply.len() == 12 && reply[3] & 0xf == 1));
+        let mut update = ask("a", A);
+        update[2] |= 5 << 3;
+        assert!(matches!(question(&update), Err(Some(reply)) if reply[3] & 0xf == 4));
         let mut endless = ask("", A);
-        endless[12..].copy_from_slice(&[0xc0, 12, 0, 1, 0]);
+        endless.truncate(12);
+        endless.extend_from_slice(&[0xc0, 12, 0, 1, 0]);
         assert!(question(&endless).is_err());
     }
 
@@ -303,19 +270,20 @@ pub(crate) mod tests {
         let addresses: Vec<IpAddr> = (0..40).map(|last| IpAddr::from([10, 0, 0, last])).collect();
         let cut = question.fit(question.addresses(&addresses, 5));
         assert!(cut.len() < 512 && cut[2] & 2 != 0);
+        assert_eq!(outcome(&cut, &bytes), Some(0));
     }
 
     #[test]
     fn a_denial_is_remembered_as_long_as_it_says() {
         let bytes = ask("gone.example", A);
         let question = question(&bytes).expect("a question");
-        let mut denial = question.outcome(Outcome::NoSuchName);
+        let denial = question.outcome(Outcome::NoSuchName);
         assert_eq!(negative_ttl(&denial), None);
-        denial[9] = 1;
-        // example. SOA: name by pointer, type, class, ttl 300, length, two root names, four numbers, minimum 60
-        denial.extend_from_slice(&[0xc0, 17, 0, 6, 0, 1, 0, 0, 1, 44, 0, 22, 0, 0]);
-        denial.extend_from_slice(&[0; 16]);
-        denial.extend_from_slice(&60_u32.to_be_bytes());
-        assert_eq!(negative_ttl(&denial), Some(60));
+        let mut message = Message::from_vec(&denial).expect("a message");
+        let start = SOA::new(Name::root(), Name::root(), 0, 0, 0, 0, 60);
+        message.add_authority(Record::from_rdata(Name::root(), 300, RData::SOA(start)));
+        assert_eq!(negative_ttl(&message.to_vec().expect("bytes")), Some(60));
+        message.metadata.response_code = ResponseCode::Refused;
+        assert_eq!(negative_ttl(&message.to_vec().expect("bytes")), None);
     }
 }

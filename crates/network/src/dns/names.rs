@@ -100,7 +100,7 @@ pub enum Answer {
 
 /// Answers a question, or says that others must. `turn` counts questions, and gives each address its turn to be first.
 #[must_use]
-pub fn answer(question: &Question<'_>, directory: &Directory, turn: usize) -> Answer {
+pub fn answer(question: &Question, directory: &Directory, turn: usize) -> Answer {
     let name = question.name.as_str();
     if question.kind == PTR
         && let Some(address) = reversed(name)
@@ -121,7 +121,7 @@ pub fn answer(question: &Question<'_>, directory: &Directory, turn: usize) -> An
     }
 }
 
-fn reply(question: &Question<'_>, addresses: Vec<IpAddr>, turn: usize) -> Vec<u8> {
+fn reply(question: &Question, addresses: Vec<IpAddr>, turn: usize) -> Vec<u8> {
     let wanted = |address: &IpAddr| match question.kind {
         A => address.is_ipv4(),
         AAAA => address.is_ipv6(),

@@ -17,8 +17,10 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use teu_network::firewall::{self, Entry, Mode, Network, Settings, Source};
 use teu_network::{Attachment, Bridge, Endpoint, Protocol, Publish, bridge, hairpin, sysctl};
 
-/// How long an answer may take that should not come at all.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long an answer may take that should not come at all;
+/// longer than the second after which the kernel repeats what was lost while a new bridge came up (a neighbour's address,
+/// the first packet of a connection).
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// A network namespace.
 pub(crate) struct Namespace(OwnedFd);

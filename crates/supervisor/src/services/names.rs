@@ -228,7 +228,7 @@ impl Server {
     }
 
     /// What was said of a name lately, if it was that there is none.
-    fn denial(&mut self, question: &Question<'_>) -> Option<Vec<u8>> {
+    fn denial(&mut self, question: &Question) -> Option<Vec<u8>> {
         let (reply, until) = self.denials.get(&question.key())?;
         if *until < Instant::now() {
             self.denials.remove(&question.key());
@@ -242,7 +242,7 @@ impl Server {
     }
 
     /// Asks everybody who may know.
-    fn forward(&mut self, question: &Question<'_>, bytes: &[u8], origin: Origin) -> Result<(), Outcome> {
+    fn forward(&mut self, question: &Question, bytes: &[u8], origin: Origin) -> Result<(), Outcome> {
         if self.lookups.len() >= MOST_LOOKUPS {
             return Err(Outcome::Failed);
         }
