@@ -42,7 +42,7 @@ impl Engine {
             docker_root_dir: context.config.root.display().to_string(),
             plugins: Plugins {
                 volume: words(&["local"]),
-                network: words(&["bridge", "host", "null"]),
+                network: words(&["bridge", "host", "ipvlan", "macvlan", "null"]),
                 authorization: None,
                 log: words(&logging::DRIVERS),
             },
