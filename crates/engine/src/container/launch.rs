@@ -3,7 +3,7 @@
 //! The program is executed only after the network is plugged in and every waiting client is attached, so nothing that it
 //! writes is lost and its ports are there when it looks.
 
-use teu_api::container::UpdateRequest;
+use teu_api::container::{HostConfig, UpdateRequest};
 use teu_runtime::{Error as RuntimeError, Rootfs};
 use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowSize};
 
@@ -148,61 +148,32 @@ impl Driver {
 
     /// Changes limits now and for every later start.
     pub(super) async fn update(&mut self, request: UpdateRequest) -> Result<()> {
-        let host = &mut self.record.host;
-        if host.auto_remove && !matches!(request.restart_policy.name.as_str(), "" | "no") {
+        if self.record.host.auto_remove && !matches!(request.restart_policy.name.as_str(), "" | "no") {
             let sentence = "Restart policy cannot be updated because AutoRemove is enabled for the container";
             return Err(Error::bad(sentence));
         }
-        let before = host.clone();
-        for (new, old) in [
-            (request.cpu_shares, &mut host.cpu_shares),
-            (request.memory, &mut host.memory),
-            (request.memory_swap, &mut host.memory_swap),
-            (request.memory_reservation, &mut host.memory_reservation),
-            (request.nano_cpus, &mut host.nano_cpus),
-            (request.cpu_quota, &mut host.cpu_quota),
-            (request.cpu_period, &mut host.cpu_period),
-            (request.cpu_realtime_period, &mut host.cpu_realtime_period),
-            (request.cpu_realtime_runtime, &mut host.cpu_realtime_runtime),
-        ] {
-            if new != 0 {
-                *old = new;
-            }
-        }
-        for (new, old) in [(&request.cpuset_cpus, &mut host.cpuset_cpus), (&request.cpuset_mems, &mut host.cpuset_mems)]
-        {
-            if !new.is_empty() {
-                old.clone_from(new);
-            }
-        }
-        if request.blkio_weight != 0 {
-            host.blkio_weight = request.blkio_weight;
-        }
-        host.pids_limit = request.pids_limit.or(host.pids_limit);
-        if !request.restart_policy.name.is_empty() {
-            host.restart_policy = request.restart_policy;
-        }
-        let resources = spec::limits(host)?;
-        let processors = self.containers.context.facts.processors;
-        let check = self.rebind(&request.port_bindings);
-        let check = check.and_then(|()| super::create::recheck(&self.record.host, processors));
-        let task = self.container.live().task.clone();
-        let applied = match (check, task) {
-            (Ok(()), Some(task)) => task.order(&Request::Update(Box::new(resources))).await,
-            (check, _) => check,
-        };
-        let applied = match applied {
-            Ok(()) if !request.port_bindings.is_empty() => self.republish().await,
-            other => other,
-        };
-        if applied.is_err() {
+        let before = self.record.host.clone();
+        if let Err(error) = self.change(request).await {
             self.record.host = before;
-            return applied;
+            return Err(error);
         }
         self.save_record()?;
         self.publish();
         self.containers.context.emit_container("update", &self.record, &[]);
         Ok(())
+    }
+
+    /// Takes over what the request says, here and in the kernel. After an error the record is to be put back.
+    async fn change(&mut self, request: UpdateRequest) -> Result<()> {
+        merge(&mut self.record.host, &request);
+        let resources = spec::limits(&self.record.host)?;
+        self.rebind(&request.port_bindings)?;
+        super::create::recheck(&self.record.host, self.containers.context.facts.processors)?;
+        let task = self.container.live().task.clone();
+        if let Some(task) = task {
+            task.order(&Request::Update(Box::new(resources))).await?;
+        }
+        if request.port_bindings.is_empty() { Ok(()) } else { self.republish().await }
     }
 
     pub(super) fn save_record(&self) -> Result<()> {
@@ -219,4 +190,35 @@ pub(super) fn explain(error: &RuntimeError, what: &str) -> Failure {
         _ => (128, Kind::Internal),
     };
     Failure { code, error: Error::new(kind, format!("{what}: unable to start container process: {error}")) }
+}
+
+/// Puts what an update request names into the host's half of the configuration; what it leaves out stays.
+fn merge(host: &mut HostConfig, request: &UpdateRequest) {
+    for (new, old) in [
+        (request.cpu_shares, &mut host.cpu_shares),
+        (request.memory, &mut host.memory),
+        (request.memory_swap, &mut host.memory_swap),
+        (request.memory_reservation, &mut host.memory_reservation),
+        (request.nano_cpus, &mut host.nano_cpus),
+        (request.cpu_quota, &mut host.cpu_quota),
+        (request.cpu_period, &mut host.cpu_period),
+        (request.cpu_realtime_period, &mut host.cpu_realtime_period),
+        (request.cpu_realtime_runtime, &mut host.cpu_realtime_runtime),
+    ] {
+        if new != 0 {
+            *old = new;
+        }
+    }
+    for (new, old) in [(&request.cpuset_cpus, &mut host.cpuset_cpus), (&request.cpuset_mems, &mut host.cpuset_mems)] {
+        if !new.is_empty() {
+            old.clone_from(new);
+        }
+    }
+    if request.blkio_weight != 0 {
+        host.blkio_weight = request.blkio_weight;
+    }
+    host.pids_limit = request.pids_limit.or(host.pids_limit);
+    if !request.restart_policy.name.is_empty() {
+        host.restart_policy = request.restart_policy.clone();
+    }
 }
