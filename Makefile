@@ -14,7 +14,7 @@ BINARY  = target/release/teu
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt clippy doc deny compat-theirs bench install uninstall vm-test clean
+.PHONY: help build demo test check fmt clippy doc deny compat-theirs fuzz-api bench install uninstall vm-test clean
 
 help: ## What there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -55,6 +55,11 @@ deny:
 compat-theirs: ## The tests of stock clients, against Docker's own engine (root)
 	@tools/setup bench
 	@ENGINE_UNDER_TEST=theirs $(CARGO) test --test compat
+
+fuzz-api: ## The API asked from its own document, at random and for long; TEU_FUZZ_SEED for the same again (root)
+	@tools/setup test
+	@TEU_FUZZ_EXAMPLES=$${TEU_FUZZ_EXAMPLES:-200} TEU_FUZZ_SEED=$${TEU_FUZZ_SEED:-$$$$} \
+	  $(CARGO) test --test api whatever -- --nocapture
 
 bench: ## Side by side with Docker, runc and the kernel's floor; writes target/bench/results.md (root)
 	@tools/setup bench

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Daemon, TEU, eventually, fetch, free_port, run};
+use support::{Daemon, Registry, TEU, eventually, fetch, free_port, run};
 
 /// Runs openssl, which must succeed.
 #[track_caller]
@@ -102,6 +102,21 @@ fn a_hangup_makes_the_daemon_read_its_configuration_again() {
     kill_process(pid, Signal::HUP).expect("signal");
     eventually("the mistake is logged", || daemon.log().contains("all stays as it was").then_some(()));
     assert_eq!(daemon.ok(["info", "--format", "{{.Labels}}"]), "[a=2]");
+}
+
+#[test]
+fn images_of_docker_hub_come_from_its_mirror() {
+    let (mirror, folder) = (Registry::start(), tempfile::tempdir().expect("folder"));
+    let name = format!("{}/library/mirrored:1", mirror.address());
+    let source = Daemon::start();
+    source.ok(["tag", "busybox", &name]);
+    source.ok(["push", "-q", &name]);
+    let (file, url) = (folder.path().join("daemon.json"), format!("http://{}", mirror.address()));
+    fs::write(&file, serde_json::json!({"registry-mirrors": [url]}).to_string()).expect("written");
+    let daemon = Daemon::with(&["--config-file", file.to_str().expect("path")]);
+    daemon.ok(["pull", "-q", "mirrored:1"]);
+    assert_eq!(daemon.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]), "mirrored:1");
+    assert_eq!(daemon.ok(["info", "--format", "{{.RegistryConfig.Mirrors}}"]), format!("[{url}]"));
 }
 
 #[test]

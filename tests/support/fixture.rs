@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::command::run;
 
@@ -24,6 +24,23 @@ pub fn probe() -> PathBuf {
         command.args(["-static", "-O1", "-Wall", "-o"]).arg(out).arg(source);
         command
     })
+}
+
+/// The folder of other people's clients that `tools/packages` knows by that name; fetched once.
+#[track_caller]
+pub fn packages(name: &str) -> PathBuf {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/packages");
+    let mut command = Command::new(tool);
+    command.arg(name).stdin(Stdio::null()).stderr(Stdio::inherit());
+    // Fetching may take longer than a test's command may.
+    let ran = command.output().expect("tools/packages");
+    assert!(ran.status.success(), "tools/packages {name} failed: its words are above");
+    PathBuf::from(String::from_utf8_lossy(&ran.stdout).trim())
+}
+
+/// A script of `tests/clients`.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
 /// Makes `name` from `source` unless it is there and newer.

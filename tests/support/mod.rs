@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub use bundle::Bundle;
 pub use command::{Ran, Running, run, run_with};
 pub use daemon::{Daemon, TEU, on_terminal};
-pub use fixture::{base_image, probe, tree};
+pub use fixture::{base_image, packages, probe, script, tree};
 pub use leftovers::{cgroup_of, processes_of};
 pub use network::{address_of_host, ask_tcp, ask_udp, fetch, free_port};
 pub use registry::{DebianRegistry, Registry};

@@ -20,8 +20,7 @@ wire! {
         pub attach_stdout: bool = "AttachStdout",
         /// Do not attach at all.
         pub detach: bool = "Detach",
-        /// Keys that detach, `ctrl-p,ctrl-q`; some clients write the name small.
-        #[serde(alias = "detachKeys")]
+        /// Keys that detach, `ctrl-p,ctrl-q`.
         pub detach_keys: String = "DetachKeys",
         /// Environment added to the container's.
         pub env: Vec<String> = "Env",

@@ -2,7 +2,8 @@
 //!
 //! Both doors use it: the server answers with these types and the command line asks with them. Deserialising is as
 //! tolerant as Go's: a missing member and `null` are the default value, an unknown member is ignored. Shapes are those
-//! of [`API_VERSION`]; older ones are upgraded by the server before they become these types.
+//! of [`API_VERSION`]; older ones are upgraded by the server before they become these types. Each type also says what it
+//! looks like ([`shape`]).
 //! Deliberately absent: routes, behaviour, validation.
 
 #[macro_use]
@@ -16,6 +17,7 @@ pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod network;
+pub mod shape;
 pub mod stream;
 pub mod system;
 pub mod volume;

@@ -25,22 +25,49 @@ pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     }))
 }
 
-/// Defines plain data structs: `field: Type = "JsonName"`. Every field may be missing or null.
+/// Defines plain data structs: `field: Type = "JsonName"`. Every field may be missing or null. `=> "JsonName"` is a
+/// command line: see [`words`]. What is written here is also what the type says of itself: see [`crate::shape`].
 macro_rules! wire {
     ($(
-        $(#[$meta:meta])*
+        $(#[doc = $about:literal])*
         pub struct $name:ident {
-            $( $(#[$field_meta:meta])* pub $field:ident : $type:ty = $key:literal ),* $(,)?
+            $(
+                $(#[doc = $meaning:literal])* $(#[serde $serde:tt])*
+                pub $field:ident : $type:ty $(= $key:literal)? $(=> $words:literal)?
+            ),* $(,)?
         }
     )*) => {$(
-        $(#[$meta])*
+        $(#[doc = $about])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $name {
             $(
-                $(#[$field_meta])*
-                #[serde(rename = $key, default, deserialize_with = "crate::wire::or_default")]
+                $(#[doc = $meaning])*
+                $(#[serde $serde])*
+                $(#[serde(rename = $key, default, deserialize_with = "crate::wire::or_default")])?
+                $(#[serde(rename = $words, default, deserialize_with = "crate::wire::words")])?
                 pub $field: $type,
             )*
         }
+
+        impl crate::shape::Shaped for $name {
+            fn shape() -> crate::shape::Shape {
+                fn members() -> Vec<crate::shape::Member> {
+                    vec![$(crate::shape::Member {
+                        key: concat!($($key)? $($words)?),
+                        about: &[$($meaning),*],
+                        shape: wire!(@shape $type $(, $words)?),
+                    }),*]
+                }
+                const OBJECT: &crate::shape::Object = &crate::shape::Object {
+                    module: module_path!(),
+                    name: stringify!($name),
+                    about: &[$($about),*],
+                    members,
+                };
+                crate::shape::Shape::Object(OBJECT)
+            }
+        }
     )*};
+    (@shape $type:ty) => { <$type as crate::shape::Shaped>::shape };
+    (@shape $type:ty, $words:literal) => { || crate::shape::Shape::Words };
 }

@@ -5,12 +5,14 @@ use std::sync::PoisonError;
 
 use teu_api::Filters;
 use teu_api::system::{
-    Commit, Component, DiskUsage, FirewallInfo, Info, Plugins, Runtime, Swarm, Version, VersionPlatform,
+    Commit, Component, DiskUsage, FirewallInfo, IndexInfo, Info, Plugins, RegistryConfig, Runtime, Swarm, Version,
+    VersionPlatform,
 };
 
 use crate::container::{ListQuery, Phase, logging};
 use crate::error::Result;
-use crate::{Context, Engine};
+use crate::image::DOCKER_HUB;
+use crate::{Context, Engine, Registries};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -74,6 +76,7 @@ impl Engine {
             runtimes: BTreeMap::from([("teu".into(), Runtime { path: "teu".into(), ..Runtime::default() })]),
             default_runtime: "teu".into(),
             swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
+            registry_config: Some(registries(&live.registries)),
             n_events_listener: i64::try_from(self.events.listeners()).unwrap_or(0),
             n_fd: open_files(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: vec![] }),
@@ -129,6 +132,20 @@ impl Engine {
             build_cache: vec![],
             ..DiskUsage::default()
         })
+    }
+}
+
+/// How registries are spoken to, in the words of the API.
+fn registries(registries: &Registries) -> RegistryConfig {
+    let index = |name: &str, secure, mirrors| {
+        let info = IndexInfo { name: name.into(), mirrors, secure, official: name == DOCKER_HUB };
+        (name.to_owned(), info)
+    };
+    let hub = index(DOCKER_HUB, true, registries.mirrors.clone());
+    RegistryConfig {
+        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
+        index_configs: registries.insecure.iter().map(|name| index(name, false, vec![])).chain([hub]).collect(),
+        mirrors: registries.mirrors.clone(),
     }
 }
 

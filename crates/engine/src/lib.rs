@@ -48,7 +48,7 @@ pub use container::{
 pub use defaults::Defaults;
 pub use error::{Error, Kind, Result};
 pub use events::{Events, Listener};
-pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage};
+pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage, Registries};
 pub use network::Networks;
 pub use pipe::Stream;
 pub use prune::Mode as PruneMode;
@@ -83,8 +83,8 @@ pub struct Config {
 pub struct Live {
     /// Labels of the daemon.
     pub labels: Vec<String>,
-    /// Registries that may be spoken to in plain HTTP.
-    pub insecure_registries: Vec<String>,
+    /// How registries are spoken to.
+    pub registries: Registries,
     /// Whether the daemon tells more than usual; shown by `info`.
     pub debug: bool,
 }
@@ -168,7 +168,7 @@ impl Engine {
             made.map_err(|error| Error::io("make", &dir, error))?;
         }
         let events = Events::new();
-        let images = Images::open(&store, events.clone(), config.live.insecure_registries.clone())?;
+        let images = Images::open(&store, events.clone(), config.live.registries.clone())?;
         let volumes = Volumes::open(&store, events.clone())?;
         let setup = network::Setup {
             bridge: &config.bridge,
@@ -209,11 +209,12 @@ impl Engine {
     /// Takes up what has changed in the configuration, and tells of it.
     pub fn reload(&self, live: Live) {
         let context = &self.containers.context;
-        self.images.trust(live.insecure_registries.clone());
+        self.images.speak_to(live.registries.clone());
         let attributes = [
             ("debug", live.debug.to_string()),
-            ("insecure-registries", format!("{:?}", live.insecure_registries)),
+            ("insecure-registries", format!("{:?}", live.registries.insecure)),
             ("labels", format!("{:?}", live.labels)),
+            ("registry-mirrors", format!("{:?}", live.registries.mirrors)),
             ("name", context.facts.hostname.clone()),
         ];
         *context.live.write().unwrap_or_else(PoisonError::into_inner) = live;

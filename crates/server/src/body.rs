@@ -1,4 +1,6 @@
 //! Request bodies: JSON with a limit, and long ones as a stream, for async callers or as a blocking [`Read`].
+//!
+//! Members of JSON objects are recognised whatever their case, as Docker recognises them; that is done here, for all.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use teu_api::shape::{Shape, Shaped, name_members};
 use tokio::sync::mpsc;
 
 use crate::failure::{Answer, Failure};
@@ -21,7 +25,7 @@ const LIMIT: usize = 4 << 20;
 /// A JSON body.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned + Shaped, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Answer<Self> {
@@ -36,7 +40,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 /// A JSON body that may be left out.
 pub(crate) struct OptionalJson<T>(pub(crate) Option<T>);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
+impl<T: DeserializeOwned + Shaped, S: Sync> FromRequest<S> for OptionalJson<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Answer<Self> {
@@ -66,8 +70,21 @@ fn expect_json(headers: &HeaderMap) -> Answer<()> {
     Err(Failure::bad(format!("unsupported Content-Type header ({found}): must be 'application/json'")))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::bad(format!("invalid JSON: {error}")))
+fn parse<T: DeserializeOwned + Shaped>(bytes: &[u8]) -> Answer<T> {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(wrong)?;
+    named(&mut value, T::shape())?;
+    T::deserialize(value).map_err(wrong)
+}
+
+/// The members by the names they have in the document.
+pub(crate) fn named(value: &mut Value, shape: Shape) -> Answer<()> {
+    name_members(value, shape)
+        .map_err(|object| Failure::bad(format!("invalid JSON: {object} is an object, not a list")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
+fn wrong(error: serde_json::Error) -> Failure {
+    Failure::bad(format!("invalid JSON: {error}"))
 }
 
 /// Pumps a body into a channel until it ends. When nobody listens any more the rest is read all the same, for a while: a
@@ -129,10 +146,10 @@ mod tests {
     #[tokio::test]
     async fn only_json_is_taken_for_json() {
         let Json(value) =
-            Json::<Vec<i32>>::from_request(request("application/json; charset=utf-8", "[1]"), &()).await.expect("json");
+            Json::<Vec<u32>>::from_request(request("application/json; charset=utf-8", "[1]"), &()).await.expect("json");
         assert_eq!(value, [1]);
         for (kind, body) in [("text/plain", "[1]"), ("application/json", "[1"), ("application/json", "")] {
-            let refused = Json::<Vec<i32>>::from_request(request(kind, body), &()).await;
+            let refused = Json::<Vec<u32>>::from_request(request(kind, body), &()).await;
             assert_eq!(refused.err().expect("refused").status, http::StatusCode::BAD_REQUEST);
         }
     }

@@ -4,6 +4,7 @@
 //! the newest. Handlers speak the newest shapes; where an older client needs another one, the change is here.
 
 mod create;
+mod names;
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -64,9 +65,14 @@ pub(crate) fn split_version(path: &str) -> Option<(Version, &str)> {
     Some((Version::parse(&rest[..end])?, &rest[end..]))
 }
 
-/// Takes the version off the path and into the request's extensions.
+/// Takes the version off the path and into the request's extensions, and makes one segment of a name.
 pub(crate) fn negotiate(request: &mut Request) -> Result<(), Failure> {
-    let Some((version, path)) = split_version(request.uri().path()) else { return Ok(()) };
+    let Some((version, path)) = split_version(request.uri().path()) else {
+        return match names::folded(request.method(), request.uri().path()) {
+            Some(path) => ask_for(request, &path),
+            None => Ok(()),
+        };
+    };
     if version > *NEWEST {
         let message = format!("client version {version} is too new. Maximum supported API version is {API_VERSION}");
         return Err(Failure::bad(message));
@@ -79,14 +85,21 @@ pub(crate) fn negotiate(request: &mut Request) -> Result<(), Failure> {
         return Err(Failure::bad(message));
     }
     let path = if path.is_empty() { "/" } else { path };
-    let shorter = match request.uri().query() {
+    let path = names::folded(request.method(), path).unwrap_or_else(|| path.to_owned());
+    ask_for(request, &path)?;
+    request.extensions_mut().insert(version);
+    Ok(())
+}
+
+/// Replaces the request's path.
+fn ask_for(request: &mut Request, path: &str) -> Result<(), Failure> {
+    let whole = match request.uri().query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
     let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = PathAndQuery::try_from(shorter).ok();
+    parts.path_and_query = PathAndQuery::try_from(whole).ok();
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Failure::new(StatusCode::NOT_FOUND, "page not found"))?;
-    request.extensions_mut().insert(version);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use http::uri::Authority;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use teu_api::container::{LogConfig, Ulimit};
@@ -60,7 +61,7 @@ pub(crate) struct Config {
 pub(crate) struct Live {
     pub(crate) debug: bool,
     pub(crate) log_level: tracing::Level,
-    pub(crate) insecure_registries: Vec<String>,
+    pub(crate) registries: teu_engine::Registries,
     pub(crate) labels: Vec<String>,
 }
 
@@ -109,6 +110,7 @@ struct Settings {
     log_format: Option<String>,
     group: Option<String>,
     insecure_registries: Vec<String>,
+    registry_mirrors: Vec<String>,
     dns: Vec<String>,
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
@@ -185,6 +187,8 @@ pub(crate) enum Error {
     Relative { what: &'static str, path: PathBuf },
     #[error("name server \"{0}\": write an IP address")]
     Dns(String),
+    #[error("registry mirror \"{0}\": write http://HOST[:PORT] or https://HOST[:PORT] and nothing more")]
+    Mirror(String),
     #[error("metrics address \"{0}\": write ADDRESS:PORT")]
     Metrics(String),
     #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
@@ -264,6 +268,7 @@ impl Settings {
         if let Some(wrong) = self.dns.iter().find(|address| address.parse::<IpAddr>().is_err()) {
             return Err(Error::Dns(wrong.clone()));
         }
+        let mirrors = self.registry_mirrors.iter().map(|url| mirror(url)).collect::<Result<_, _>>()?;
         let debug = self.debug || self.log_level.as_deref() == Some("debug");
         let level = self.log_level.as_deref().unwrap_or("info");
         let exec_root = absolute("exec root", self.exec_root.clone(), EXEC_ROOT.as_ref())?;
@@ -284,7 +289,7 @@ impl Settings {
             live: Live {
                 debug,
                 log_level: if debug { tracing::Level::DEBUG } else { log_level(level)? },
-                insecure_registries: self.insecure_registries,
+                registries: teu_engine::Registries { insecure: self.insecure_registries, mirrors },
                 labels: self.labels,
             },
         })
@@ -358,6 +363,15 @@ fn subnet(text: &str) -> Result<ipnet::Ipv4Net, Error> {
 
 fn metrics(text: &str) -> Result<SocketAddr, Error> {
     text.parse().map_err(|_| Error::Metrics(text.into()))
+}
+
+/// The address of a registry; one that needs a path or a password is none that can be asked.
+fn mirror(url: &str) -> Result<String, Error> {
+    let wrong = || Error::Mirror(url.into());
+    let address = url.strip_suffix('/').unwrap_or(url);
+    let host = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).ok_or_else(wrong)?;
+    let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@']) && host.parse::<Authority>().is_ok();
+    plain.then(|| address.to_owned()).ok_or_else(wrong)
 }
 
 fn host(text: &str, group: &Group, tls: bool) -> Result<Host, Error> {

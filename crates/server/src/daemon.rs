@@ -165,11 +165,7 @@ fn reloaded(args: &DaemonArgs, before: Config, engine: &Engine, level: &Level) -
 }
 
 fn engine_live(live: &config::Live) -> teu_engine::Live {
-    teu_engine::Live {
-        labels: live.labels.clone(),
-        insecure_registries: live.insecure_registries.clone(),
-        debug: live.debug,
-    }
+    teu_engine::Live { labels: live.labels.clone(), registries: live.registries.clone(), debug: live.debug }
 }
 
 fn engine_config(config: &Config) -> teu_engine::Config {

@@ -7,7 +7,7 @@
 //!
 //! A handler is a few lines, because each difficulty has one home: the shape of parameters in [`query`] and [`body`],
 //! API versions in [`compat`], errors and status codes in [`failure`], raw streams in [`hijack`] and [`sniff`], progress
-//! streams in [`json_lines`]. Deliberately absent: rules about containers and images (the engine's), and TCP without mutual
+//! streams in [`json_lines`]. Which doors there are is a table ([`openapi`]). Deliberately absent: rules about containers and images (the engine's), and TCP without mutual
 //! TLS.
 
 mod body;
@@ -25,6 +25,7 @@ mod json_lines;
 mod listen;
 mod metrics;
 mod notify;
+mod openapi;
 mod query;
 mod registry;
 mod routes;

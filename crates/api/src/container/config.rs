@@ -6,87 +6,71 @@ use serde::{Deserialize, Serialize};
 use teu_oci::{Empty, Healthcheck};
 
 use super::{HostConfig, NetworkingConfig, PortSet};
-use crate::wire::{or_default, words};
+use crate::shape::{Member, Object, Shape, Shaped};
+use crate::wire::or_default;
 
-/// The portable configuration of a container (`Config` of an inspect, top level of a create request).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Config {
-    /// Host name inside the container.
-    #[serde(deserialize_with = "or_default")]
-    pub hostname: String,
-    /// NIS domain name inside the container.
-    #[serde(deserialize_with = "or_default")]
-    pub domainname: String,
-    /// `user[:group]`, by name or number.
-    #[serde(deserialize_with = "or_default")]
-    pub user: String,
-    /// Attach standard input.
-    #[serde(deserialize_with = "or_default")]
-    pub attach_stdin: bool,
-    /// Attach standard output.
-    #[serde(deserialize_with = "or_default")]
-    pub attach_stdout: bool,
-    /// Attach standard error.
-    #[serde(deserialize_with = "or_default")]
-    pub attach_stderr: bool,
-    /// Ports the container listens on, `80/tcp`.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "PortSet::is_empty")]
-    pub exposed_ports: PortSet,
-    /// Give the process a terminal.
-    #[serde(deserialize_with = "or_default")]
-    pub tty: bool,
-    /// Keep standard input open although nobody is attached.
-    #[serde(deserialize_with = "or_default")]
-    pub open_stdin: bool,
-    /// Close standard input when the first attached client leaves.
-    #[serde(deserialize_with = "or_default")]
-    pub stdin_once: bool,
-    /// Environment, `NAME=value`; a bare `NAME` removes it.
-    #[serde(deserialize_with = "or_default")]
-    pub env: Vec<String>,
-    /// Arguments, or the command when there is no entrypoint; `None` takes the image's.
-    #[serde(deserialize_with = "words")]
-    pub cmd: Option<Vec<String>>,
-    /// Health check; `None` takes the image's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Healthcheck>,
-    /// The command is already escaped (Windows only).
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
-    pub args_escaped: bool,
-    /// The image as the user named it.
-    #[serde(deserialize_with = "or_default")]
-    pub image: String,
-    /// Anonymous volumes, by path inside.
-    #[serde(deserialize_with = "or_default")]
-    pub volumes: BTreeMap<String, Empty>,
-    /// Working directory of the process.
-    #[serde(deserialize_with = "or_default")]
-    pub working_dir: String,
-    /// Entrypoint; `None` takes the image's, an empty list or `[""]` clears it.
-    #[serde(deserialize_with = "words")]
-    pub entrypoint: Option<Vec<String>>,
-    /// No network at all.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
-    pub network_disabled: bool,
-    /// Address of the network card (API before 1.44; newer clients set it on the endpoint).
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
-    pub mac_address: String,
-    /// Triggers the image was built with.
-    #[serde(deserialize_with = "or_default")]
-    pub on_build: Option<Vec<String>>,
-    /// Labels.
-    #[serde(deserialize_with = "or_default")]
-    pub labels: BTreeMap<String, String>,
-    /// Signal that asks the container to stop.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
-    pub stop_signal: String,
-    /// Seconds between the stop signal and SIGKILL.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_timeout: Option<i64>,
-    /// Shell for the shell form of `RUN`, `CMD` and `ENTRYPOINT`.
-    #[serde(deserialize_with = "words", skip_serializing_if = "Option::is_none")]
-    pub shell: Option<Vec<String>>,
+wire! {
+    /// The portable configuration of a container (`Config` of an inspect, top level of a create request).
+    pub struct Config {
+        /// Host name inside the container.
+        pub hostname: String = "Hostname",
+        /// NIS domain name inside the container.
+        pub domainname: String = "Domainname",
+        /// `user[:group]`, by name or number.
+        pub user: String = "User",
+        /// Attach standard input.
+        pub attach_stdin: bool = "AttachStdin",
+        /// Attach standard output.
+        pub attach_stdout: bool = "AttachStdout",
+        /// Attach standard error.
+        pub attach_stderr: bool = "AttachStderr",
+        /// Ports the container listens on, `80/tcp`.
+        #[serde(skip_serializing_if = "PortSet::is_empty")]
+        pub exposed_ports: PortSet = "ExposedPorts",
+        /// Give the process a terminal.
+        pub tty: bool = "Tty",
+        /// Keep standard input open although nobody is attached.
+        pub open_stdin: bool = "OpenStdin",
+        /// Close standard input when the first attached client leaves.
+        pub stdin_once: bool = "StdinOnce",
+        /// Environment, `NAME=value`; a bare `NAME` removes it.
+        pub env: Vec<String> = "Env",
+        /// Arguments, or the command when there is no entrypoint; `None` takes the image's.
+        pub cmd: Option<Vec<String>> => "Cmd",
+        /// Health check; `None` takes the image's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub healthcheck: Option<Healthcheck> = "Healthcheck",
+        /// The command is already escaped (Windows only).
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub args_escaped: bool = "ArgsEscaped",
+        /// The image as the user named it.
+        pub image: String = "Image",
+        /// Anonymous volumes, by path inside.
+        pub volumes: BTreeMap<String, Empty> = "Volumes",
+        /// Working directory of the process.
+        pub working_dir: String = "WorkingDir",
+        /// Entrypoint; `None` takes the image's, an empty list or `[""]` clears it.
+        pub entrypoint: Option<Vec<String>> => "Entrypoint",
+        /// No network at all.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub network_disabled: bool = "NetworkDisabled",
+        /// Address of the network card (API before 1.44; newer clients set it on the endpoint).
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub mac_address: String = "MacAddress",
+        /// Triggers the image was built with.
+        pub on_build: Option<Vec<String>> = "OnBuild",
+        /// Labels.
+        pub labels: BTreeMap<String, String> = "Labels",
+        /// Signal that asks the container to stop.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub stop_signal: String = "StopSignal",
+        /// Seconds between the stop signal and SIGKILL.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub stop_timeout: Option<i64> = "StopTimeout",
+        /// Shell for the shell form of `RUN`, `CMD` and `ENTRYPOINT`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub shell: Option<Vec<String>> => "Shell",
+    }
 }
 
 /// Body of `POST /containers/create`.
@@ -101,6 +85,26 @@ pub struct CreateRequest {
     /// The networks to join.
     #[serde(rename = "NetworkingConfig", default, deserialize_with = "or_default")]
     pub networking_config: NetworkingConfig,
+}
+
+impl Shaped for CreateRequest {
+    fn shape() -> Shape {
+        fn members() -> Vec<Member> {
+            let Shape::Object(config) = Config::shape() else { return vec![] };
+            let mut members = (config.members)();
+            members.push(Member { key: "HostConfig", about: &["How this host runs it."], shape: HostConfig::shape });
+            let shape = NetworkingConfig::shape;
+            members.push(Member { key: "NetworkingConfig", about: &["The networks to join."], shape });
+            members
+        }
+        const OBJECT: &Object = &Object {
+            module: module_path!(),
+            name: "CreateRequest",
+            about: &["Body of `POST /containers/create`: a container's `Config`, and how this host runs it."],
+            members,
+        };
+        Shape::Object(OBJECT)
+    }
 }
 
 wire! {

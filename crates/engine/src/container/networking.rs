@@ -264,9 +264,9 @@ impl Driver {
         let joined = asked(&self.record);
         if !joined.iter().any(|(other, _)| *other == name) {
             return Err(if self.running_task().is_some() {
-                Error::internal(format!("container {} is not connected to network {name}", self.record.id))
+                Error::conflict(format!("container {} is not connected to network {name}", self.record.id))
             } else {
-                Error::internal(format!("container {} is not connected to the network {name}", self.record.id))
+                Error::conflict(format!("container {} is not connected to the network {name}", self.record.id))
             });
         }
         if let Some(task) = self.running_task() {

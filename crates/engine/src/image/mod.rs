@@ -28,12 +28,24 @@ pub struct Images {
     inner: Arc<Inner>,
 }
 
+/// The registry that mirrors are of.
+pub(crate) const DOCKER_HUB: &str = "docker.io";
+
+/// How registries are spoken to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registries {
+    /// Those that may be spoken to in plain HTTP.
+    pub insecure: Vec<String>,
+    /// Whose copies of Docker Hub's images are taken, one after the other, before it is asked itself; URLs.
+    pub mirrors: Vec<String>,
+}
+
 struct Inner {
     store: Store,
     records: Table<ImageRecord>,
     tags: Table<TagRecord>,
     events: Events,
-    insecure: RwLock<Vec<String>>,
+    registries: RwLock<Registries>,
     /// Changes of names exclude each other.
     naming: Mutex<()>,
 }
@@ -118,22 +130,29 @@ pub struct NewImage {
 }
 
 impl Images {
-    pub(crate) fn open(store: &Store, events: Events, insecure: Vec<String>) -> Result<Self> {
+    pub(crate) fn open(store: &Store, events: Events, registries: Registries) -> Result<Self> {
         let (records, tags) = (store.table("images")?, store.table("tags")?);
         let store = store.clone();
         Ok(Self {
-            inner: Arc::new(Inner { store, records, tags, events, insecure: insecure.into(), naming: Mutex::new(()) }),
+            inner: Arc::new(Inner {
+                store,
+                records,
+                tags,
+                events,
+                registries: registries.into(),
+                naming: Mutex::new(()),
+            }),
         })
     }
 
-    /// Registries that may be spoken to in plain HTTP.
+    /// How registries are spoken to.
     #[must_use]
-    pub fn insecure_registries(&self) -> Vec<String> {
-        self.inner.insecure.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn registries(&self) -> Registries {
+        self.inner.registries.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn trust(&self, insecure: Vec<String>) {
-        *self.inner.insecure.write().unwrap_or_else(PoisonError::into_inner) = insecure;
+    pub(crate) fn speak_to(&self, registries: Registries) {
+        *self.inner.registries.write().unwrap_or_else(PoisonError::into_inner) = registries;
     }
 
     /// The image that `wanted` means: a name, an id, the beginning of one id only, or a name with a digest.

@@ -9,7 +9,7 @@ use teu_oci::{Index, Manifest, Platform, Reference, media_type};
 use teu_registry::client::{Auth, Client, Config, Error as RegistryError, Progress};
 use tokio::sync::mpsc;
 
-use super::{Image, ImageRecord, Images};
+use super::{DOCKER_HUB, Image, ImageRecord, Images};
 use crate::error::{Error, Kind, Result};
 
 /// Passes progress on as Docker's messages. A slow listener misses counts, never words, and holds nobody up.
@@ -58,7 +58,14 @@ impl Images {
             identity_token: auth.identity_token,
             registry_token: auth.registry_token,
         });
-        Client::new(Config { insecure: self.insecure_registries(), auth, ..Config::default() })
+        Client::new(Config { insecure: self.registries().insecure, auth, ..Config::default() })
+    }
+
+    /// Who may have an image of that name: the mirrors of Docker Hub if it is one of its, then the registry itself.
+    fn clients(&self, reference: &Reference, auth: Option<AuthConfig>) -> Vec<Client> {
+        let mirrors = if reference.domain() == DOCKER_HUB { self.registries().mirrors } else { vec![] };
+        let mirror = |url| Client::new(Config { mirror: Some(url), ..Config::default() });
+        mirrors.into_iter().map(mirror).chain([self.client(reference, auth)]).collect()
     }
 
     /// Fetches an image by name, and tag or digest.
@@ -81,8 +88,15 @@ impl Images {
         let store = &self.inner.store;
         let lease = store.lease("pull");
         let progress = Messages::to(&out);
-        let pulled = self.client(&reference, auth).pull(&reference, &platform, store, &lease, progress.clone()).await;
-        let pulled = pulled.map_err(|error| translate(error, &reference))?;
+        let mut pulled = Err(Error::internal("there is no registry to ask"));
+        for client in self.clients(&reference, auth) {
+            let answer = client.pull(&reference, &platform, store, &lease, progress.clone()).await;
+            pulled = answer.map_err(|error| translate(error, &reference));
+            if pulled.is_ok() {
+                break;
+            }
+        }
+        let pulled = pulled?;
         let repo_digest = format!("{}@{}", reference.familiar_repository(), pulled.target.digest);
         let before = self.resolve(&reference.to_string()).ok().map(|image| image.id);
         let record = ImageRecord {
@@ -141,15 +155,22 @@ fn reference(repo: &str, tag: Option<&str>) -> Result<Reference> {
 
 /// The registry's trouble as an error of the engine.
 pub(super) fn translate(error: RegistryError, reference: &Reference) -> Error {
-    let kind = match &error {
-        RegistryError::NotFound { .. } => Kind::NotFound,
-        RegistryError::Unauthorized { .. } => Kind::Unauthorized,
-        _ => Kind::Internal,
-    };
-    let message = if kind == Kind::NotFound {
+    let kind = kind(&error);
+    let message = if matches!(error, RegistryError::NotFound { .. }) {
         format!("manifest for {} not found: manifest unknown: {error}", reference.familiar())
     } else {
         error.to_string()
     };
     Error { kind, message, source: Some(Box::new(error)) }
+}
+
+/// Whose fault it is: a registry that does not answer, or not as it should, is not there for us.
+fn kind(error: &RegistryError) -> Kind {
+    match error {
+        RegistryError::NotFound { .. } | RegistryError::NoPlatform { .. } => Kind::NotFound,
+        RegistryError::Unauthorized { .. } => Kind::Unauthorized,
+        RegistryError::Denied { .. } => Kind::Forbidden,
+        error if error.is_theirs() => Kind::Unavailable,
+        _ => Kind::Internal,
+    }
 }

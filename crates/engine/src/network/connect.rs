@@ -199,7 +199,7 @@ impl Networks {
 
 /// Docker's words for leaving where one is not.
 pub(crate) fn not_connected(record: &Record, network: &str) -> Error {
-    Error::internal(format!("container {} is not connected to network {network}", record.id))
+    Error::conflict(format!("container {} is not connected to network {network}", record.id))
 }
 
 fn set_ways(netns: &std::fs::File, places: &mut Places) -> Result<()> {

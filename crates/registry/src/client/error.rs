@@ -143,6 +143,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is the registry's doing, or the way's to it, and not this machine's.
+    #[must_use]
+    pub fn is_theirs(&self) -> bool {
+        !matches!(self, Self::Store(_) | Self::Io { .. })
+    }
+
     /// Whether the same request may well succeed a moment later.
     pub(super) fn is_transient(&self) -> bool {
         match self {

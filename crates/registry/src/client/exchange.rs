@@ -154,8 +154,13 @@ impl Exchange {
         if let Some(known) = self.origins.lock().unwrap_or_else(PoisonError::into_inner).get(domain) {
             return Ok(known.clone());
         }
-        let authority = if domain == DOCKER_HUB.0 { DOCKER_HUB.1 } else { domain };
         let wrong = || Error::invalid(domain, "not a host name");
+        if let Some(mirror) = self.config.mirror.as_deref().filter(|_| domain == DOCKER_HUB.0) {
+            return Url::parse(mirror)
+                .map(|url| url.origin)
+                .ok_or_else(|| Error::invalid(mirror, "not a URL of a mirror"));
+        }
+        let authority = if domain == DOCKER_HUB.0 { DOCKER_HUB.1 } else { domain };
         let secure = Origin::of_authority(authority, true).ok_or_else(wrong)?;
         let origin = if self.may_be_plain(domain, &secure) {
             match connect::dial(&secure, self.config.retry.connect).await {

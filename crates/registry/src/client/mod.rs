@@ -43,6 +43,8 @@ pub struct Config {
     /// Registries (`host` or `host:port`) that may be spoken to in plain HTTP when HTTPS does not answer.
     /// Loopback hosts always may.
     pub insecure: Vec<String>,
+    /// Whose copies of Docker Hub's images are taken instead (`https://mirror.example`); it sees no credentials.
+    pub mirror: Option<String>,
     /// Who we are; nobody if `None`.
     pub auth: Option<Auth>,
     /// The `User-Agent` header.
@@ -57,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             insecure: Vec::new(),
+            mirror: None,
             auth: None,
             user_agent: concat!("teu/", env!("CARGO_PKG_VERSION")).into(),
             retry: Retry::default(),

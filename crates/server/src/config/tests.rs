@@ -46,6 +46,9 @@ fn the_sentence_names_the_wrong_key() {
     assert!(sentence(r#"{"log-level":"loud"}"#).contains("loud"));
     assert!(sentence(r#"{"log-format":"xml"}"#).contains("xml"));
     assert!(sentence(r#"{"dns":["dns.example"]}"#).contains("dns.example"));
+    for url in ["mirror.example", "ftp://mirror.example", "https://", "https://u:p@mirror.example", "https://m/path"] {
+        assert!(sentence(&serde_json::json!({"registry-mirrors": [url]}).to_string()).contains(url));
+    }
     assert!(sentence(r#"{"default-shm-size":"much"}"#).contains("default-shm-size"));
 }
 

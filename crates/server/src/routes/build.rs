@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::extract::{Request, State};
-use axum::routing::{get, post};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 use teu_api::build::{BuildCache, PruneReport};
@@ -15,7 +13,7 @@ use teu_builder::{Cache, Context, Options, build};
 use teu_engine::{Engine, PruneMode};
 
 use super::images::decoded;
-use super::{blocking, ok, prune_mode};
+use super::{Doors, blocking, ok, prune_mode};
 use crate::body::Reader;
 use crate::failure::{Answer, Failure};
 use crate::json_lines;
@@ -24,8 +22,8 @@ use crate::query::Query;
 /// What Docker's builder can and this one cannot (yet): better said than left out silently.
 const UNSUPPORTED: [&str; 5] = ["remote", "outputs", "squash", "isolation", "securityopt"];
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new().route("/build", post(run)).route("/build/prune", get(prune).post(prune))
+pub(super) fn doors() -> Doors {
+    Doors::default().open("ImageBuild", run).open("BuildPrune", prune).open("BuildPrunePreview", prune)
 }
 
 async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, request: Request) -> Answer {

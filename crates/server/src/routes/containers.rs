@@ -3,43 +3,43 @@
 mod archive;
 mod streams;
 
-use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::{delete, get, post};
 use http::Method;
 use serde_json::Value;
 use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
 use teu_api::image::CommitResponse;
+use teu_api::shape::Shaped;
 use teu_engine::{CommitOptions, Engine, ListQuery, RemoveOptions};
 use teu_oci::ContainerConfig;
 
-use super::{created, done, ok, prune_mode, to_value};
-use crate::body::{Json, OptionalJson};
+use super::{Doors, created, done, ok, prune_mode, to_value};
+use crate::body::{Json, OptionalJson, named};
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
 use crate::query::Query;
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/containers/json", get(list))
-        .route("/containers/create", post(create))
-        .route("/containers/prune", get(prune).post(prune))
-        .route("/containers/{id}", delete(remove))
-        .route("/containers/{id}/json", get(inspect))
-        .route("/containers/{id}/top", get(top))
-        .route("/containers/{id}/changes", get(changes))
-        .route("/containers/{id}/resize", post(resize))
-        .route("/containers/{id}/start", post(start))
-        .route("/containers/{id}/stop", post(stop))
-        .route("/containers/{id}/restart", post(restart))
-        .route("/containers/{id}/kill", post(kill))
-        .route("/containers/{id}/update", post(update))
-        .route("/containers/{id}/rename", post(rename))
-        .route("/containers/{id}/pause", post(pause))
-        .route("/containers/{id}/unpause", post(unpause))
-        .route("/commit", post(commit))
-        .merge(archive::routes())
-        .merge(streams::routes())
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("ContainerList", list)
+        .open("ContainerCreate", create)
+        .open("ContainerPrune", prune)
+        .open("ContainerPrunePreview", prune)
+        .open("ContainerDelete", remove)
+        .open("ContainerInspect", inspect)
+        .open("ContainerTop", top)
+        .open("ContainerChanges", changes)
+        .open("ContainerResize", resize)
+        .open("ContainerStart", start)
+        .open("ContainerStop", stop)
+        .open("ContainerRestart", restart)
+        .open("ContainerKill", kill)
+        .open("ContainerUpdate", update)
+        .open("ContainerRename", rename)
+        .open("ContainerPause", pause)
+        .open("ContainerUnpause", unpause)
+        .open("ImageCommit", commit)
+        .and(archive::doors())
+        .and(streams::doors())
 }
 
 type Id = Path<String>;
@@ -59,7 +59,8 @@ async fn list(State(engine): State<Engine>, query: Query, version: Version) -> A
     ok(rows.into_iter().map(|row| compat::container(version, to_value(row))).collect::<Vec<_>>())
 }
 
-async fn create(State(engine): State<Engine>, query: Query, version: Version, Json(body): Json<Value>) -> Answer {
+async fn create(State(engine): State<Engine>, query: Query, version: Version, Json(mut body): Json<Value>) -> Answer {
+    named(&mut body, CreateRequest::shape())?;
     let request = serde_json::from_value::<CreateRequest>(compat::create_request(version, body)?);
     let request = request.map_err(|error| Failure::bad(format!("invalid JSON: {error}")))?;
     // A platform is asked for since 1.41.

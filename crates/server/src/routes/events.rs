@@ -4,10 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use teu_api::Filters;
@@ -15,11 +13,13 @@ use teu_api::event::Message;
 use teu_engine::{Engine, Listener};
 use tokio::time::Instant;
 
+use super::Doors;
 use crate::failure::Answer;
 use crate::json_lines::{self, line};
 use crate::query::Query;
 
-const FILTERS: [&str; 15] = [
+/// What events are asked for by.
+pub(crate) const FILTERS: &[&str] = &[
     "config",
     "container",
     "daemon",
@@ -37,12 +37,12 @@ const FILTERS: [&str; 15] = [
     "volume",
 ];
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new().route("/events", get(events))
+pub(super) fn doors() -> Doors {
+    Doors::default().open("SystemEvents", events)
 }
 
 async fn events(State(engine): State<Engine>, query: Query) -> Answer {
-    let filters = query.filters_among(&FILTERS)?;
+    let filters = query.filters_among(FILTERS)?;
     // The beginning of time is a moment too: whoever gives it wants all that is remembered.
     let since = query.moment("since")?.or(query.text("since").map(|_| 0));
     let until = query.moment("until")?;

@@ -1,27 +1,25 @@
 //! `/exec`: a further process in a running container.
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{get, post};
 use teu_api::exec::{ExecCreate, ExecCreateResponse, ExecStart};
 use teu_engine::{Engine, Kind};
 
 use super::containers::size;
-use super::{created, ok};
+use super::{Doors, created, ok};
 use crate::body::{Json, OptionalJson};
 use crate::detach::Keys;
 use crate::failure::{Answer, Failure};
 use crate::hijack::{Hijack, Wants, last_words};
 use crate::query::Query;
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/containers/{id}/exec", post(create))
-        .route("/exec/{id}/start", post(start))
-        .route("/exec/{id}/resize", post(resize))
-        .route("/exec/{id}/json", get(inspect))
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("ContainerExec", create)
+        .open("ExecStart", start)
+        .open("ExecResize", resize)
+        .open("ExecInspect", inspect)
 }
 
 async fn create(State(engine): State<Engine>, Path(id): Path<String>, Json(request): Json<ExecCreate>) -> Answer {

@@ -1,9 +1,7 @@
-//! `/images` and `/distribution`. An image's name may hold slashes, so the verb is whatever follows the last one.
+//! `/images` and `/distribution`.
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -14,43 +12,48 @@ use teu_api::system::{AuthConfig, REGISTRY_AUTH};
 use teu_engine::{Engine, ImportOptions};
 use teu_oci::{ContainerConfig, Reference};
 
-use super::{blocking, ok, prune_mode, to_value};
+use super::{Doors, blocking, ok, prune_mode, to_value};
 use crate::body::Reader;
 use crate::compat::{self, Version};
-use crate::failure::{Answer, Failure, page_not_found};
+use crate::failure::{Answer, Failure};
 use crate::json_lines::{self, fallible_body};
 use crate::query::Query;
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/images/json", get(list))
-        .route("/images/create", post(create))
-        .route("/images/load", post(load))
-        .route("/images/get", get(save_all))
-        .route("/images/prune", get(prune).post(prune))
-        .route("/images/search", get(search))
-        .route("/images/{*name}", get(get_one).post(post_one).delete(remove))
-        .route("/distribution/{*name}", get(distribution))
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("ImageList", list)
+        .open("ImageCreate", create)
+        .open("ImageLoad", load)
+        .open("ImageGetAll", save_all)
+        .open("ImagePrune", prune)
+        .open("ImagePrunePreview", prune)
+        .open("ImageSearch", search)
+        .open("ImageInspect", inspect)
+        .open("ImageHistory", history)
+        .open("ImageGet", save_one)
+        .open("ImageTag", tag)
+        .open("ImagePush", push)
+        .open("ImageDelete", remove)
+        .open("DistributionInspect", distribution)
 }
 
-async fn get_one(State(engine): State<Engine>, Path(path): Path<String>, version: Version) -> Answer {
-    match path.rsplit_once('/') {
-        Some((name, "json")) => ok(compat::image(version, to_value(engine.images.inspect(name)?))),
-        Some((name, "history")) => ok(engine.images.history(name)?),
-        Some((name, "get")) => save(&engine, vec![name.into()]).await,
-        _ => Err(page_not_found().await),
-    }
+type Name = Path<String>;
+
+async fn inspect(State(engine): State<Engine>, Path(name): Name, version: Version) -> Answer {
+    ok(compat::image(version, to_value(engine.images.inspect(&name)?)))
 }
 
-async fn post_one(State(engine): State<Engine>, Path(path): Path<String>, query: Query, headers: HeaderMap) -> Answer {
-    match path.rsplit_once('/') {
-        Some((name, "tag")) => {
-            engine.images.tag(name, query.required("repo")?, query.text("tag"))?;
-            Ok(StatusCode::CREATED.into_response())
-        }
-        Some((name, "push")) => push(engine, name.into(), &query, &headers).await,
-        _ => Err(page_not_found().await),
-    }
+async fn history(State(engine): State<Engine>, Path(name): Name) -> Answer {
+    ok(engine.images.history(&name)?)
+}
+
+async fn save_one(State(engine): State<Engine>, Path(name): Name) -> Answer {
+    save(&engine, vec![name]).await
+}
+
+async fn tag(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {
+    engine.images.tag(&name, query.required("repo")?, query.text("tag"))?;
+    Ok(StatusCode::CREATED.into_response())
 }
 
 async fn list(State(engine): State<Engine>, query: Query, version: Version) -> Answer {
@@ -105,9 +108,9 @@ fn named(repo: &str, tag: Option<&str>) -> Answer<Reference> {
     name.map_err(|error| Failure::bad(error.to_string()))
 }
 
-async fn push(engine: Engine, name: String, query: &Query, headers: &HeaderMap) -> Answer {
+async fn push(State(engine): State<Engine>, Path(name): Name, query: Query, headers: HeaderMap) -> Answer {
     let tag = query.text("tag").map(String::from);
-    let auth = credentials(headers)?;
+    let auth = credentials(&headers)?;
     json_lines::respond(|out| async move { engine.images.push(&name, tag.as_deref(), auth, out).await }).await
 }
 
@@ -127,7 +130,7 @@ async fn save(engine: &Engine, names: Vec<String>) -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], fallible_body(pieces)).into_response())
 }
 
-async fn remove(State(engine): State<Engine>, Path(name): Path<String>, query: Query) -> Answer {
+async fn remove(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {
     let force = query.flag("force");
     ok(blocking(move || engine.images.remove(&name, force, &engine.containers)).await?)
 }
@@ -142,9 +145,8 @@ async fn search() -> Failure {
     Failure::new(StatusCode::NOT_IMPLEMENTED, "search for images: teu has no search; look on the registry's own pages")
 }
 
-async fn distribution(State(engine): State<Engine>, Path(path): Path<String>, headers: HeaderMap) -> Answer {
-    let Some(name) = path.strip_suffix("/json") else { return Err(page_not_found().await) };
-    ok(engine.images.distribution(name, credentials(&headers)?).await?)
+async fn distribution(State(engine): State<Engine>, Path(name): Name, headers: HeaderMap) -> Answer {
+    ok(engine.images.distribution(&name, credentials(&headers)?).await?)
 }
 
 /// The credentials a request brings, if any.

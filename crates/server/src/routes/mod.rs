@@ -13,14 +13,19 @@ mod system;
 mod volumes;
 
 use axum::extract::Request;
+use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
 use http::{Method, StatusCode};
 use serde::Serialize;
 use teu_engine::{Engine, PruneMode};
 
 use crate::failure::{Answer, Failure, method_not_allowed, page_not_found};
+use crate::openapi::{self, Verb};
+
+pub(crate) use events::FILTERS as EVENT_FILTERS;
 
 /// What a prune does: `GET` changes nothing, as ever.
 fn prune_mode(method: &Method) -> PruneMode {
@@ -29,19 +34,61 @@ fn prune_mode(method: &Method) -> PruneMode {
 
 /// All paths, without their version prefix.
 pub(crate) fn router(engine: Engine) -> Router {
-    Router::new()
-        .merge(containers::routes())
-        .merge(exec::routes())
-        .merge(images::routes())
-        .merge(build::routes())
-        .merge(networks::routes())
-        .merge(volumes::routes())
-        .merge(events::routes())
-        .merge(system::routes())
+    doors()
+        .router
         .fallback(page_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(finish))
         .with_state(engine)
+}
+
+fn doors() -> Doors {
+    containers::doors()
+        .and(exec::doors())
+        .and(images::doors())
+        .and(build::doors())
+        .and(networks::doors())
+        .and(volumes::doors())
+        .and(events::doors())
+        .and(system::doors())
+}
+
+/// Routes, each of which is an operation of [`crate::openapi`].
+#[derive(Default)]
+struct Doors {
+    router: Router<Engine>,
+    opened: Vec<&'static str>,
+}
+
+impl Doors {
+    /// Opens the operation of that id; a test looks for ids that are none.
+    fn open<H, T>(mut self, id: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Engine>,
+        T: 'static,
+    {
+        if let Some(operation) = openapi::find(id) {
+            self.router = self.router.route(operation.path, on(method(operation.verb), handler));
+        }
+        self.opened.push(id);
+        self
+    }
+
+    fn and(mut self, others: Self) -> Self {
+        self.router = self.router.merge(others.router);
+        self.opened.extend(others.opened);
+        self
+    }
+}
+
+fn method(verb: Verb) -> MethodFilter {
+    match verb {
+        Verb::Get => MethodFilter::GET,
+        Verb::Head => MethodFilter::HEAD,
+        Verb::Post => MethodFilter::POST,
+        Verb::Put => MethodFilter::PUT,
+        Verb::Delete => MethodFilter::DELETE,
+    }
 }
 
 async fn finish(request: Request, next: Next) -> Response {
@@ -97,4 +144,20 @@ fn created(value: impl Serialize) -> Answer {
 /// 204.
 fn done() -> Answer {
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_door_is_in_the_document_and_every_documented_door_is_open() {
+        let opened = doors().opened;
+        let documented: Vec<&str> = openapi::operations().map(|operation| operation.id).collect();
+        let set = |ids: &[&'static str]| ids.iter().copied().collect::<BTreeSet<_>>();
+        assert_eq!(set(&opened), set(&documented));
+        assert_eq!((opened.len(), documented.len()), (set(&opened).len(), set(&documented).len()), "an id twice");
+    }
 }

@@ -1,26 +1,26 @@
 //! `/networks`.
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use teu_api::network::{ConnectRequest, CreateRequest, DisconnectRequest};
 use teu_engine::Engine;
 
-use super::{blocking, created, done, ok, prune_mode};
+use super::{Doors, blocking, created, done, ok, prune_mode};
 use crate::body::Json;
 use crate::failure::{Answer, Failure};
 use crate::query::Query;
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/networks", get(list))
-        .route("/networks/create", post(create))
-        .route("/networks/prune", get(prune).post(prune))
-        .route("/networks/{id}", get(inspect).delete(remove))
-        .route("/networks/{id}/connect", post(connect))
-        .route("/networks/{id}/disconnect", post(disconnect))
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("NetworkList", list)
+        .open("NetworkCreate", create)
+        .open("NetworkPrune", prune)
+        .open("NetworkPrunePreview", prune)
+        .open("NetworkInspect", inspect)
+        .open("NetworkDelete", remove)
+        .open("NetworkConnect", connect)
+        .open("NetworkDisconnect", disconnect)
 }
 
 async fn list(State(engine): State<Engine>, query: Query) -> Answer {

@@ -1,47 +1,42 @@
 //! `/_ping`, `/version`, `/info`, `/auth`, `/system/df`; and the paths of what teu does not have: swarm, plugins.
 
-use axum::Router;
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use teu_api::system::{AuthConfig, AuthResponse, ping};
 use teu_engine::Engine;
 use teu_registry::client::{Auth, Client};
 
 use super::build::cache_rows;
-use super::ok;
+use super::{Doors, ok};
 use crate::body::Json;
 use crate::failure::{Answer, Failure};
+use crate::openapi;
 use crate::query::Query;
 
-const SWARM: [&str; 12] = [
-    "/swarm",
-    "/swarm/{*rest}",
-    "/nodes",
-    "/nodes/{*rest}",
-    "/services",
-    "/services/{*rest}",
-    "/tasks",
-    "/tasks/{*rest}",
-    "/secrets",
-    "/secrets/{*rest}",
-    "/configs",
-    "/configs/{*rest}",
-];
+pub(super) fn doors() -> Doors {
+    let [swarm, plugins] = openapi::absent();
+    let doors = Doors::default()
+        .open("SystemPing", pong)
+        .open("SystemPingHead", pong_head)
+        .open("SystemVersion", version)
+        .open("SystemInfo", info)
+        .open("SystemAuth", auth)
+        .open("SystemDataUsage", disk_usage)
+        .open("OpenApi", document)
+        .open("PluginList", plugin_list)
+        .open("Session", no_session)
+        .open("Grpc", no_session);
+    let doors = swarm.fold(doors, |doors, id| doors.open(id, no_swarm));
+    plugins.fold(doors, |doors, id| doors.open(id, no_plugins))
+}
 
-pub(super) fn routes() -> Router<Engine> {
-    let routes = Router::new()
-        .route("/_ping", get(pong).head(pong_head))
-        .route("/version", get(version))
-        .route("/info", get(info))
-        .route("/auth", post(auth))
-        .route("/system/df", get(disk_usage))
-        .route("/plugins", get(plugins))
-        .route("/plugins/{*rest}", any(no_plugins))
-        .route("/session", any(no_session))
-        .route("/grpc", any(no_session));
-    SWARM.iter().fold(routes, |routes, path| routes.route(path, any(no_swarm)))
+/// The OpenAPI document: it is the same as long as the program runs.
+async fn document() -> Answer {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
+    Ok(([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response())
 }
 
 async fn pong() -> Response {
@@ -114,12 +109,13 @@ async fn auth(State(engine): State<Engine>, Json(auth): Json<AuthConfig>) -> Ans
         registry_token: auth.registry_token,
     };
     let client = Client::new(teu_registry::client::Config {
-        insecure: engine.images.insecure_registries(),
+        insecure: engine.images.registries().insecure,
         auth: Some(credentials),
         ..teu_registry::client::Config::default()
     });
     client.login(&domain).await.map_err(|error| match error {
         teu_registry::client::Error::Unauthorized { .. } => Failure::new(StatusCode::UNAUTHORIZED, error.to_string()),
+        error if error.is_theirs() => Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         error => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     })?;
     ok(AuthResponse { status: "Login Succeeded".into(), ..AuthResponse::default() })
@@ -134,7 +130,7 @@ fn registry(address: &str) -> &str {
     }
 }
 
-async fn plugins() -> Answer {
+async fn plugin_list() -> Answer {
     ok(Vec::<()>::new())
 }
 

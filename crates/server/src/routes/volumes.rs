@@ -8,33 +8,33 @@
 //! POST /teu/volumes/{name}/import?force=false             200, the volume; the body is a tar stream
 //! ```
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use http::{StatusCode, header};
 use teu_api::Filters;
 use teu_api::volume::CreateRequest;
 use teu_engine::{CopyKind, Engine};
 
-use super::{blocking, created, done, ok};
+use super::{Doors, blocking, created, done, ok};
 use crate::body::{Json, Reader};
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
 use crate::json_lines::fallible_body;
 use crate::query::Query;
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/volumes", get(list))
-        .route("/volumes/create", post(create))
-        .route("/volumes/prune", post(prune))
-        .route("/volumes/{name}", get(inspect).delete(remove).put(update))
-        .route("/teu/volumes/{name}/clone", post(clone))
-        .route("/teu/volumes/{name}/snapshot", post(snapshot))
-        .route("/teu/volumes/{name}/rename", post(rename))
-        .route("/teu/volumes/{name}/export", get(export))
-        .route("/teu/volumes/{name}/import", post(import))
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("VolumeList", list)
+        .open("VolumeCreate", create)
+        .open("VolumePrune", prune)
+        .open("VolumeInspect", inspect)
+        .open("VolumeDelete", remove)
+        .open("VolumeUpdate", update)
+        .open("VolumeClone", clone)
+        .open("VolumeSnapshot", snapshot)
+        .open("VolumeRename", rename)
+        .open("VolumeExport", export)
+        .open("VolumeImport", import)
 }
 
 async fn list(State(engine): State<Engine>, query: Query) -> Answer {

@@ -1,10 +1,8 @@
 //! A container's files as tar: `docker cp` both ways, and export.
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, StatusCode, header};
@@ -16,13 +14,16 @@ use crate::body::Reader;
 use crate::failure::{Answer, Failure};
 use crate::json_lines::fallible_body;
 use crate::query::Query;
+use crate::routes::Doors;
 
 const STAT: HeaderName = HeaderName::from_static("x-docker-container-path-stat");
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/containers/{id}/archive", get(read).head(stat).put(write))
-        .route("/containers/{id}/export", get(export))
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("ContainerArchive", read)
+        .open("ContainerArchiveInfo", stat)
+        .open("PutContainerArchive", write)
+        .open("ContainerExport", export)
 }
 
 async fn read(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {

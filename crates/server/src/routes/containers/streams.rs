@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, header};
 use teu_api::container::{Stats, WaitError, WaitResponse};
@@ -20,19 +18,19 @@ use crate::failure::{Answer, Failure};
 use crate::hijack::{Hijack, Wants};
 use crate::json_lines::{self, line};
 use crate::query::Query;
-use crate::routes::ok;
+use crate::routes::{Doors, ok};
 use crate::websocket;
 
 /// Between two samples of a stream of stats.
 const SAMPLE: Duration = Duration::from_secs(1);
 
-pub(super) fn routes() -> Router<Engine> {
-    Router::new()
-        .route("/containers/{id}/attach", post(attach))
-        .route("/containers/{id}/attach/ws", get(attach_websocket))
-        .route("/containers/{id}/logs", get(logs))
-        .route("/containers/{id}/stats", get(stats))
-        .route("/containers/{id}/wait", post(wait))
+pub(super) fn doors() -> Doors {
+    Doors::default()
+        .open("ContainerAttach", attach)
+        .open("ContainerAttachWebsocket", attach_websocket)
+        .open("ContainerLogs", logs)
+        .open("ContainerStats", stats)
+        .open("ContainerWait", wait)
 }
 
 async fn attach(State(engine): State<Engine>, Path(id): Id, query: Query, hijack: Hijack, request: Request) -> Answer {

@@ -1,122 +1,16 @@
-//! The stock `docker` command line, unchanged, against the daemon's socket.
+//! Stock clients, unchanged, against the daemon's socket: here the `docker` command line.
 //!
 //! Each test holds for Docker's own engine too: `ENGINE_UNDER_TEST=theirs` runs them against a `dockerd` on private
 //! folders (`tools/setup bench` installs one). A test that fails there is wrong.
 
+mod clients;
+mod compose;
+mod engine;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-use support::{Daemon, Ran, Registry, Running, base_image, eventually, fetch, on_terminal, run, tree};
-
-/// An engine with the busybox image, and a `docker` that talks to it.
-enum Engine {
-    Ours(Box<Daemon>),
-    Theirs(Dockerd),
-}
-
-/// Docker's own daemon on private folders.
-struct Dockerd {
-    folder: tempfile::TempDir,
-    process: Child,
-}
-
-impl Engine {
-    #[track_caller]
-    fn start() -> Self {
-        let engine = match std::env::var("ENGINE_UNDER_TEST").as_deref() {
-            Ok("theirs") => Self::Theirs(Dockerd::start()),
-            Ok("ours") | Err(_) => Self::Ours(Box::new(Daemon::bare())),
-            Ok(other) => panic!("ENGINE_UNDER_TEST={other}: ours or theirs"),
-        };
-        engine.ok(["load", "-q", "-i", base_image().to_str().expect("path")]);
-        engine
-    }
-
-    fn folder(&self) -> &Path {
-        match self {
-            Self::Ours(daemon) => daemon.folder(),
-            Self::Theirs(dockerd) => dockerd.folder.path(),
-        }
-    }
-
-    fn host(&self) -> String {
-        match self {
-            Self::Ours(daemon) => daemon.host(),
-            Self::Theirs(dockerd) => dockerd.host(),
-        }
-    }
-
-    fn command<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
-        let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", self.folder().join("client"));
-        command.env("DOCKER_BUILDKIT", "0").env_remove("DOCKER_CONTEXT").args(args);
-        command
-    }
-
-    #[track_caller]
-    fn docker<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Ran {
-        run(&mut self.command(args))
-    }
-
-    #[track_caller]
-    fn ok<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> String {
-        self.docker(args).ok()
-    }
-
-    #[track_caller]
-    fn on_terminal(&self, line: &str) -> Running {
-        let line = format!("stty rows 31 cols 97; docker {line}");
-        Running::spawn(&mut on_terminal(self.folder(), &line, &[("DOCKER_HOST", &self.host())]))
-    }
-
-    /// A build context.
-    fn context(&self, files: &[(&str, &str)]) -> PathBuf {
-        let folder = self.folder().join("context");
-        tree(&folder, files);
-        folder
-    }
-}
-
-impl Dockerd {
-    #[track_caller]
-    fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("teu-dockerd-").tempdir().expect("folder");
-        let at = |name: &str| folder.path().join(name);
-        let mut command = Command::new("dockerd");
-        command.arg("--data-root").arg(at("root")).arg("--exec-root").arg(at("run")).arg("--pidfile").arg(at("pid"));
-        command.arg("-H").arg(format!("unix://{}", at("docker.sock").display())).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(std::fs::File::create(at("log")).expect("log"));
-        let process = command.spawn().expect("dockerd; install it with: tools/setup bench");
-        let dockerd = Self { folder, process };
-        eventually("dockerd answers", || {
-            let mut command = Command::new("docker");
-            (run(command.args(["-H", &dockerd.host(), "version"])).code == 0).then_some(())
-        });
-        dockerd
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.folder.path().join("docker.sock").display())
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        let host = self.host();
-        let all = run(Command::new("docker").args(["-H", &host, "ps", "-aq"]));
-        for id in all.out.split_whitespace() {
-            run(Command::new("docker").args(["-H", &host, "rm", "-f", "-v", id]));
-        }
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.process),
-            rustix::process::Signal::TERM,
-        );
-        let _ = self.process.wait();
-    }
-}
+use engine::Engine;
+use support::{Registry, Running, eventually, fetch, tree};
 
 #[test]
 fn docker_pipes_streams_and_follows() {
@@ -311,73 +205,4 @@ fn docker_hears_of_events_and_sees_processes_and_figures() {
     docker.ok(["restart", "-t", "0", "bin"]);
     docker.ok(["kill", "bin"]);
     docker.ok(["rm", "bin"]);
-}
-
-/// Five services: one built, one that others wait for, two of a kind, secrets, a volume, two networks.
-const APPLICATION: &str = r#"
-version: "3.8"
-services:
-  db:
-    image: busybox
-    command: sh -c "touch /data/ready; exec sleep 1000"
-    volumes: ["data:/data"]
-    healthcheck: {test: ["CMD", "test", "-e", "/data/ready"], interval: 100ms, retries: 50}
-    networks: [back]
-  cache:
-    image: busybox
-    command: sleep 1000
-    networks: [back]
-  web:
-    build: ./web
-    depends_on: [db]
-    secrets: [token]
-    networks: {front: {}, back: {aliases: [site]}}
-    ports: ["8080"]
-  worker:
-    image: busybox
-    command: sh -c "cat /run/secrets/token; exec sleep 1000"
-    secrets: [token]
-    networks: [back]
-  client:
-    image: busybox
-    command: sh -c "until wget -qO- http://site:8080/; do sleep 0.1; done; exec sleep 1000"
-    depends_on: [web]
-    networks: [back]
-networks: {front: {}, back: {}}
-volumes: {data: {}}
-secrets: {token: {file: ./token}}
-"#;
-
-#[test]
-fn docker_compose_brings_an_application_up_and_down() {
-    let docker = Engine::start();
-    let web = "FROM busybox\nCOPY page /www/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n";
-    let folder = docker.context(&[
-        ("docker-compose.yml", APPLICATION),
-        ("token", "s3cret\n"),
-        ("web/Dockerfile", web),
-        ("web/page", "hello\n"),
-    ]);
-    let compose = |args: &[&str]| {
-        let mut command = Command::new("docker-compose");
-        command
-            .current_dir(&folder)
-            .env("DOCKER_HOST", docker.host())
-            .env("DOCKER_CONFIG", docker.folder().join("client"));
-        run(command.args(["-p", "app", "--ansi", "never"]).args(args))
-    };
-    compose(&["up", "-d", "--scale", "worker=2"]).ends_with(0);
-    assert_eq!(compose(&["ps", "-q"]).ok().lines().count(), 6);
-    let health = ["inspect", "-f", "{{.State.Health.Status}}", "app_db_1"];
-    eventually("the database is healthy", || (docker.docker(health).out.trim() == "healthy").then_some(()));
-    let logs = |service: &str| compose(&["logs", "--no-color", service]).ok();
-    eventually("the client has the page", || logs("client").contains("hello").then_some(()));
-    assert_eq!(logs("worker").matches("s3cret").count(), 2);
-    assert_eq!(compose(&["exec", "-T", "web", "cat", "/www/index.html"]).ok(), "hello");
-    let port = compose(&["port", "web", "8080"]).ok();
-    let port = port.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    assert!(fetch(port, "/").contains("hello"));
-    compose(&["down", "-v", "-t", "0", "--rmi", "local"]).ends_with(0);
-    assert_eq!(docker.ok(["ps", "-aq"]) + &docker.ok(["volume", "ls", "-q"]), "");
-    assert!(!docker.ok(["network", "ls", "--format", "{{.Name}}"]).contains("app_"));
 }

@@ -1,0 +1,79 @@
+//! The OpenAPI document: it is valid, it is served, and what it allows and does not allow harms nobody.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Daemon, Ran, base_image, eventually, packages, run, script};
+
+/// Asks over the socket; the status is the last line.
+fn ask(daemon: &Daemon, method: &str, path: &str) -> Ran {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--path-as-is", "-X", method, "-w", "\n%{http_code}", "--unix-socket"]);
+    run(command.arg(daemon.socket()).arg(format!("http://localhost{path}")))
+}
+
+fn status(daemon: &Daemon, method: &str, path: &str) -> String {
+    ask(daemon, method, path).ok().lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_document_is_valid_and_served_with_and_without_a_version() {
+    let daemon = Daemon::bare();
+    let body = |path: &str| ask(&daemon, "GET", path).ok().rsplit_once('\n').expect("a status").0.to_owned();
+    let document = body("/openapi.json");
+    assert_eq!(document, body("/v1.41/openapi.json"));
+    let file = daemon.folder().join("openapi.json");
+    fs::write(&file, &document).expect("written");
+    run(Command::new(packages("python").join("bin/openapi-spec-validator")).arg(&file)).ok();
+    let document: Value = serde_json::from_str(&document).expect("JSON");
+    assert!(document["paths"]["/containers/{id}/attach/ws"]["get"].is_object());
+}
+
+#[test]
+fn names_with_slashes_are_names() {
+    let daemon = Daemon::start();
+    daemon.ok(["tag", "busybox", "registry.example:5000/team/image:1"]);
+    for name in
+        ["registry.example:5000/team/image:1", "registry.example:5000%2Fteam%2Fimage:1", "docker.io/library/busybox"]
+    {
+        for door in ["json", "history"] {
+            assert_eq!(status(&daemon, "GET", &format!("/v1.47/images/{name}/{door}")), "200", "{name} {door}");
+        }
+        assert_eq!(status(&daemon, "GET", &format!("/images/{name}/nothing")), "404");
+    }
+    let name = "registry.example:5000/team/image";
+    assert_eq!(status(&daemon, "POST", &format!("/images/{name}:1/tag?repo=a/b/json&tag=2")), "201");
+    assert_eq!(status(&daemon, "DELETE", &format!("/v1.40/images/{name}:1")), "200");
+    assert_eq!(status(&daemon, "DELETE", "/images/a/b/json:2"), "200");
+    assert_eq!(daemon.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]), "busybox:latest");
+    assert_eq!(status(&daemon, "POST", "/plugins/a/b/enable"), "501");
+}
+
+/// Descriptors that the daemon has open.
+fn descriptors(daemon: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("descriptors").count()
+}
+
+#[test]
+fn whatever_is_asked_there_is_an_answer_and_nothing_stays() {
+    let daemon = Daemon::start();
+    let setting = |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.into());
+    let (seed, examples) = (setting("TEU_FUZZ_SEED", "1"), setting("TEU_FUZZ_EXAMPLES", "6"));
+    // Once before counting: what is made on first use stays.
+    daemon.ok(["run", "--rm", "busybox", "true"]);
+    daemon.ok(["network", "create", "first"]);
+    daemon.ok(["network", "rm", "first"]);
+    let before = descriptors(&daemon);
+    let mut command = Command::new(packages("python").join("bin/python"));
+    command.arg(script("fuzz.py")).arg(daemon.socket()).arg(base_image()).args([&seed, &examples]);
+    let ran = command.output().expect("python");
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    println!("{told}");
+    assert!(ran.status.success(), "the findings are above");
+    assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    assert_eq!(daemon.ok(["ps", "-aq"]) + &daemon.ok(["volume", "ls", "-q"]), "");
+    eventually("no descriptor stays", || (descriptors(&daemon) <= before).then_some(()));
+}
