@@ -52,6 +52,51 @@ fn names_with_slashes_are_names() {
     assert_eq!(status(&daemon, "POST", "/plugins/a/b/enable"), "501");
 }
 
+#[test]
+fn an_unhealthy_container_meets_what_it_was_promised() {
+    let daemon = Daemon::start();
+    let run = |name: &str, consequence: &str| {
+        let health = ["--health-cmd", "test -e /well", "--health-interval", "50ms", "--health-retries", "1"];
+        let line = ["run", "-d", "--name", name, "--network", "none", "--health-on-failure", consequence];
+        let program = ["busybox", "sh", "-c", "trap 'exit 7' TERM; while :; do read -t 1 line; done"];
+        daemon.ok(line.iter().chain(&health).chain(&program));
+    };
+    run("stopped", "stop");
+    assert_eq!(daemon.ok(["wait", "stopped"]), "7");
+    run("killed", "kill");
+    assert_eq!(daemon.ok(["wait", "killed"]), "137");
+    run("again", "restart");
+    let started = || daemon.inspect("again", "{{.State.StartedAt}}");
+    let first = started();
+    eventually("it is started again", || (started() != first).then_some(()));
+    run("left", "none");
+    let health = || daemon.inspect("left", "{{.State.Health.Status}} {{.State.Running}}");
+    eventually("it is unhealthy", || (health() == "unhealthy true").then_some(()));
+    daemon.teu(["run", "--health-on-failure", "pray", "busybox"]).refused(125, &["pray", "--health-on-failure"]);
+}
+
+#[test]
+fn an_image_is_for_its_own_platform_alone() {
+    let daemon = Daemon::start();
+    let platform = |name: &str| format!("%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22{name}%22%7D");
+    let own = daemon.inspect("busybox", "{{.Architecture}}");
+    for (door, good) in [("json", "200"), ("history", "200"), ("get", "200")] {
+        let path = |name: &str| format!("/images/busybox/{door}?platform={}", platform(name));
+        // An archive is no text.
+        let told = |name: &str| {
+            run(Command::new("curl")
+                .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket"])
+                .arg(daemon.socket())
+                .arg(format!("http://localhost{}", path(name))))
+            .ok()
+        };
+        assert_eq!((told(&own), told("s390x")), (good.into(), "404".into()), "{door}");
+    }
+    assert_eq!(status(&daemon, "DELETE", &format!("/images/busybox?platforms={}", platform("s390x"))), "404");
+    assert_eq!(status(&daemon, "POST", &format!("/images/load?platform={}", platform("s390x"))), "501");
+    assert_eq!(status(&daemon, "GET", "/images/busybox/json?platform=linux"), "400");
+}
+
 /// Descriptors that the daemon has open.
 fn descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("descriptors").count()

@@ -51,7 +51,7 @@ pub use events::{Events, Listener};
 pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage, Registries};
 pub use network::Networks;
 pub use pipe::Stream;
-pub use prune::Mode as PruneMode;
+pub use prune::{Mode as PruneMode, until};
 pub use teu_network::ipam::AddressPool;
 pub use volume::{CopyKind, Volumes};
 

@@ -14,7 +14,10 @@ pub enum Mode {
 }
 
 /// A moment: RFC 3339, seconds since the epoch, or a duration before now (`10m`, `1h30m`).
-pub(crate) fn until(text: &str) -> Result<Timestamp> {
+///
+/// # Errors
+/// When it is none of these.
+pub fn until(text: &str) -> Result<Timestamp> {
     let invalid = || Error::bad(format!("invalid filter 'until={text}': want a time or a duration such as 24h"));
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);

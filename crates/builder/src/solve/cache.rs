@@ -77,14 +77,12 @@ impl Cache {
         Ok(self.table.list()?)
     }
 
-    /// Forgets everything and says how many records that were; the layers go with the next collection.
+    /// Forgets the records of these keys; the layers go with the next collection.
     ///
     /// # Errors
     /// When a record cannot be removed.
-    pub fn clear(&self) -> Result<usize, Error> {
-        let keys = self.table.keys()?;
-        keys.iter().try_for_each(|key| self.table.remove(key).map(drop))?;
-        Ok(keys.len())
+    pub fn forget(&self, keys: &[String]) -> Result<(), Error> {
+        Ok(keys.iter().try_for_each(|key| self.table.remove(key).map(drop))?)
     }
 
     /// The lock of one key, to be held while its result is looked for and made.

@@ -22,7 +22,7 @@ const BUILD_PRUNE: &[Parameter] = &[
     integer("reserved-space", "Bytes to keep."),
     integer("max-used-space", "Bytes to keep at most."),
     integer("min-free-space", "Bytes of the disk to be free."),
-    filters(&["description", "id", "inuse", "parent", "private", "shared", "type", "until"]),
+    filters(&["description", "id", "inuse", "private", "shared", "type", "unused-for", "until"]),
 ];
 
 pub(super) const OPERATIONS: &[Operation] = &[

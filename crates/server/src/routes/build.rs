@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
+use teu_api::Filters;
 use teu_api::build::{BuildCache, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
@@ -118,21 +119,54 @@ fn unsupported(what: &str) -> Failure {
 /// `GET` says what `POST` would remove.
 async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
     let mode = prune_mode(&method);
-    if let Some(name) = query.filters()?.names().next() {
-        return Err(unsupported(&format!("build cache filter \"{name}\"")));
+    let filters =
+        query.filters_among(&["description", "id", "inuse", "private", "shared", "type", "unused-for", "until"])?;
+    if query.number::<i64>("min-free-space")?.is_some_and(|bytes| bytes != 0) {
+        return Err(unsupported("\"min-free-space\" of the build cache"));
     }
+    let mut kept = 0_i64;
+    for name in ["keep-storage", "reserved-space", "max-used-space"] {
+        kept = kept.max(query.number(name)?.unwrap_or_default());
+    }
+    let chosen = unneeded(cache_rows(&engine)?, &filters, kept)?;
     let store = engine.store().clone();
     let report = blocking(move || {
-        let cache = Cache::open(&store)?;
-        let caches_deleted = cache.list()?.into_iter().map(|(key, _)| key).collect();
+        let caches_deleted = chosen.into_iter().map(|row| row.id).collect();
         if mode == PruneMode::Tell {
             return Ok(PruneReport { caches_deleted, ..PruneReport::default() });
         }
-        cache.clear()?;
+        Cache::open(&store)?.forget(&caches_deleted)?;
         let collected = store.collect()?;
         Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes })
     });
     ok(report.await?)
+}
+
+/// Of the records that the filters let through the oldest, until no more than `kept` bytes are left of all.
+fn unneeded(mut rows: Vec<BuildCache>, filters: &Filters, kept: i64) -> Answer<Vec<BuildCache>> {
+    let before = ["until", "unused-for"].iter().flat_map(|name| filters.get(name)).map(|text| teu_engine::until(text));
+    let before: Vec<_> = before.collect::<Result<_, _>>()?;
+    let flag = |name: &str| filters.flag(name).map_err(Failure::bad);
+    let (in_use, shared, private) = (flag("inuse")?, flag("shared")?, flag("private")?);
+    let wanted = |row: &BuildCache| {
+        let is = |name: &str, value: &str| !filters.contains(name) || filters.get(name).iter().any(|one| one == value);
+        let made = teu_engine::until(&row.created_at).ok();
+        is("id", &row.id)
+            && is("description", &row.description)
+            && is("type", &row.kind)
+            && in_use.is_none_or(|flag| flag == row.in_use)
+            && shared.is_none_or(|flag| flag == row.shared)
+            && private.is_none_or(|flag| flag != row.shared)
+            && before.iter().all(|time| made.is_some_and(|made| made < *time))
+    };
+    let mut total: i64 = rows.iter().map(|row| row.size).sum();
+    rows.sort_by(|one, other| one.created_at.cmp(&other.created_at));
+    rows.retain(|row| {
+        let goes = wanted(row) && (kept == 0 || total > kept);
+        total -= if goes { row.size } else { 0 };
+        goes
+    });
+    Ok(rows)
 }
 
 /// The build cache as `system df` shows it.
@@ -179,5 +213,26 @@ mod tests {
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::BAD_REQUEST, "{query}");
         }
+    }
+
+    #[test]
+    fn the_oldest_of_the_cache_goes_first() {
+        let row = |id: &str, day, size| BuildCache {
+            id: id.into(),
+            kind: "regular".into(),
+            created_at: format!("2024-01-{day:02}T00:00:00Z"),
+            size,
+            ..BuildCache::default()
+        };
+        let rows = || vec![row("b", 2, 10), row("a", 1, 10), row("c", 3, 10)];
+        let gone = |filters: &str, kept| {
+            let filters = Filters::parse(filters).expect("filters");
+            unneeded(rows(), &filters, kept).map(|rows| rows.into_iter().map(|row| row.id).collect::<String>())
+        };
+        assert_eq!(gone("{}", 0).expect("rows"), "abc");
+        assert_eq!(gone("{}", 15).expect("rows"), "ab");
+        assert_eq!(gone(r#"{"until":["2024-01-02T12:00:00Z"]}"#, 0).expect("rows"), "ab");
+        assert_eq!(gone(r#"{"id":["c","b"],"type":["regular"],"inuse":["false"]}"#, 0).expect("rows"), "bc");
+        assert_eq!(gone(r#"{"until":["never"]}"#, 0).expect_err("refused").status, StatusCode::BAD_REQUEST);
     }
 }

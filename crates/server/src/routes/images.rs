@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_AUTH};
 use teu_engine::{Engine, ImportOptions};
-use teu_oci::{ContainerConfig, Reference};
+use teu_oci::{ContainerConfig, Platform, Reference};
 
 use super::{Doors, blocking, ok, prune_mode, to_value};
 use crate::body::Reader;
@@ -39,16 +39,40 @@ pub(super) fn doors() -> Doors {
 
 type Name = Path<String>;
 
-async fn inspect(State(engine): State<Engine>, Path(name): Name, version: Version) -> Answer {
+/// The platforms that a request is about; as JSON, one or a list, once or several times: clients differ.
+fn platforms(query: &Query, name: &str) -> Answer<Vec<Platform>> {
+    let wrong = |error| Failure::bad(format!("parameter \"{name}\": {error}"));
+    let mut found = vec![];
+    for text in query.all(name).iter().filter(|text| !text.is_empty() && *text != "null") {
+        if text.starts_with('[') {
+            found.extend(serde_json::from_str::<Vec<Platform>>(text).map_err(wrong)?);
+        } else {
+            found.push(serde_json::from_str(text).map_err(wrong)?);
+        }
+    }
+    Ok(found)
+}
+
+/// An image here is for one platform: if another one is asked for, there is none.
+fn expect(engine: &Engine, image: &str, query: &Query, name: &str) -> Answer<()> {
+    for platform in platforms(query, name)? {
+        engine.images.resolve_for(image, Some(&platform.to_string()))?;
+    }
+    Ok(())
+}
+
+async fn inspect(State(engine): State<Engine>, Path(name): Name, query: Query, version: Version) -> Answer {
+    expect(&engine, &name, &query, "platform")?;
     ok(compat::image(version, to_value(engine.images.inspect(&name)?)))
 }
 
-async fn history(State(engine): State<Engine>, Path(name): Name) -> Answer {
+async fn history(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {
+    expect(&engine, &name, &query, "platform")?;
     ok(engine.images.history(&name)?)
 }
 
-async fn save_one(State(engine): State<Engine>, Path(name): Name) -> Answer {
-    save(&engine, vec![name]).await
+async fn save_one(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {
+    save(&engine, vec![name], &query).await
 }
 
 async fn tag(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {
@@ -110,11 +134,17 @@ fn named(repo: &str, tag: Option<&str>) -> Answer<Reference> {
 
 async fn push(State(engine): State<Engine>, Path(name): Name, query: Query, headers: HeaderMap) -> Answer {
     let tag = query.text("tag").map(String::from);
+    expect(&engine, &name, &query, "platform")?;
     let auth = credentials(&headers)?;
     json_lines::respond(|out| async move { engine.images.push(&name, tag.as_deref(), auth, out).await }).await
 }
 
-async fn load(State(engine): State<Engine>, request: Request) -> Answer {
+async fn load(State(engine): State<Engine>, query: Query, request: Request) -> Answer {
+    let host = Platform::host();
+    if let Some(other) = platforms(&query, "platform")?.iter().find(|platform| !host.serves(platform)) {
+        let sentence = format!("load images for {other}: teu takes those of the machine's own platform, {host}");
+        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, sentence));
+    }
     let body = Reader::new(request.into_body());
     let answer = json_lines::respond(|out| blocking(move || engine.images.load(body, &out).map(drop))).await;
     // Clients look for what is wrong with an archive in the stream.
@@ -122,16 +152,18 @@ async fn load(State(engine): State<Engine>, request: Request) -> Answer {
 }
 
 async fn save_all(State(engine): State<Engine>, query: Query) -> Answer {
-    save(&engine, query.all("names")).await
+    save(&engine, query.all("names"), &query).await
 }
 
-async fn save(engine: &Engine, names: Vec<String>) -> Answer {
+async fn save(engine: &Engine, names: Vec<String>, query: &Query) -> Answer {
+    names.iter().try_for_each(|name| expect(engine, name, query, "platform"))?;
     let pieces = engine.images.save(&names)?;
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], fallible_body(pieces)).into_response())
 }
 
 async fn remove(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {
     let force = query.flag("force");
+    expect(&engine, &name, &query, "platforms")?;
     ok(blocking(move || engine.images.remove(&name, force, &engine.containers)).await?)
 }
 

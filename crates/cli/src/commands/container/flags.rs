@@ -125,6 +125,9 @@ pub(crate) struct ContainerFlags {
     /// Time between checks (ms|s|m|h)
     #[arg(long, value_name = "duration", value_parser = duration::nanoseconds)]
     pub(crate) health_interval: Option<i64>,
+    /// What happens when it is unhealthy ('none', 'restart', 'stop', 'kill')
+    #[arg(long, value_name = "string", value_parser = ["none", "restart", "stop", "kill"])]
+    pub(crate) health_on_failure: Option<String>,
     /// Failed checks in a row until unhealthy
     #[arg(long, value_name = "int")]
     pub(crate) health_retries: Option<i64>,

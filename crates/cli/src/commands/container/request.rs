@@ -165,6 +165,7 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
         isolation: text(&flags.isolation),
         links: flags.link.clone(),
         runtime: text(&flags.runtime),
+        health_on_failure: text(&flags.health_on_failure),
         storage_opt: pair("--storage-opt", &flags.storage_opt)?,
         volume_driver: text(&flags.volume_driver),
         init: flags.init,
