@@ -84,6 +84,11 @@ impl Engine {
         self.processes.first_mut().map_or(Ok(()), |daemon| daemon.until(answers))
     }
 
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        Path::new(self.host.trim_start_matches("unix://"))
+    }
+
     /// The command line with these words.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = client(&self.program, &self.host);

@@ -1,17 +1,19 @@
 //! teu side by side with its peers and with the kernel's floor, interleaved in one run.
 //!
 //! ```text
-//! teu-bench [--teu PROGRAM] [--out FOLDER]          BENCH_RUNS=30: how often the short kinds of work are done
+//! teu-bench [--teu PROGRAM] [--out FOLDER] [--only api]     BENCH_RUNS=30: how often the short kinds of work are done
 //! ```
 //!
 //! It starts teu's daemon and Docker's on private roots, gives both the same images, lets all contenders take turns at
 //! each kind of work, and writes `results.md` and `results.json`. It measures and never judges: a mark that is missed
 //! is printed, a peer that is not installed is named, and neither makes it fail. Root; run from the repository.
 
+mod api;
 mod engine;
 mod failure;
 mod floor;
 mod ground;
+mod http;
 mod memory;
 mod ports;
 mod process;
@@ -36,6 +38,8 @@ use runc::Runc;
 struct Arguments {
     teu: PathBuf,
     out: PathBuf,
+    /// One kind of work alone; all when empty.
+    only: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -55,15 +59,17 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Arguments, Failure> {
-    let mut arguments = Arguments { teu: "target/release/teu".into(), out: "target/bench".into() };
+    let mut arguments =
+        Arguments { teu: "target/release/teu".into(), out: "target/bench".into(), only: PathBuf::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let place = match word.as_str() {
             "--teu" => &mut arguments.teu,
             "--out" => &mut arguments.out,
+            "--only" => &mut arguments.only,
             _ => {
                 return Err(Failure(format!(
-                    "unknown argument {word}; usage: teu-bench [--teu PROGRAM] [--out FOLDER]"
+                    "unknown argument {word}; usage: teu-bench [--teu PROGRAM] [--out FOLDER] [--only api]"
                 )));
             }
         };
@@ -110,6 +116,12 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     }
     let floor = Floor::new(&ground.rootfs(), "/true", ground.path("floor"))?;
     let few = runs.div_ceil(10);
+    say("API");
+    let measured = api::measure(&engines, runs, &mut report);
+    there(&mut report, measured);
+    if arguments.only == std::path::Path::new("api") {
+        return write(&report, &arguments.out);
+    }
     say("run");
     works::run(&engines, runc, floor, runs, &mut report)?;
     say("exec");
