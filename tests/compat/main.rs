@@ -53,6 +53,24 @@ fn docker_exec_has_a_terminal_an_exit_code_and_settings() {
 }
 
 #[test]
+fn docker_joins_the_ipc_namespace_of_one_that_shares_it() {
+    let docker = Engine::start();
+    docker.ok(["run", "-d", "--name", "donor", "--ipc", "shareable", "busybox", "sleep", "1000"]);
+    docker.ok(["run", "-d", "--name", "private", "busybox", "sleep", "1000"]);
+    docker.ok(["exec", "donor", "sh", "-c", "echo shared > /dev/shm/file"]);
+    let namespace = docker.ok(["exec", "donor", "readlink", "/proc/self/ns/ipc"]);
+    let script = "cat /dev/shm/file; readlink /proc/self/ns/ipc; echo back > /dev/shm/answer";
+    let told = docker.ok(["run", "--rm", "--ipc", "container:donor", "busybox", "sh", "-c", script]);
+    assert_eq!(told, format!("shared\n{namespace}"));
+    assert_eq!(docker.ok(["exec", "donor", "cat", "/dev/shm/answer"]), "back");
+    let refused = docker.docker(["run", "--rm", "--ipc", "container:private", "busybox", "true"]);
+    assert!(refused.code != 0 && refused.err.contains("non-shareable IPC"), "{}", refused.err);
+    docker.ok(["stop", "-t", "0", "donor"]);
+    let refused = docker.docker(["run", "--rm", "--ipc", "container:donor", "busybox", "true"]);
+    assert!(refused.code != 0 && refused.err.contains("not running"), "{}", refused.err);
+}
+
+#[test]
 fn docker_builds_with_its_classic_builder() {
     let docker = Engine::start();
     let dockerfile = "FROM busybox AS base\nARG V=1\nRUN echo $V > /v\nFROM base\nCOPY file /file\nENV E=f\nCMD [\"cat\", \"/v\", \"/file\"]\n";

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::CWD;
 use teu_sys::mount::{self, Change, Overlay, Propagation, attribute};
@@ -194,9 +194,43 @@ fn copy_tree(path: &Path, recursive: bool, planned: &Planned) -> Result<OwnedFd,
     let step = || format!("bind {}", path.display());
     let tree = match &planned.subpath {
         Some(subpath) => mount::clone_part(path, subpath, recursive),
-        None => mount::clone_tree(CWD, path, recursive),
+        None => match elsewhere(path) {
+            Some((namespace, inside)) => copy_there(&namespace, inside, recursive),
+            None => mount::clone_tree(CWD, path, recursive),
+        },
     };
     tree.map_err(|error| at(&planned.destination, &step())(error))
+}
+
+/// A path through the root of a process, `/proc/<pid>/root/…`, as that process's mount namespace and the path in it: mounts
+/// can be copied only by who is in their namespace.
+fn elsewhere(path: &Path) -> Option<(PathBuf, &Path)> {
+    let mut parts = path.components();
+    let mut next = || match parts.next() {
+        Some(Component::Normal(name)) => name.to_str(),
+        Some(Component::RootDir) => Some("/"),
+        _ => None,
+    };
+    let through = next()? == "/" && next()? == "proc";
+    let pid: u32 = next()?.parse().ok().filter(|_| through)?;
+    if next()? != "root" {
+        return None;
+    }
+    Some((PathBuf::from(format!("/proc/{pid}/ns/mnt")), parts.as_path()))
+}
+
+/// A copy made by a thread that goes there. What is there is another container's doing, so no link is followed.
+fn copy_there(namespace: &Path, inside: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    let there = std::fs::File::open(namespace)?;
+    let go = || {
+        namespace::leave_files()?;
+        namespace::enter(&there, namespace::MOUNT)?;
+        mount::clone_linkless(&Path::new("/").join(inside), recursive)
+    };
+    std::thread::scope(|scope| {
+        let broken = || io::Error::other("the visiting thread ended early");
+        std::thread::Builder::new().spawn_scoped(scope, go)?.join().unwrap_or_else(|_| Err(broken()))
+    })
 }
 
 /// Gives a copy of a tree the attributes of its plan.

@@ -130,11 +130,8 @@ fn modes(host: &HostConfig) -> Result<()> {
     if !known(&host.pid_mode, &["", "private", "host"]) && !other(&host.pid_mode) {
         return Err(Error::bad(format!("invalid PID mode: {}", host.pid_mode)));
     }
-    if !known(&host.ipc_mode, &["", "private", "shareable", "host", "none"]) {
-        if !other(&host.ipc_mode) {
-            return Err(Error::bad(format!("invalid IPC mode: {}", host.ipc_mode)));
-        }
-        return Err(not_yet(&format!("--ipc {}", host.ipc_mode)));
+    if !known(&host.ipc_mode, &["", "private", "shareable", "host", "none"]) && !other(&host.ipc_mode) {
+        return Err(Error::bad(format!("invalid IPC mode: {}", host.ipc_mode)));
     }
     if !known(&host.uts_mode, &["", "private", "host"]) {
         return Err(Error::bad("invalid UTS mode"));

@@ -82,7 +82,11 @@ impl Driver {
             etc: Some(&etc),
             tmpfs: super::mounts::tmpfs::all(&record.host)?,
             devices: super::devices::nodes(&record.host)?,
-            joined: spec::Joined { pid: self.joined("PID", &record.host.pid_mode)?, network },
+            joined: spec::Joined {
+                pid: self.joined("PID", &record.host.pid_mode)?,
+                network,
+                ipc: self.joined("IPC", &record.host.ipc_mode)?,
+            },
             users: record.users,
         };
         let [rows, cols] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(0));
@@ -104,6 +108,9 @@ impl Driver {
         let cannot = |why: &str| format!("cannot join {what} namespace of container {name}: {why}");
         let other = self.containers.find(name).map_err(|error| Error::bad(cannot(&error.message)))?.record();
         match other.state.phase {
+            _ if what == "IPC" && other.host.ipc_mode != "shareable" => {
+                Err(Error::bad(cannot("non-shareable IPC (hint: use IpcMode:shareable for the donor container)")))
+            }
             _ if other.id == self.record.id => Err(Error::bad(cannot("it is the container itself"))),
             Phase::Running | Phase::Paused => Ok(Some(other.state.pid)),
             Phase::Restarting => Err(Error::conflict(cannot(&format!("container {} is restarting", other.id)))),

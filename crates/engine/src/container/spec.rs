@@ -139,6 +139,8 @@ pub(crate) struct Joined {
     pub(crate) pid: Option<i32>,
     /// For the network namespace.
     pub(crate) network: Option<i32>,
+    /// For the IPC namespace, and `/dev/shm` with it.
+    pub(crate) ipc: Option<i32>,
 }
 
 /// Where a container's cgroup is: in its own folder below its parent.
@@ -376,6 +378,7 @@ fn namespaces(host: &HostConfig, joined: Joined, own_users: bool) -> Vec<Namespa
     ];
     let path = |kind| match (kind, joined) {
         (Pid, Joined { pid: Some(pid), .. }) => Some(PathBuf::from(format!("/proc/{pid}/ns/pid"))),
+        (Ipc, Joined { ipc: Some(pid), .. }) => Some(PathBuf::from(format!("/proc/{pid}/ns/ipc"))),
         (Network, Joined { network: Some(pid), .. }) => Some(PathBuf::from(format!("/proc/{pid}/ns/net"))),
         _ => None,
     };
@@ -411,7 +414,14 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Mount> {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]),
         mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
     ];
-    if host.ipc_mode == "host" {
+    if let Some(pid) = inputs.joined.ipc {
+        mounts.push(mount(
+            "/dev/shm",
+            "bind",
+            &format!("/proc/{pid}/root/dev/shm"),
+            &["bind", "nosuid", "noexec", "nodev"],
+        ));
+    } else if host.ipc_mode == "host" {
         mounts.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
     } else if host.ipc_mode != "none" {
         mounts.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]));
