@@ -83,7 +83,7 @@ class Engine:
                 self.ask("DELETE", f"/containers/{row['Id']}?force=1&v=1")
         for room, rows, name in (("networks", lambda found: found, "Name"), ("volumes", lambda found: found["Volumes"], "Name")):
             for row in rows(self.ask("GET", f"/{room}").json()):
-                if row[name] not in ("bridge", "host", "none"):
+                if room == "volumes" or row[name] not in ("bridge", "host", "none"):
                     self.ask("DELETE", f"/{room}/{row.get('Id') or row[name]}")
 
     def restore(self):

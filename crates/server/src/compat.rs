@@ -131,6 +131,14 @@ pub(crate) fn container(version: Version, mut container: Value) -> Value {
     container
 }
 
+/// Docker's library for Python reads the output only of containers whose log driver it has heard of, and `local` it has not.
+pub(crate) fn name_log_driver(headers: &HeaderMap, driver: &mut String) {
+    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    if driver == "local" && agent.starts_with(b"docker-sdk-python/") {
+        *driver = "json-file".into();
+    }
+}
+
 /// Before 1.45 a container's short id and host name were among its aliases on every network that has names.
 fn short_names(container: &mut Value) {
     let id = container.get("Id").and_then(Value::as_str).unwrap_or_default().chars().take(12).collect::<String>();

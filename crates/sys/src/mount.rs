@@ -260,10 +260,7 @@ pub fn clone_tree(directory: impl AsFd, path: &Path, recursive: bool) -> io::Res
 /// As openat2(2) and open_tree(2); `ELOOP` for a link.
 pub fn clone_linkless(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    clone_at(
-        rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?,
-        recursive,
-    )
+    clone_at(rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?, recursive)
 }
 
 /// Makes a copy of what is at `subpath` of the directory `path`, attached to no tree. No link leads out of the directory.

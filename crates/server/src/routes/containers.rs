@@ -4,7 +4,7 @@ mod archive;
 mod streams;
 
 use axum::extract::{Path, State};
-use http::Method;
+use http::{HeaderMap, Method};
 use serde_json::Value;
 use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
 use teu_api::image::CommitResponse;
@@ -79,8 +79,15 @@ async fn remove(State(engine): State<Engine>, Path(id): Id, query: Query) -> Ans
     done()
 }
 
-async fn inspect(State(engine): State<Engine>, Path(id): Id, query: Query, version: Version) -> Answer {
-    let container = engine.containers.find(&id)?.inspect(query.flag("size")).await?;
+async fn inspect(
+    State(engine): State<Engine>,
+    Path(id): Id,
+    query: Query,
+    version: Version,
+    headers: HeaderMap,
+) -> Answer {
+    let mut container = engine.containers.find(&id)?.inspect(query.flag("size")).await?;
+    compat::name_log_driver(&headers, &mut container.host_config.log_config.kind);
     if version >= Version::minor(48) {
         return ok(container);
     }
