@@ -18,3 +18,9 @@ mod runtime;
 mod streams;
 mod users;
 mod volumes;
+
+#[test]
+fn what_the_tests_share_can_be_made() {
+    assert!(support::base_image().is_file());
+    assert!(support::probe().is_file());
+}

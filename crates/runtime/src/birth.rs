@@ -16,6 +16,16 @@ use crate::namespaces::{Namespaces, User};
 use crate::sync::{self, Report};
 use crate::{Error, create};
 
+/// Nobody who is in the container may look into the calling process and its future children, which are half the runtime
+/// still (ptrace(2), "ptrace access mode checking"): not into their descriptors, their memory, their program.
+///
+/// Who visits a pid namespace in use calls it before: its child is seen there from the first moment. A program that is
+/// executed is visible again, and a change of ids may make it so: then it is called once more.
+pub(crate) fn hide() -> Result<(), Error> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")
+}
+
 /// Makes a child in the container's new namespaces. For `Namespaces::pid` the caller visits that namespace.
 pub(crate) fn spawn(
     namespaces: &Namespaces,
@@ -31,6 +41,9 @@ pub(crate) fn spawn(
         namespace::enter(File::open(path)?, namespace::PID)?;
         Ok(own.into())
     };
+    if namespaces.pid.is_some() {
+        hide()?;
+    }
     let own = namespaces.pid.as_ref().map(visit).transpose().during("enter the pid namespace")?;
     let made = process::spawn(namespaces.born | flags, unified, child).during("make the container's process");
     if let Some(own) = own {
@@ -81,6 +94,7 @@ fn lead(namespaces: &Namespaces, unified: Option<BorrowedFd<'_>>, child: impl Fn
         enter(*kind, path)?;
     }
     if let Some(path) = &namespaces.pid {
+        hide()?;
         enter(namespace::PID, path)?;
     }
     if let Some(user) = user {

@@ -98,6 +98,7 @@ pub fn exec_with(
             run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd())
         })
     };
+    crate::birth::hide()?;
     let child = if own_pids { visit(init, || born(&mut orders)) } else { born(&mut orders) };
     let child = child.during("make the process")?;
     drop((theirs, stdio));
@@ -152,15 +153,13 @@ fn run(orders: &mut Orders<'_>, stdio: Option<[BorrowedFd<'_>; 3]>, socket: Borr
 
 /// Joins the cgroup and the namespaces.
 fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
-    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
     orders.launch.go_to_first_processors()?;
     orders.joins.iter_mut().try_for_each(|join| join.write_all(b"0")).during("join the cgroup")?;
     orders.launch.go_to_last_processors()?;
     namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
     if orders.kinds & namespace::USER != 0 {
         idmap::become_root().during("become the root of the user namespace")?;
-        set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
+        crate::birth::hide()?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::namespaces::User;
 use crate::orders::Orders;
 use crate::sources::Sources;
 use crate::sync::{self, Order, Report};
-use crate::{Error, devices, idmap, reaper, sysctl};
+use crate::{Error, birth, devices, idmap, reaper, sysctl};
 
 /// Runs the story in a process that `birth::spawn` made, and returns what it ends with if it does not become the program.
 pub(crate) fn run(
@@ -48,8 +48,7 @@ pub(crate) fn run(
 fn become_container(orders: &Orders, settled: Settled) -> Result<Option<Infallible>, Error> {
     let socket = settled.socket;
     // Nobody who gets into the container may look into a process that is still half the supervisor.
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .during("hide from ptrace")?;
+    birth::hide()?;
     rustix::process::umask(rustix::fs::Mode::empty());
     if !orders.namespaces.needs_usher() {
         for (kind, path) in &orders.namespaces.joined {
@@ -186,7 +185,7 @@ fn start(
 fn become_root() -> Result<(), Error> {
     idmap::become_root().during("become the root of the user namespace")?;
     // A change of ids made the process readable again.
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).during("hide from ptrace")
+    birth::hide()
 }
 
 impl Ears {
@@ -220,7 +219,7 @@ fn set_clocks(orders: &Orders) -> Result<(), Error> {
         }
         let written = std::fs::write("/proc/self/timens_offsets", text);
         if hides {
-            set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")?;
+            birth::hide()?;
         }
         written.during("set the clocks of the time namespace")?;
     }

@@ -214,8 +214,7 @@ impl Launch {
     pub(crate) fn become_user(&self, filter: Option<&Filter>) -> Result<(), Error> {
         self.credentials.assume(filter, || Ok(()), |_| Ok(()))?;
         // A change of ids made the process readable again.
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-            .during("hide from ptrace")
+        crate::birth::hide()
     }
 
     /// Leads a group of processes, the one that the terminal listens to.
