@@ -117,6 +117,9 @@ fn images_of_docker_hub_come_from_its_mirror() {
     daemon.ok(["pull", "-q", "mirrored:1"]);
     assert_eq!(daemon.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]), "mirrored:1");
     assert_eq!(daemon.ok(["info", "--format", "{{.RegistryConfig.Mirrors}}"]), format!("[{url}]"));
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "--unix-socket"]).arg(daemon.socket()).arg("http://localhost/distribution/mirrored:1/json");
+    assert!(run(&mut curl).ok().contains("\"Descriptor\""));
 }
 
 #[test]

@@ -145,14 +145,18 @@ fn life(socket: &Path, note: &mut impl FnMut(&str, Duration)) -> Result<(), Fail
     post("rename a container", "/containers/one/rename?name=other", None)?;
     post("kill a container", "/containers/other/kill", None)?;
     post("wait for a container that has ended or is about to", "/containers/other/wait", None)?;
-    post("create a network", "/networks/create", Some(&json!({"Name": "benched", "Internal": true})))?;
+    post(
+        "create a network (Docker lays no rules)",
+        "/networks/create",
+        Some(&json!({"Name": "benched", "Internal": true})),
+    )?;
     post("create a volume", "/volumes/create", Some(&json!({"Name": "benched"})))?;
     let mut delete = |call: &str, path: &str| {
         note(call, ask(socket, "DELETE", path, None)?.took);
         Ok::<_, Failure>(())
     };
     delete("remove a container", "/containers/other")?;
-    delete("remove a network", "/networks/benched")?;
+    delete("remove a network (Docker has no rules)", "/networks/benched")?;
     delete("remove a volume", "/volumes/benched")
 }
 

@@ -127,21 +127,32 @@ impl Images {
     /// When the registry does not have it or cannot be reached.
     pub async fn distribution(&self, name: &str, auth: Option<AuthConfig>) -> Result<Distribution> {
         let reference: Reference = name.parse()?;
-        let client = self.client(&reference, auth);
-        let wrong = |error| translate(error, &reference);
-        let found = client.resolve(&reference).await.map_err(wrong)?;
-        let broken = |error: serde_json::Error| Error::bad(format!("read the manifest of {name}: {error}"));
-        let kind = found.descriptor.media_type.as_str();
-        let platforms = if [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&kind) {
-            let index: Index = serde_json::from_slice(&found.bytes).map_err(broken)?;
-            index.manifests.into_iter().filter_map(|manifest| manifest.platform).collect()
-        } else {
-            let manifest: Manifest = serde_json::from_slice(&found.bytes).map_err(broken)?;
-            let config = client.config(&reference, &manifest.config).await.map_err(wrong)?;
-            vec![serde_json::from_slice(&config).map_err(broken)?]
-        };
-        Ok(Distribution { descriptor: Some(found.descriptor), platforms })
+        let mut told = Err(Error::internal("there is no registry to ask"));
+        for client in self.clients(&reference, auth) {
+            told = described(&client, &reference).await;
+            if told.is_ok() {
+                break;
+            }
+        }
+        told
     }
+}
+
+async fn described(client: &Client, reference: &Reference) -> Result<Distribution> {
+    let wrong = |error| translate(error, reference);
+    let found = client.resolve(reference).await.map_err(wrong)?;
+    let broken =
+        |error: serde_json::Error| Error::bad(format!("read the manifest of {}: {error}", reference.familiar()));
+    let kind = found.descriptor.media_type.as_str();
+    let platforms = if [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&kind) {
+        let index: Index = serde_json::from_slice(&found.bytes).map_err(broken)?;
+        index.manifests.into_iter().filter_map(|manifest| manifest.platform).collect()
+    } else {
+        let manifest: Manifest = serde_json::from_slice(&found.bytes).map_err(broken)?;
+        let config = client.config(reference, &manifest.config).await.map_err(wrong)?;
+        vec![serde_json::from_slice(&config).map_err(broken)?]
+    };
+    Ok(Distribution { descriptor: Some(found.descriptor), platforms })
 }
 
 /// The client gives repository and tag (or digest) apart.

@@ -398,7 +398,11 @@ fn describe(port: &Publish) -> String {
 fn transaction(messages: Vec<Message>) -> Result<(), Refused> {
     let open = |error: std::io::Error| Refused::from(Errno::from_io_error(&error).unwrap_or(Errno::IO));
     let mut socket = Socket::open(Family::Netfilter).map_err(open)?;
-    socket.transaction(encode::begin(), messages, encode::end())
+    let done = socket.transaction(encode::begin(), messages, encode::end());
+    // The kernel closes such a socket only when what the transaction has replaced is destroyed, a grace period of RCU
+    // later. Nobody has to wait for that; where there is no thread to be had it is closed here.
+    let _ = std::thread::Builder::new().spawn(move || drop(socket));
+    done
 }
 
 #[cfg(test)]

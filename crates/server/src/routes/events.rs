@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use teu_api::Filters;
 use teu_api::event::Message;
 use teu_engine::{Engine, Listener};
@@ -51,7 +51,7 @@ async fn events(State(engine): State<Engine>, query: Query) -> Answer {
         None => (Vec::new(), engine.events.subscribe()),
     };
     let past = past.into_iter().filter(move |message| until.is_none_or(|until| message.time_nano <= until));
-    let lines = stream::iter(past).chain(future_events(coming, until.map(deadline))).filter_map(move |message| {
+    let lines = stream::iter(past).chain(future_events(coming, until)).filter_map(move |message| {
         let wanted = matches(&filters, &message);
         async move { wanted.then(|| Ok::<Bytes, io::Error>(line(&*message))) }
     });
@@ -65,13 +65,16 @@ fn deadline(until: i64) -> Instant {
     Instant::now() + moment.duration_since(std::time::SystemTime::now()).unwrap_or_default()
 }
 
-fn future_events(coming: Listener, until: Option<Instant>) -> impl Stream<Item = Arc<Message>> {
+fn future_events(coming: Listener, until: Option<i64>) -> impl Stream<Item = Arc<Message>> {
+    let end = until.map(deadline);
     stream::unfold(coming, move |mut coming| async move {
-        let message = match until {
-            Some(until) => tokio::time::timeout_at(until, coming.recv()).await.ok()??,
+        let message = match end {
+            // A timer would wait for its next tick.
+            Some(end) if end <= Instant::now() => coming.recv().now_or_never()??,
+            Some(end) => tokio::time::timeout_at(end, coming.recv()).await.ok()??,
             None => coming.recv().await?,
         };
-        Some((message, coming))
+        until.is_none_or(|until| message.time_nano <= until).then_some((message, coming))
     })
 }
 
