@@ -57,6 +57,8 @@ pub use step::{StepOutput, StepSpec};
 
 /// How long `stop` waits before it kills, unless the container says otherwise.
 const STOP_SECONDS: i64 = 10;
+/// How often a forced removal puts down again what somebody starts at the same time.
+const REMOVALS: usize = 8;
 
 /// All containers. Cheap to clone.
 #[derive(Clone)]
@@ -435,22 +437,36 @@ impl Container {
     /// When it runs and that is not to be forced.
     pub async fn remove(&self, options: RemoveOptions) -> Result<()> {
         let gone = self.wait(Condition::Removed);
-        if options.force && matches!(self.record().state.phase, Phase::Running | Phase::Paused | Phase::Restarting) {
-            let ended = self.wait(Condition::NotRunning);
-            let _ = self.command(|reply| driver::Command::StopAsked { restart: false, reply }).await;
-            if self.record().state.phase == Phase::Paused {
-                let _ = self.command(driver::Command::Unpause).await;
+        let mut tries = 0;
+        loop {
+            if options.force && self.is_up() {
+                self.put_down().await?;
             }
-            self.signal(crate::signals::KILL).await?;
-            ended.await?;
-        }
-        match self.command(|reply| driver::Command::Remove { volumes: options.volumes, reply }).await {
-            // Auto-removal came first: that is what was wanted.
-            Err(error) if matches!(self.record().state.phase, Phase::Removing) && error.kind != Kind::Internal => {
-                gone.await.map(|_| ())
+            match self.command(|reply| driver::Command::Remove { volumes: options.volumes, reply }).await {
+                // Auto-removal came first: that is what was wanted.
+                Err(error) if matches!(self.record().state.phase, Phase::Removing) && error.kind != Kind::Internal => {
+                    return gone.await.map(|_| ());
+                }
+                // Somebody, or its own health check, has started it again meanwhile.
+                Err(_) if options.force && tries < REMOVALS && self.is_up() => tries += 1,
+                other => return other,
             }
-            other => other,
         }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.record().state.phase, Phase::Running | Phase::Paused | Phase::Restarting)
+    }
+
+    /// Ends it at once, and no policy starts it again.
+    async fn put_down(&self) -> Result<()> {
+        let ended = self.wait(Condition::NotRunning);
+        let _ = self.command(|reply| driver::Command::StopAsked { restart: false, reply }).await;
+        if self.record().state.phase == Phase::Paused {
+            let _ = self.command(driver::Command::Unpause).await;
+        }
+        self.signal(crate::signals::KILL).await?;
+        ended.await.map(|_| ())
     }
 
     /// Gives it another name.
