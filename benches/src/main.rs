@@ -11,6 +11,7 @@
 mod api;
 mod engine;
 mod failure;
+mod files;
 mod floor;
 mod ground;
 mod http;
@@ -130,6 +131,9 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
     let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, &mut report));
     there(&mut report, measured.unwrap_or(Ok(())));
+    say("files and output");
+    let measured = files::measure(&engines, works::IMAGE, &ground, few, &mut report);
+    there(&mut report, measured);
     say("build");
     works::build(&engines, &ground, few, &mut report)?;
     say("push and pull");
@@ -169,6 +173,10 @@ fn set_marks(report: &mut Report) {
     report.mark_faster(works::RUN_WITHOUT_NETWORK, 1.0, Contender::Runc);
     report.mark_faster(works::RUN, 15.0, Contender::Docker);
     report.mark_faster(works::EXEC, 10.0, Contender::Docker);
+    let passing = [files::LARGE_IN, files::LARGE_OUT, files::MANY_IN, files::MANY_OUT, files::ATTACH];
+    for work in passing.into_iter().chain([files::FOLLOW, files::LOGS, files::LOGS_DEFAULT]) {
+        report.mark_faster(work, 1.0, Contender::Docker);
+    }
     report.mark_below(works::DAEMON, 15.0 * 1024.0);
     report.mark_below(works::SUPERVISOR, 2.0 * 1024.0);
 }

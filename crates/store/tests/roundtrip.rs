@@ -144,7 +144,7 @@ fn the_top_entry_can_be_renamed_or_left_out() {
     let root = Root::open(dir.path()).expect("a root");
     let names = |path: &str, rename: Option<&str>| {
         let mut tar = Vec::new();
-        let options = ArchiveOptions { rename: rename.map(Into::into) };
+        let options = ArchiveOptions { rename: rename.map(Into::into), ..ArchiveOptions::default() };
         teu_store::tar::archive(&root, Path::new(path), &mut tar, &options).expect("archived");
         let mut archive = tar::Archive::new(&tar[..]);
         let entries = archive.entries().expect("entries");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use teu_api::container::PathStat;
 use teu_store::tar::{ArchiveOptions, ExtractOptions, Fault, archive, extract};
+use teu_sys::credentials::make_files_as;
 use teu_sys::fs::{FileKind, Metadata, Root};
 
 use super::mounts::parse::clean;
@@ -65,7 +66,7 @@ impl Container {
         } else {
             PathBuf::from(&path)
         };
-        let options = ArchiveOptions { rename: Some(stat.name.clone().into()) };
+        let options = ArchiveOptions { rename: Some(stat.name.clone().into()), first_id: tree.first_id() };
         let output = stream(move |out| {
             let base = if base.as_os_str().is_empty() { Path::new("/") } else { &base };
             archive(tree.root(), base, out, &options).map_err(io::Error::other)
@@ -86,7 +87,7 @@ impl Container {
         layers.work = None;
         let output = stream(move |out: &mut dyn Write| {
             let root = Root::from_fd(layers.mount_detached()?);
-            let options = ArchiveOptions { rename: Some(".".into()) };
+            let options = ArchiveOptions { rename: Some(".".into()), ..ArchiveOptions::default() };
             archive(&root, Path::new("/"), out, &options).map_err(io::Error::other)
         });
         context.emit_container("export", &self.record(), &[]);
@@ -116,9 +117,10 @@ impl Container {
             }
             let real = root.resolve(&path).map_err(|error| container.no_such(&error))?;
             writable(&writer, &Path::new("/").join(&real))?;
-            let PutOptions { keep_directories, .. } = options;
-            let options = ExtractOptions { keep_directories, owner, ..ExtractOptions::default() };
-            extract(root, &Path::new("/").join(&real), plain(tar)?, &options).map_err(explain)
+            let (PutOptions { keep_directories, .. }, first_id) = (options, tree.first_id());
+            let options = ExtractOptions { keep_directories, owner, first_id, ..ExtractOptions::default() };
+            let unpack = || extract(root, &Path::new("/").join(&real), plain(tar)?, &options).map_err(explain);
+            if first_id == 0 { unpack() } else { as_root_of(first_id, unpack) }
         };
         blocking(put).await??;
         self.shared.context.emit_container("extract-to-dir", &record, &[]);
@@ -128,6 +130,20 @@ impl Container {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))
+}
+
+/// Does something as the root of a user namespace, who alone can make files where the host's ids are in no map: on a
+/// thread of its own, whose capabilities stay.
+fn as_root_of(first: u32, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let wrong = |error: io::Error| Error::internal(format!("become the root of a container: {error}"));
+    let work = || {
+        make_files_as(first, first).map_err(wrong)?;
+        work()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work).map_err(wrong)?;
+        thread.join().unwrap_or_else(|_| Err(Error::internal("the extracting thread ended early")))
+    })
 }
 
 /// A path from the root, cleaned by its text alone, but with the slash or dot that it ends with.

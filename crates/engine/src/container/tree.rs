@@ -34,6 +34,7 @@ pub(super) struct Gate {
 /// A container's file system.
 pub(super) struct Tree {
     root: Root,
+    first_id: u32,
     /// Holds the mounts; in this order they go.
     _namespace: Option<OwnedFd>,
     _volumes: Vec<Held>,
@@ -44,6 +45,15 @@ impl Tree {
     /// The root: nothing leads out of it.
     pub(super) fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// The id that files of the container's root have here: those of one that runs in a user namespace are shifted.
+    pub(super) fn first_id(&self) -> u32 {
+        self.first_id
+    }
+
+    fn of_process(root: Root, first_id: u32) -> Arc<Self> {
+        Arc::new(Self { root, first_id, _namespace: None, _volumes: vec![], _looking: None })
     }
 }
 
@@ -57,8 +67,8 @@ impl Gate {
 impl Container {
     /// Its file system, as long as the handle lives.
     pub(super) async fn tree(&self) -> Result<Arc<Tree>> {
-        if let Some(root) = self.running_root() {
-            return Ok(Arc::new(Tree { root, _namespace: None, _volumes: vec![], _looking: None }));
+        if let Some((root, first_id)) = self.running_root() {
+            return Ok(Tree::of_process(root, first_id));
         }
         let gate = &self.shared.tree;
         let mut shared = gate.shared.lock().await;
@@ -67,8 +77,8 @@ impl Container {
         }
         let looking = gate.running.clone().read_owned().await;
         // It may have been started meanwhile.
-        if let Some(root) = self.running_root() {
-            return Ok(Arc::new(Tree { root, _namespace: None, _volumes: vec![], _looking: None }));
+        if let Some((root, first_id)) = self.running_root() {
+            return Ok(Tree::of_process(root, first_id));
         }
         let (context, record) = (self.shared.context.clone(), self.record());
         let built = tokio::task::spawn_blocking(move || build(&context, &record)).await;
@@ -78,14 +88,15 @@ impl Container {
         Ok(tree)
     }
 
-    fn running_root(&self) -> Option<Root> {
+    /// The root that its first process has, and the id of that root's owner.
+    fn running_root(&self) -> Option<(Root, u32)> {
         let record = self.record();
         if !matches!(record.state.phase, Phase::Running | Phase::Paused) {
             return None;
         }
         let path = PathBuf::from(format!("/proc/{}/root", record.state.pid));
         let open = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        open.ok().map(Root::from_fd)
+        open.ok().map(|root| (Root::from_fd(root), record.users.unwrap_or(0)))
     }
 }
 
@@ -96,7 +107,7 @@ fn build(context: &Context, record: &Record) -> Result<Tree> {
     let mounts: Vec<&MountRecord> = record.mounts.iter().filter(|mount| mount.point.kind != "tmpfs").collect();
     if mounts.is_empty() {
         let root = Root::from_fd(overlay.mount_detached().map_err(wrong)?);
-        return Ok(Tree { root, _namespace: None, _volumes: vec![], _looking: None });
+        return Ok(Tree { root, first_id: 0, _namespace: None, _volumes: vec![], _looking: None });
     }
     let mut volumes = vec![];
     for name in mounts.iter().filter_map(|mount| mount.volume()) {
@@ -125,7 +136,7 @@ fn build(context: &Context, record: &Record) -> Result<Tree> {
         let thread = std::thread::Builder::new().spawn_scoped(scope, assemble).map_err(wrong)?;
         thread.join().unwrap_or_else(|_| Err(broken()))
     })?;
-    Ok(Tree { root, _namespace: Some(namespace), _volumes: volumes, _looking: None })
+    Ok(Tree { root, first_id: 0, _namespace: Some(namespace), _volumes: volumes, _looking: None })
 }
 
 /// What is mounted, attached to nothing; none when a folder of the host is gone.

@@ -120,7 +120,7 @@ impl Volumes {
         let (volumes, name) = (self.clone(), name.to_owned());
         Ok(stream(move |out| {
             let held = volumes.hold(&name).map_err(std::io::Error::other)?;
-            let options = ArchiveOptions { rename: Some(".".into()) };
+            let options = ArchiveOptions { rename: Some(".".into()), ..ArchiveOptions::default() };
             archive(&held.root()?, Path::new("/"), out, &options).map_err(std::io::Error::other)
         }))
     }

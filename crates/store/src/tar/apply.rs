@@ -260,7 +260,9 @@ impl<'a> Extraction<'a> {
     }
 
     fn owner(&self, entry: &Entry) -> (u32, u32) {
-        self.options.owner.unwrap_or((entry.uid, entry.gid))
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        // One beyond the range is in no map, and the kernel refuses it.
+        (uid.wrapping_add(self.options.first_id), gid.wrapping_add(self.options.first_id))
     }
 
     fn remember(&mut self, entry: &Entry) -> Result<()> {
@@ -287,7 +289,8 @@ impl<'a> Extraction<'a> {
     }
 
     fn directory(&mut self, path: &Path) -> io::Result<Dir> {
-        let (layer, owner) = (self.layer, self.options.owner);
+        let (layer, first) = (self.layer, self.options.first_id);
+        let owner = self.options.owner.map(|(uid, gid)| (uid.wrapping_add(first), gid.wrapping_add(first)));
         let (implicit, remembered) = (&mut self.applied.implicit, &mut self.remembered);
         self.root.create_dir_all_with(path, 0o755, &mut |dir, name, at| {
             dir.set_mode(name, 0o755)?;

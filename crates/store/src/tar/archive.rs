@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// Writes an overlay's directory as a layer. `with_root`: the root's own metadata is part of the layer.
 pub(crate) fn write_layer(root: &Root, out: &mut dyn Write, with_root: bool) -> Result<()> {
-    let mut archive = Archive { writer: Writer::new(out), links: HashMap::new(), layer: true };
+    let mut archive = Archive { writer: Writer::new(out), links: HashMap::new(), layer: true, first_id: 0 };
     let dir = root.dir(".").map_err(|error| Error::io("/", error))?;
     if with_root {
         let metadata = dir.metadata(".").map_err(|error| Error::io("/", error))?;
@@ -28,7 +28,8 @@ pub(crate) fn write_layer(root: &Root, out: &mut dyn Write, with_root: bool) -> 
 
 pub(super) fn archive(root: &Root, path: &Path, out: &mut dyn Write, options: &ArchiveOptions) -> Result<()> {
     let in_path = |error| Error::io(path, error);
-    let mut archive = Archive { writer: Writer::new(out), links: HashMap::new(), layer: false };
+    let writer = Writer::new(out);
+    let mut archive = Archive { writer, links: HashMap::new(), layer: false, first_id: options.first_id };
     let (dir, name) = match path.file_name() {
         Some(_) => root.parent_of(path).map_err(in_path)?,
         None => (root.dir(path).map_err(in_path)?, OsString::from(".")),
@@ -56,6 +57,7 @@ struct Archive<'w> {
     /// Where the first name of a file with several is in the archive.
     links: HashMap<(u64, u64), Vec<u8>>,
     layer: bool,
+    first_id: u32,
 }
 
 impl Archive<'_> {
@@ -74,8 +76,8 @@ impl Archive<'_> {
         let mut head = Head {
             name: path,
             mode: metadata.mode,
-            uid: metadata.uid,
-            gid: metadata.gid,
+            uid: metadata.uid.checked_sub(self.first_id).unwrap_or(metadata.uid),
+            gid: metadata.gid.checked_sub(self.first_id).unwrap_or(metadata.gid),
             mtime: metadata.mtime,
             xattrs: &xattrs,
             ..Head::default()

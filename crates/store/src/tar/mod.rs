@@ -98,6 +98,8 @@ pub struct ExtractOptions {
     pub own: bool,
     /// Another name for the top of the archive.
     pub rename: Option<Rename>,
+    /// The id that the archive's 0 is in the tree, as whoever extracts sees it.
+    pub first_id: u32,
 }
 
 /// How entries are called otherwise: as Docker's clients ask for it when a copy has another name than its source.
@@ -128,6 +130,8 @@ pub struct ArchiveOptions {
     /// The name of the top entry. Empty: no top entry, only what is in the directory. By default the last component of
     /// the path, and empty for the root.
     pub rename: Option<OsString>,
+    /// The id that is the archive's 0.
+    pub first_id: u32,
 }
 
 /// Extracts an uncompressed tar into the directory `at` of `root`, making it if need be; reads to the stream's end.

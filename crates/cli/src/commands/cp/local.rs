@@ -19,6 +19,10 @@ const LINKS: usize = 40;
 /// What a copy from here takes: every link on the way is followed, the last one only if that is asked for.
 pub(super) fn source(path: &str, follow: bool) -> Result<Source, Failure> {
     let real = |path: &Path| path.canonicalize().or_fail(format!("lstat {}", path.display()));
+    let is_file = |path: &str| fs::metadata(path.trim_end_matches('/')).is_ok_and(|meta| !meta.is_dir());
+    if paths::ends_with_slash(path) && is_file(path) {
+        return Err(Failure::new("not a directory"));
+    }
     let resolved = if follow || paths::ends_with_slash(path) {
         real(Path::new(path))?
     } else {

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use teu_api::container::PathStat;
-use teu_store::tar::{ArchiveOptions, ExtractOptions, Rename, archive, extract};
+use teu_store::tar::{ArchiveOptions, ExtractOptions, Fault, Rename, archive, extract};
 use teu_sys::fs::Root;
 
 use self::local::{Counted, Pieces};
@@ -252,7 +252,8 @@ type Writer = Counted<crate::client::ChannelWriter>;
 fn pack(path: PathBuf, top: std::ffi::OsString, mut writer: Writer) -> Packing {
     tokio::task::spawn_blocking(move || {
         let root = Root::open(Path::new("/")).or_fail("open /")?;
-        let packed = archive(&root, &path, &mut writer, &ArchiveOptions { rename: Some(top) });
+        let options = ArchiveOptions { rename: Some(top), ..ArchiveOptions::default() };
+        let packed = archive(&root, &path, &mut writer, &options);
         packed.or_else(|error| fail(&error, &writer))
     })
 }
@@ -283,6 +284,21 @@ fn fail(error: &teu_store::Error, writer: &Writer) -> Result<(), Failure> {
     Err(Failure::new(text))
 }
 
+/// An archive's fault in Docker's words, where it has some, with this machine's paths.
+fn explain(error: teu_store::Error, directory: &str) -> Failure {
+    let there = |path: String| format!("{}{path}", directory.trim_end_matches('/'));
+    let fault = match error {
+        teu_store::Error::Tar { fault: Fault::OverFile(place, _), .. } => {
+            Fault::OverFile(there(place), directory.into())
+        }
+        teu_store::Error::Tar { fault: Fault::OverDirectory(place, _), .. } => {
+            Fault::OverDirectory(there(place), directory.into())
+        }
+        other => return Failure::new(other.to_string()),
+    };
+    Failure::new(fault.to_string())
+}
+
 /// Extracts what comes from a container.
 async fn unpack(mut body: Incoming, source: &Source, target: &Target, total: &AtomicU64) -> Result<(), Failure> {
     let plan = paths::plan(source, target).map_err(Failure::new)?;
@@ -294,7 +310,7 @@ async fn unpack(mut body: Incoming, source: &Source, target: &Target, total: &At
     let options = ExtractOptions { keep_directories: true, own: true, rename, ..ExtractOptions::default() };
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     let extraction = tokio::task::spawn_blocking(move || {
-        extract(&root, Path::new("/"), Pieces::new(receiver), &options).map_err(|error| Failure::new(error.to_string()))
+        extract(&root, Path::new("/"), Pieces::new(receiver), &options).map_err(|error| explain(error, &plan.directory))
     });
     while let Some(frame) = body.frame().await {
         let piece = match frame {

@@ -21,7 +21,7 @@ pub(super) fn ends_with_slash(path: &str) -> bool {
 
 /// Ends with `/.`: what is in the directory is meant.
 pub(super) fn means_contents(path: &str) -> bool {
-    path == "." || path.trim_end_matches('/').ends_with("/.")
+    path.is_empty() || path == "." || path.trim_end_matches('/').ends_with("/.")
 }
 
 /// Says that it is a directory.

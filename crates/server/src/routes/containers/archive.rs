@@ -60,11 +60,12 @@ fn with_stat(stat: &PathStat, body: Body) -> Response {
 }
 
 async fn write(State(engine): State<Engine>, Path(id): Id, query: Query, request: Request) -> Answer {
+    // Before anything is refused: a client that is cut off while it writes never reads why.
+    let tar = Reader::new(request.into_body());
     let path = path(&query)?;
     let container = engine.containers.find(&id)?;
     let options =
         PutOptions { keep_directories: query.flag("noOverwriteDirNonDir"), to_user: query.flag("copyUIDGID") };
-    let tar = Reader::new(request.into_body());
     container.put_archive(path, tar, options).await.map_err(|error| named(error, path, &id))?;
     Ok(Response::default())
 }

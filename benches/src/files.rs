@@ -1,0 +1,146 @@
+//! Bytes that pass through an engine: `cp` both ways, and a container's output by attach and by `logs`.
+//!
+//! Every round copies to a new place in a container that runs, and what came out is removed before the next round.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::failure::{Failure, While};
+use crate::ground::Ground;
+use crate::process::timed;
+use crate::report::Report;
+
+pub(crate) const LARGE_IN: &str = "cp of a file of 1 GiB into a container";
+pub(crate) const LARGE_OUT: &str = "cp of a file of 1 GiB out of a container";
+pub(crate) const MANY_IN: &str = "cp of 50,000 files into a container";
+pub(crate) const MANY_OUT: &str = "cp of 50,000 files out of a container";
+pub(crate) const ATTACH: &str = "run of 256 MiB of lines, to the end of the attached output";
+pub(crate) const LOGS: &str = "logs of 256 MiB of lines, json-file";
+pub(crate) const FOLLOW: &str = "logs -f of 256 MiB of lines while they are written, json-file";
+pub(crate) const LOGS_DEFAULT: &str = "logs of 64 MiB of lines, the default log driver";
+
+const CONTAINER: &str = "bench-files";
+const LARGE: u64 = 1 << 30;
+const FOLDERS: usize = 500;
+const IN_FOLDER: usize = 100;
+/// A line of 100 bytes with its end.
+const LINE: &str =
+    "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678";
+const MANY_BYTES: u64 = 256 << 20;
+/// What both engines' default drivers keep.
+const FEWER_BYTES: u64 = 64 << 20;
+const BUFFER: usize = 1 << 20;
+
+/// All works, engines taking turns.
+pub(crate) fn measure(
+    engines: &[Engine],
+    image: &str,
+    ground: &Ground,
+    rounds: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let (large, many, out) = (ground.path("one-large"), ground.path("many-small"), ground.path("came-out"));
+    fill(&large, &many)?;
+    for _ in 0..rounds {
+        for engine in engines {
+            copies(engine, image, [&large, &many, &out], report)?;
+        }
+        for engine in engines {
+            output(engine, image, report)?;
+        }
+    }
+    fs::remove_dir_all(&many)?;
+    Ok(fs::remove_file(&large)?)
+}
+
+/// A file that is no run of zeros, and a tree of small ones.
+fn fill(large: &Path, many: &Path) -> Result<(), Failure> {
+    let mut file = BufWriter::new(File::create(large).while_doing(large.display())?);
+    let mut block = [0_u8; 1 << 16];
+    for (number, byte) in block.iter_mut().enumerate() {
+        *byte = u8::try_from(number * 7 % 251 + 1).unwrap_or(1);
+    }
+    for _ in 0..LARGE / block.len() as u64 {
+        file.write_all(&block).while_doing(large.display())?;
+    }
+    file.flush().while_doing(large.display())?;
+    for folder in 0..FOLDERS {
+        let folder = many.join(format!("folder{folder}"));
+        fs::create_dir_all(&folder).while_doing(folder.display())?;
+        for number in 0..IN_FOLDER {
+            fs::write(folder.join(format!("file{number}")), format!("a small file, number {number}\n"))?;
+        }
+    }
+    Ok(())
+}
+
+fn copies(engine: &Engine, image: &str, [large, many, out]: [&Path; 3], report: &mut Report) -> Result<(), Failure> {
+    engine.output(&["run", "-d", "--name", CONTAINER, image, "sleep", "100000"])?;
+    let path = |path: &Path| path.display().to_string();
+    let inside = |name: &str| format!("{CONTAINER}:/{name}");
+    for (work, from, to) in [
+        (LARGE_IN, path(large), inside("large")),
+        (LARGE_OUT, inside("large"), path(out)),
+        (MANY_IN, path(many), inside("many")),
+        (MANY_OUT, inside("many"), path(out)),
+    ] {
+        // What others have left to write is not ours to wait for.
+        rustix::fs::sync();
+        report.time(work, engine.contender, timed(&mut engine.command(&["cp", &from, &to]))?);
+        if out.is_dir() {
+            fs::remove_dir_all(out)?;
+        } else if out.exists() {
+            fs::remove_file(out)?;
+        }
+    }
+    engine.output(&["rm", "-f", CONTAINER]).map(drop)
+}
+
+fn output(engine: &Engine, image: &str, report: &mut Report) -> Result<(), Failure> {
+    let run = |mode: &str, log: &[&str], bytes: u64| -> Vec<String> {
+        let script = format!("yes {LINE} | head -c {bytes}");
+        let words = ["run", mode, "--name", CONTAINER, "--network", "none"].into_iter().chain(log.iter().copied());
+        words.chain([image, "sh", "-c", &script]).map(str::to_owned).collect()
+    };
+    let json = ["--log-driver", "json-file", "--log-opt", "max-size=2g"];
+    rustix::fs::sync();
+    report.time(ATTACH, engine.contender, counted(engine, &run("--rm", &json, MANY_BYTES), MANY_BYTES)?);
+    let start = |words: &[String]| engine.output(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let logs =
+        |words: &[&str], bytes| counted(engine, &words.iter().map(ToString::to_string).collect::<Vec<_>>(), bytes);
+    start(&run("-d", &json, MANY_BYTES))?;
+    report.time(FOLLOW, engine.contender, logs(&["logs", "-f", CONTAINER], MANY_BYTES)?);
+    report.time(LOGS, engine.contender, logs(&["logs", CONTAINER], MANY_BYTES)?);
+    engine.output(&["rm", "-f", CONTAINER])?;
+    start(&run("-d", &[], FEWER_BYTES))?;
+    engine.output(&["wait", CONTAINER])?;
+    report.time(LOGS_DEFAULT, engine.contender, logs(&["logs", CONTAINER], FEWER_BYTES)?);
+    engine.output(&["rm", "-f", CONTAINER]).map(drop)
+}
+
+/// Runs a command to its end, which must print so many bytes.
+fn counted(engine: &Engine, words: &[String], expected: u64) -> Result<Duration, Failure> {
+    let mut command = engine.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let begin = Instant::now();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().while_doing(format!("run {}", words.join(" ")))?;
+    let (mut buffer, mut total) = (vec![0; BUFFER], 0);
+    if let Some(out) = &mut child.stdout {
+        loop {
+            match out.read(&mut buffer)? {
+                0 => break,
+                count => total += count as u64,
+            }
+        }
+    }
+    let status = child.wait()?;
+    let took = begin.elapsed();
+    if !status.success() || total != expected {
+        return Err(Failure(format!("{} ended ({status}) after {total} of {expected} bytes", words.join(" "))));
+    }
+    Ok(took)
+}
