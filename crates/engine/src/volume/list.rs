@@ -9,6 +9,7 @@ use teu_api::volume::{ListResponse, PruneReport, UsageData, Volume};
 use super::driver::Backing;
 use super::{ANONYMOUS, VolumeRecord, Volumes};
 use crate::error::{Error, Result};
+use crate::prune;
 
 impl Volumes {
     /// One volume.
@@ -75,7 +76,7 @@ impl Volumes {
     ///
     /// # Errors
     /// When a filter is unknown, or another prune is under way.
-    pub fn prune(&self, filters: &Filters) -> Result<PruneReport> {
+    pub fn prune(&self, filters: &Filters, mode: prune::Mode) -> Result<PruneReport> {
         if let Some(unknown) = filters.unknown(&["all", "label", "label!"]) {
             return Err(Error::bad(format!("invalid filter '{unknown}'")));
         }
@@ -101,7 +102,8 @@ impl Volumes {
                 continue;
             }
             let bytes = self.size(&name, &record.backing).unwrap_or(0);
-            match self.remove_unused(&name) {
+            let removed = if mode == prune::Mode::Tell { Ok(()) } else { self.remove_unused(&name) };
+            match removed {
                 Ok(()) => {
                     report.volumes_deleted.push(name);
                     report.space_reclaimed += bytes;
@@ -109,6 +111,9 @@ impl Volumes {
                 // Somebody has begun to use it, or it is gone.
                 Err(error) => tracing::info!(%error, volume = name, "prune a volume"),
             }
+        }
+        if mode == prune::Mode::Tell {
+            return Ok(report);
         }
         let reclaimed = report.space_reclaimed.to_string();
         self.inner.events.emit("volume", "prune", "", BTreeMap::from([("reclaimed".into(), reclaimed)]));

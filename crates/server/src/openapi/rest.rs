@@ -48,6 +48,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("VolumePrune", "/volumes/prune", "Removes volumes that no container uses.")
         .query(&[filters(&["all", "label", "label!"])])
         .answers(&[gives::<volume::PruneReport>(200, "What was removed.")]),
+    get("VolumePrunePreview", "/volumes/prune", "Tells what POST would remove.")
+        .query(&[filters(&["all", "label", "label!"])])
+        .answers(&[gives::<volume::PruneReport>(200, "What would be removed.")]),
     get("VolumeInspect", "/volumes/{name}", "Tells all about a volume.")
         .answers(&[gives::<Volume>(200, "The volume."), MISSING]),
     delete("VolumeDelete", "/volumes/{name}", "Removes a volume.")

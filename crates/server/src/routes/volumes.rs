@@ -10,12 +10,12 @@
 
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use teu_api::Filters;
 use teu_api::volume::CreateRequest;
 use teu_engine::{CopyKind, Engine};
 
-use super::{Doors, blocking, created, done, ok};
+use super::{Doors, blocking, created, done, ok, prune_mode};
 use crate::body::{Json, Reader};
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
@@ -27,6 +27,7 @@ pub(super) fn doors() -> Doors {
         .open("VolumeList", list)
         .open("VolumeCreate", create)
         .open("VolumePrune", prune)
+        .open("VolumePrunePreview", prune)
         .open("VolumeInspect", inspect)
         .open("VolumeDelete", remove)
         .open("VolumeUpdate", update)
@@ -48,12 +49,13 @@ async fn create(State(engine): State<Engine>, Json(request): Json<CreateRequest>
     created(blocking(move || engine.volumes.create(request)).await?)
 }
 
-async fn prune(State(engine): State<Engine>, query: Query, version: Version) -> Answer {
+async fn prune(State(engine): State<Engine>, method: Method, query: Query, version: Version) -> Answer {
     let mut filters: Filters = query.filters()?;
     if compat::prunes_every_volume(version) {
         filters.add("all", "true");
     }
-    ok(blocking(move || engine.volumes.prune(&filters)).await?)
+    let mode = prune_mode(&method);
+    ok(blocking(move || engine.volumes.prune(&filters, mode)).await?)
 }
 
 async fn inspect(State(engine): State<Engine>, Path(name): Path<String>) -> Answer {
