@@ -1,7 +1,7 @@
 //! teu side by side with its peers and with the kernel's floor, interleaved in one run.
 //!
 //! ```text
-//! teu-bench [--teu PROGRAM] [--out FOLDER] [--only api]     BENCH_RUNS=30: how often the short kinds of work are done
+//! teu-bench [--teu PROGRAM] [--out FOLDER] [--only WORK]    BENCH_RUNS=30: how often the short kinds of work are done
 //! ```
 //!
 //! It starts teu's daemon and Docker's on private roots, gives both the same images, lets all contenders take turns at
@@ -70,7 +70,7 @@ fn arguments() -> Result<Arguments, Failure> {
             "--only" => &mut arguments.only,
             _ => {
                 return Err(Failure(format!(
-                    "unknown argument {word}; usage: teu-bench [--teu PROGRAM] [--out FOLDER] [--only api]"
+                    "unknown argument {word}; usage: teu-bench [--teu PROGRAM] [--out FOLDER] [--only WORK]"
                 )));
             }
         };
@@ -117,27 +117,32 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     }
     let floor = Floor::new(&ground.rootfs(), "/true", ground.path("floor"))?;
     let few = runs.div_ceil(10);
-    say("API");
-    let measured = api::measure(&engines, runs, &mut report);
-    there(&mut report, measured);
-    if arguments.only == std::path::Path::new("api") {
-        return write(&report, &arguments.out);
+    let begin = |work: &str| begins(work, arguments);
+    if begin("api") {
+        let measured = api::measure(&engines, runs, &mut report);
+        there(&mut report, measured);
     }
-    say("run");
-    works::run(&engines, runc, floor, runs, &mut report)?;
-    say("exec");
-    works::exec(&engines, runs, &mut report)?;
-    say("published ports");
-    let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
-    let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, &mut report));
-    there(&mut report, measured.unwrap_or(Ok(())));
-    say("files and output");
-    let measured = files::measure(&engines, works::IMAGE, &ground, few, &mut report);
-    there(&mut report, measured);
-    say("build");
-    works::build(&engines, &ground, few, &mut report)?;
-    say("push and pull");
-    works::transfer(&engines, &registries, &ground, few, &mut report)?;
+    if begin("run") {
+        works::run(&engines, runc, floor, runs, &mut report)?;
+    }
+    if begin("exec") {
+        works::exec(&engines, runs, &mut report)?;
+    }
+    if begin("published ports") {
+        let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
+        let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, &mut report));
+        there(&mut report, measured.unwrap_or(Ok(())));
+    }
+    if begin("files and output") {
+        let measured = files::measure(&engines, works::IMAGE, &ground, few, &mut report);
+        there(&mut report, measured);
+    }
+    if begin("build") {
+        works::build(&engines, &ground, few, &mut report)?;
+    }
+    if begin("push and pull") {
+        works::transfer(&engines, &registries, &ground, few, &mut report)?;
+    }
     set_marks(&mut report);
     write(&report, &arguments.out)
 }
@@ -193,6 +198,11 @@ fn write(report: &Report, out: &std::path::Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn say(work: &str) {
-    eprintln!("teu-bench: {work}");
+/// Says what is measured now, unless only other kinds of work are wanted.
+fn begins(work: &str, arguments: &Arguments) -> bool {
+    let wanted = arguments.only.to_str().is_none_or(|only| work.contains(only));
+    if wanted {
+        eprintln!("teu-bench: {work}");
+    }
+    wanted
 }

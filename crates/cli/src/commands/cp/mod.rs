@@ -286,7 +286,8 @@ fn fail(error: &teu_store::Error, writer: &Writer) -> Result<(), Failure> {
 
 /// An archive's fault in Docker's words, where it has some, with this machine's paths.
 fn explain(error: teu_store::Error, directory: &str) -> Failure {
-    let there = |path: String| format!("{}{path}", directory.trim_end_matches('/'));
+    let directory = directory.trim_end_matches('/');
+    let there = |path: String| format!("{directory}{path}");
     let fault = match error {
         teu_store::Error::Tar { fault: Fault::OverFile(place, _), .. } => {
             Fault::OverFile(there(place), directory.into())
