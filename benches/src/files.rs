@@ -18,9 +18,9 @@ pub(crate) const LARGE_IN: &str = "cp of a file of 1 GiB into a container";
 pub(crate) const LARGE_OUT: &str = "cp of a file of 1 GiB out of a container";
 pub(crate) const MANY_IN: &str = "cp of 50,000 files into a container";
 pub(crate) const MANY_OUT: &str = "cp of 50,000 files out of a container";
-pub(crate) const ATTACH: &str = "run of 256 MiB of lines, to the end of the attached output";
-pub(crate) const LOGS: &str = "logs of 256 MiB of lines, json-file";
-pub(crate) const FOLLOW: &str = "logs -f of 256 MiB of lines while they are written, json-file";
+pub(crate) const ATTACH: &str = "run of 64 MiB of lines, to the end of the attached output";
+pub(crate) const LOGS: &str = "logs of 64 MiB of lines, json-file";
+pub(crate) const FOLLOW: &str = "logs -f of 64 MiB of lines while they are written, json-file";
 pub(crate) const LOGS_DEFAULT: &str = "logs of 64 MiB of lines, the default log driver";
 
 const CONTAINER: &str = "bench-files";
@@ -30,9 +30,8 @@ const IN_FOLDER: usize = 100;
 /// A line of 100 bytes with its end.
 const LINE: &str =
     "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678";
-const MANY_BYTES: u64 = 256 << 20;
 /// What both engines' default drivers keep.
-const FEWER_BYTES: u64 = 64 << 20;
+const BYTES: u64 = 64 << 20;
 const BUFFER: usize = 1 << 20;
 
 /// All works, engines taking turns.
@@ -101,30 +100,26 @@ fn copies(engine: &Engine, image: &str, [large, many, out]: [&Path; 3], report: 
 }
 
 fn output(engine: &Engine, image: &str, report: &mut Report) -> Result<(), Failure> {
-    let run = |mode: &str, log: &[&str], bytes: u64| -> Vec<String> {
-        let script = format!("yes {LINE} | head -c {bytes}");
-        let words = ["run", mode, "--name", CONTAINER, "--network", "none"].into_iter().chain(log.iter().copied());
-        words.chain([image, "sh", "-c", &script]).map(str::to_owned).collect()
-    };
+    let script = format!("yes {LINE} | head -c {BYTES}");
+    let start = ["--name", CONTAINER, "--network", "none"];
     let json = ["--log-driver", "json-file", "--log-opt", "max-size=2g"];
+    let program = [image, "sh", "-c", &script];
     rustix::fs::sync();
-    report.time(ATTACH, engine.contender, counted(engine, &run("--rm", &json, MANY_BYTES), MANY_BYTES)?);
-    let start = |words: &[String]| engine.output(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    let logs =
-        |words: &[&str], bytes| counted(engine, &words.iter().map(ToString::to_string).collect::<Vec<_>>(), bytes);
-    start(&run("-d", &json, MANY_BYTES))?;
-    report.time(FOLLOW, engine.contender, logs(&["logs", "-f", CONTAINER], MANY_BYTES)?);
-    report.time(LOGS, engine.contender, logs(&["logs", CONTAINER], MANY_BYTES)?);
+    let took = counted(engine, &[&["run", "--rm"], &start[..], &json, &program].concat())?;
+    report.time(ATTACH, engine.contender, took);
+    engine.output(&[&["run", "-d"], &start[..], &json, &program].concat())?;
+    report.time(FOLLOW, engine.contender, counted(engine, &["logs", "-f", CONTAINER])?);
+    report.time(LOGS, engine.contender, counted(engine, &["logs", CONTAINER])?);
     engine.output(&["rm", "-f", CONTAINER])?;
-    start(&run("-d", &[], FEWER_BYTES))?;
+    engine.output(&[&["run", "-d"], &start[..], &program].concat())?;
     engine.output(&["wait", CONTAINER])?;
-    report.time(LOGS_DEFAULT, engine.contender, logs(&["logs", CONTAINER], FEWER_BYTES)?);
+    report.time(LOGS_DEFAULT, engine.contender, counted(engine, &["logs", CONTAINER])?);
     engine.output(&["rm", "-f", CONTAINER]).map(drop)
 }
 
-/// Runs a command to its end, which must print so many bytes.
-fn counted(engine: &Engine, words: &[String], expected: u64) -> Result<Duration, Failure> {
-    let mut command = engine.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+/// Runs a command to its end, which must print every byte of the lines.
+fn counted(engine: &Engine, words: &[&str]) -> Result<Duration, Failure> {
+    let mut command = engine.command(words);
     let begin = Instant::now();
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().while_doing(format!("run {}", words.join(" ")))?;
@@ -139,8 +134,8 @@ fn counted(engine: &Engine, words: &[String], expected: u64) -> Result<Duration,
     }
     let status = child.wait()?;
     let took = begin.elapsed();
-    if !status.success() || total != expected {
-        return Err(Failure(format!("{} ended ({status}) after {total} of {expected} bytes", words.join(" "))));
+    if !status.success() || total != BYTES {
+        return Err(Failure(format!("{} ended ({status}) after {total} of {BYTES} bytes", words.join(" "))));
     }
     Ok(took)
 }
