@@ -234,9 +234,7 @@ fn a_clone_is_of_one_moment_and_on_its_own() {
     // Two files that always have the same number in them.
     let script = "i=0; while :; do i=$((i+1)); echo $i 1<> /v/a; echo $i 1<> /v/b; done";
     daemon.ok(["run", "-d", "--name", "writer", "-v", "vol:/v", "busybox", "sh", "-c", script]);
-    crate::support::eventually("both are there", || {
-        (daemon.teu(["exec", "writer", "test", "-s", "/v/b"]).code == 0).then_some(())
-    });
+    eventually("both are there", || (daemon.teu(["exec", "writer", "test", "-s", "/v/b"]).code == 0).then_some(()));
     assert_eq!(daemon.ok(["volume", "clone", "vol", "copy"]), "copy");
     assert_eq!(daemon.inspect("writer", "{{.State.Status}}"), "running");
     let differ = "a=$(cat /v/a); b=$(cat /v/b); test -n \"$a$b\" && test $((a-b)) -le 1 && echo fine > /v/new";
