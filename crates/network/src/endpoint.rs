@@ -110,12 +110,16 @@ pub fn attach(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
         Attachment::Macvlan { parent, .. } | Attachment::Ipvlan { parent, .. } => {
             let parent = link::find(&mut host, parent)?.index;
             let what = || format!("make {} in the container", endpoint.container_interface);
-            host.request(vec![upon(netns, parent, endpoint)]).map_err(|refused| match refused.errno {
+            let first_name = first_name(netns)?;
+            host.request(vec![upon(netns, parent, &first_name, endpoint)]).map_err(|refused| match refused.errno {
                 Errno::OPNOTSUPP => Error::Unsupported { what: endpoint.attachment.kind().to_owned() },
                 _ => Error::refused(what(), refused),
             })?;
+            rename_inside(netns, &first_name, &endpoint.container_interface).inspect_err(|_| {
+                let _ = unplug_inside(netns, &first_name);
+            })?;
             configure(netns, endpoint).inspect_err(|_| {
-                let _ = unplug_inside(netns, endpoint);
+                let _ = unplug_inside(netns, &endpoint.container_interface);
             })
         }
     }
@@ -124,7 +128,7 @@ pub fn attach(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
 /// Removes the interface. Needed only where the namespace outlives it; that it is gone already is no error.
 pub fn detach(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
     let Attachment::Bridge { host_interface, .. } = &endpoint.attachment else {
-        return unplug_inside(netns, endpoint);
+        return unplug_inside(netns, &endpoint.container_interface);
     };
     let mut host = Socket::open(Family::Route).map_err(|source| Error::io("open netlink socket", source))?;
     match host.request(vec![link::delete(host_interface)]) {
@@ -193,14 +197,29 @@ impl Attachment {
     }
 }
 
-fn unplug_inside(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
+fn unplug_inside(netns: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
     let mut inside = namespace::within(netns, || Socket::open(Family::Route))?;
-    match inside.request(vec![link::delete(&endpoint.container_interface)]) {
+    match inside.request(vec![link::delete(name)]) {
         Err(refused) if refused.errno != Errno::NODEV => {
-            Err(Error::refused(format!("remove interface {}", endpoint.container_interface), refused))
+            Err(Error::refused(format!("remove interface {name}"), refused))
         }
         _ => Ok(()),
     }
+}
+
+/// A name that no other interface has, here or there: older kernels look for the name of a link that is made for
+/// another namespace in the one it is made from, where `eth0` is the host's.
+fn first_name(netns: BorrowedFd<'_>) -> Result<String, Error> {
+    let stat = rustix::fs::fstat(netns)
+        .map_err(|errno| Error::io("look at the network namespace", std::io::Error::from(errno)))?;
+    Ok(format!("teu{}", stat.st_ino))
+}
+
+fn rename_inside(netns: BorrowedFd<'_>, name: &str, to: &str) -> Result<(), Error> {
+    let mut inside = namespace::within(netns, || Socket::open(Family::Route))?;
+    let index = link::find(&mut inside, name)?.index;
+    let renamed = inside.request(vec![link::change(index).string(link::IFLA_IFNAME, to)]);
+    renamed.map_err(|refused| Error::refused(format!("make {to} in the container"), refused))
 }
 
 /// The host's side of a pair. A stale interface of that name (of a namespace that is just dying) is removed first.
@@ -257,9 +276,9 @@ fn pair(netns: BorrowedFd<'_>, bridge: u32, name: &str, endpoint: &Endpoint) -> 
 }
 
 /// An interface upon a parent, made inside `netns`.
-fn upon(netns: BorrowedFd<'_>, parent: u32, endpoint: &Endpoint) -> Message {
+fn upon(netns: BorrowedFd<'_>, parent: u32, name: &str, endpoint: &Endpoint) -> Message {
     let mut message = link::create()
-        .string(link::IFLA_IFNAME, &endpoint.container_interface)
+        .string(link::IFLA_IFNAME, name)
         .u32(link::IFLA_LINK, parent)
         .u32(link::IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
     if let Some(mtu) = endpoint.mtu {

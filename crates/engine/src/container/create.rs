@@ -137,6 +137,10 @@ impl Containers {
             host.userns_mode = "host".into();
             return Ok(None);
         }
+        let kernel = &self.context.facts.kernel;
+        if !users::possible(kernel) {
+            return Err(Error::bad(format!("a user namespace of its own takes Linux 6.15 or newer: this is {kernel}")));
+        }
         let taken = self.all().iter().filter_map(|container| container.record().users).collect();
         match users::allocate(id, &taken) {
             Some(first) => Ok(Some(first)),

@@ -22,6 +22,13 @@ pub(crate) fn allocate(id: &str, taken: &HashSet<u32>) -> Option<u32> {
     slots.map(|slot| slot * RANGE).find(|first| !taken.contains(first))
 }
 
+/// Whether a kernel of that release (uname(2)) shows layers with other owners: an overlay of idmapped layers, attached to
+/// nothing yet, is taken from 6.15 on.
+pub(crate) fn possible(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
 /// The map of a range.
 pub(crate) fn mapping(first: u32) -> IdMapping {
     IdMapping { container_id: 0, host_id: first, size: RANGE }
@@ -63,6 +70,14 @@ mod tests {
         assert!(first >= SLOTS.start * RANGE && first.is_multiple_of(RANGE));
         let all = SLOTS.map(|slot| slot * RANGE).collect();
         assert_eq!(allocate(id, &all), None);
+    }
+
+    #[test]
+    fn a_kernel_is_as_new_as_its_release_says() {
+        for (release, expected) in [("6.15.0", true), ("6.18.44-fc", true), ("7.0", true), ("6.1.0-49-amd64", false)] {
+            assert_eq!(possible(release), expected, "{release}");
+        }
+        assert!(!possible("5.19") && !possible("") && !possible("6"));
     }
 
     #[test]

@@ -385,13 +385,14 @@ impl Networks {
         self.live().find(name).map(|net| net.record.id.clone()).unwrap_or_default()
     }
 
-    /// Makes again what user-defined networks need and the kernel lost, and the rules for what runs.
+    /// Makes again what user-defined networks need and the kernel lost, and the rules for what runs. What a daemon that
+    /// was killed has left, with no container on it since, is taken over too, so that it goes when this daemon goes.
     pub(crate) fn restored(&self) -> Result<()> {
         let mut live = self.live();
         let wanted: Vec<String> = live
             .networks
             .iter()
-            .filter(|(_, net)| net.is_bridge() && (!net.predefined() || !net.held.is_empty()))
+            .filter(|(_, net)| net.is_bridge() && (!net.predefined() || !net.held.is_empty() || is_left(net)))
             .map(|(id, _)| id.clone())
             .collect();
         if !live.ports.is_empty() && live.hairpin.is_none() {
@@ -480,6 +481,11 @@ impl Live {
 }
 
 /// The bridge of a network, as it should be.
+/// Whether the network's own bridge is there although nobody needs it.
+fn is_left(net: &Net) -> bool {
+    !net.record.foreign_bridge && bridge::exists(&net.record.bridge).unwrap_or(false)
+}
+
 fn description(net: &Net, uplink_mtu: u32) -> Bridge {
     let kept = |subnet: &&Subnet| match subnet.subnet {
         IpNet::V4(_) => net.options.ipv4 != GatewayMode::Isolated && !net.options.inhibit_ipv4,
