@@ -243,6 +243,14 @@ fn a_full_disk_is_told_and_what_was_begun_is_taken_back() {
     let ran = daemon.teu(["run", "--rm", "busybox", "sh", "-c", "head -c 30000000 /dev/zero > /big"]).ends_with(1);
     assert!(ran.err.contains("head: "), "{}", ran.err);
     assert_eq!(daemon.ok(["run", "--rm", "busybox", "echo", "fine"]), "fine");
+    // One that ends while nothing can be written down has ended all the same.
+    let filling = "head -c 30000000 /dev/zero > /big; sleep 1000";
+    daemon.ok(["run", "-d", "--name", "filling", "busybox", "sh", "-c", filling]);
+    support::eventually("the disk is full", || (used() >= 24 << 10).then_some(()));
+    daemon.ok(["kill", "filling"]);
+    assert_eq!(daemon.ok(["wait", "filling"]), "137");
+    assert_eq!(daemon.inspect("filling", "{{.State.Status}}"), "exited");
+    daemon.ok(["rm", "filling"]);
     support::eventually("the space is free again", || (used() <= before + 512).then_some(()));
 }
 

@@ -288,7 +288,7 @@ impl Driver {
                     inputs.push_back(input);
                     outcome = result;
                 } else {
-                    self.perform(&effect).await?;
+                    self.perform(&effect).await;
                 }
             }
         }
@@ -347,17 +347,23 @@ impl Driver {
         }
     }
 
-    async fn perform(&mut self, effect: &Effect) -> Result<()> {
+    async fn perform(&mut self, effect: &Effect) {
         match effect {
             Effect::Launch => {}
-            Effect::Save => self.save()?,
+            // It is so, whether it can be written down or not (a full disk): who waits for it hears of it, and the record
+            // catches up with the next change, or with the supervisor's report when the daemon starts again.
+            Effect::Save => {
+                if let Err(error) = self.save() {
+                    tracing::error!(container = self.record.id, %error, "write down how it stands");
+                    self.publish();
+                }
+            }
             Effect::DetachNetwork => self.detach(),
             Effect::Emit(action) => self.emit(action),
             Effect::Heal(how) => self.heal(*how),
             Effect::StartAfter(delay) => self.restart_at = Some(Instant::now() + *delay),
             Effect::Remove => self.erase().await,
         }
-        Ok(())
     }
 
     fn save(&mut self) -> Result<()> {
