@@ -132,6 +132,9 @@ pub struct Engine {
     pub events: Events,
 }
 
+/// How long the daemon's end waits for build steps that are ending.
+const LAST_STEPS: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What every part needs of the others.
 pub(crate) struct Context {
     pub(crate) config: Config,
@@ -144,6 +147,8 @@ pub(crate) struct Context {
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,
     pub(crate) events: Events,
+    /// Read by each build step from its first to its last act.
+    pub(crate) steps: Arc<tokio::sync::RwLock<()>>,
     /// Held, never looked at.
     _quick_cgroups: Option<OwnedFd>,
 }
@@ -189,6 +194,7 @@ impl Engine {
             volumes: volumes.clone(),
             networks: networks.clone(),
             events: events.clone(),
+            steps: Arc::default(),
             _quick_cgroups: host::quick_cgroups(),
             live: RwLock::new(config.live.clone()),
             config,
@@ -224,6 +230,9 @@ impl Engine {
 
     /// Leaves running containers alone and takes away what nobody needs without a daemon.
     pub async fn shutdown(&self) {
+        // A build ends with its client; what its last step has of the network is given back first.
+        let steps = self.containers.context.steps.clone();
+        let _ = tokio::time::timeout(LAST_STEPS, steps.write_owned()).await;
         self.networks.close();
         self.containers.context.pool.close().await;
     }

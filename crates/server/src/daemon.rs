@@ -132,6 +132,8 @@ async fn serve_engine(
     let serving = tokio::spawn(listen::serve(listeners, routes::router(engine.clone()), ending));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hosts = ?config.hosts, "ready");
     notify("READY=1");
+    // The code of the start is not needed again.
+    let _ = teu_sys::process::unmap_own_code();
     let mut config = config;
     loop {
         tokio::select! {

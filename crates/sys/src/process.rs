@@ -20,6 +20,34 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 /// What a child ends with when its closure panics.
 pub const PANICKED: i32 = 101;
 
+/// Lets go of the program's own code: it stays in the page cache, and what is executed again is mapped again, a few
+/// microseconds for each piece. For who has done what is done only once and will live long.
+///
+/// # Errors
+/// As proc_pid_maps(5) and madvise(2); nothing is lost then.
+pub fn unmap_own_code() -> io::Result<()> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let own = std::fs::read_link("/proc/self/exe")?;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights, path) = (words.next(), words.next(), words.nth(3));
+        // Code is never written to, so every page is the file's.
+        if rights != Some("r-xp") || path.map(std::path::Path::new) != Some(&own) {
+            continue;
+        }
+        let ends = range.and_then(|range| range.split_once('-'));
+        let address = |text: &str| usize::from_str_radix(text, 16).ok();
+        let Some((Some(start), Some(end))) = ends.map(|(start, end)| (address(start), address(end))) else { continue };
+        let start = std::ptr::with_exposed_provenance_mut(start);
+        // SAFETY: a private mapping of a file that nobody writes to: the pages come back as they were (madvise(2),
+        // MADV_DONTNEED).
+        if unsafe { libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// A process that was made by [`spawn`].
 #[derive(Debug)]
 pub struct Child {

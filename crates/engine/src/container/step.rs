@@ -63,7 +63,9 @@ impl Containers {
     pub async fn run_step(&self, step: StepSpec, output: mpsc::Sender<StepOutput>) -> Result<i32> {
         let containers = self.clone();
         let (_alive, cancelled) = oneshot::channel::<()>();
+        let alive = self.context.steps.clone().read_owned().await;
         let run = tokio::spawn(async move {
+            let _alive = alive;
             let id = random_id()?;
             let result = containers.step(&id, step, output, cancelled).await;
             let _ = fs::remove_dir_all(containers.context.etc_dir(&id));
