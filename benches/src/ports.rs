@@ -63,7 +63,7 @@ impl Outside {
         ip(format!("-n {name} link set {there} up"))?;
         ip(format!("-n {name} route add default via {HERE}"))?;
         let table = format!(
-            "table ip {name} {{ chain dnat {{ type nat hook prerouting priority dstnat; tcp dport {rule_port} dnat to \
+            "table ip {name} {{ chain translation {{ type nat hook prerouting priority dstnat; tcp dport {rule_port} dnat to \
              {container}:{INSIDE}; }}; }}"
         );
         process::output(Command::new("nft").arg(table))?;
