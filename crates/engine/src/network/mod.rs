@@ -247,6 +247,10 @@ impl Networks {
     /// Brings the network's bridge and rules about.
     fn make(&self, live: &mut Live, id: &str) -> Result<()> {
         let Some(net) = live.networks.get(id).filter(|net| net.is_bridge() && !net.made) else { return Ok(()) };
+        // Another daemon may look for free addresses just now; what one chose, the other sees once the bridge has it.
+        let path = std::path::Path::new("/proc/self/ns/net");
+        let turn = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
+        turn.lock().map_err(|error| Error::io("lock", path, error))?;
         if net.record.name == "bridge" && net.held.is_empty() && self.inner.fixed.is_none() {
             self.reconsider(live, id)?;
         }
