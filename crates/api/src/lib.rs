@@ -17,6 +17,7 @@ pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod network;
+pub mod path;
 pub mod shape;
 pub mod stream;
 pub mod system;
@@ -24,7 +25,7 @@ pub mod volume;
 
 pub use error::ErrorBody;
 pub use filters::Filters;
-pub use teu_oci::{Descriptor, Empty, Healthcheck, Platform, Reference, ReferenceError};
+pub use teu_oci::{Descriptor, Empty, Healthcheck, Platform, Reference, ReferenceError, size};
 
 /// The newest Engine API version spoken.
 pub const API_VERSION: &str = "1.51";

@@ -77,17 +77,6 @@ impl Error {
         let message = format!("{verb} {}: {source}", path.display());
         Self { kind: Kind::Internal, message, source: Some(Box::new(source)) }
     }
-
-    /// Whether the cause is a disk (or a quota) without room.
-    #[must_use]
-    pub fn is_full_disk(&self) -> bool {
-        let Some(source) = &self.source else { return false };
-        if let Some(error) = source.downcast_ref::<teu_store::Error>() {
-            return matches!(error, teu_store::Error::NoSpace { .. });
-        }
-        let kind = source.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        matches!(kind, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
-    }
 }
 
 impl fmt::Display for Error {

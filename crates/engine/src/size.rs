@@ -1,60 +1,17 @@
-//! Sizes as people write them: `10m`, `1.5GB`, `512`. Docker reads some in powers of 1024 and some in powers of 1000.
+//! Sizes that are asked for ([`teu_oci::size`]), with the sentence for what is none.
 
 use crate::error::{Error, Result};
 
-/// Bytes, with units of 1024: memory, volumes.
+/// Bytes, with units of 1024.
 pub(crate) fn binary(text: &str) -> Result<u64> {
-    read(text, 1024)
+    teu_oci::size::binary(text).ok_or_else(|| invalid(text))
 }
 
-/// Bytes, with units of 1000: log files.
+/// Bytes, with units of 1000.
 pub(crate) fn decimal(text: &str) -> Result<u64> {
-    read(text, 1000)
+    teu_oci::size::decimal(text).ok_or_else(|| invalid(text))
 }
 
-fn read(text: &str, unit: u64) -> Result<u64> {
-    let invalid = || Error::bad(format!("invalid size: '{text}'"));
-    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let suffix = suffix.strip_prefix(' ').unwrap_or(suffix).to_ascii_lowercase();
-    let power = match suffix.as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        "p" | "pb" | "pib" => 5,
-        _ => return Err(invalid()),
-    };
-    let factor = unit.pow(power);
-    if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(factor).ok_or_else(invalid);
-    }
-    let fraction: f64 = number.parse().map_err(|_| invalid())?;
-    #[expect(clippy::cast_precision_loss, reason = "a size written with a fraction is no exact one")]
-    let bytes = fraction * factor as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-    if bytes.is_finite() && (0.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(invalid()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_in_both_units() {
-        for (text, binary_bytes, decimal_bytes) in [
-            ("512", 512, 512),
-            ("10m", 10 << 20, 10_000_000),
-            ("1.5 GB", 3 << 29, 1_500_000_000),
-            ("32MiB", 32 << 20, 32_000_000),
-            ("0", 0, 0),
-        ] {
-            assert_eq!(binary(text).unwrap(), binary_bytes, "{text}");
-            assert_eq!(decimal(text).unwrap(), decimal_bytes, "{text}");
-        }
-        for bad in ["", "m", "-1", "1x", "1mm", "1 0", "1..2", "99999999999p"] {
-            assert!(binary(bad).is_err(), "{bad}");
-        }
-    }
+fn invalid(text: &str) -> Error {
+    Error::bad(format!("invalid size: '{text}'"))
 }

@@ -410,20 +410,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     match &value {
         Value::Null => Ok(0),
         Value::Number(number) => number.as_i64().ok_or_else(wrong),
-        Value::String(text) => {
-            let text = text.to_ascii_lowercase();
-            let text = text.trim_end_matches("ib").trim_end_matches('b');
-            let digits = text.trim_end_matches(['k', 'm', 'g']);
-            let shift = match &text[digits.len()..] {
-                "" => 0,
-                "k" => 10,
-                "m" => 20,
-                "g" => 30,
-                _ => return Err(wrong()),
-            };
-            let number: i64 = digits.parse().map_err(|_| wrong())?;
-            number.checked_mul(1 << shift).ok_or_else(wrong)
-        }
+        Value::String(text) => teu_oci::size::binary(text).and_then(|size| size.try_into().ok()).ok_or_else(wrong),
         _ => Err(wrong()),
     }
 }

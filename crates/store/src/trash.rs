@@ -1,4 +1,4 @@
-//! Removal that nobody waits for: a rename now, the deletion in a thread, the rest at the next open.
+//! Removal that nobody waits for while there is room: a rename now, the deletion in a thread, the rest at the next open.
 
 use std::fs;
 use std::io;
@@ -16,6 +16,9 @@ enum Job {
     Delete(String),
     Answer(Sender<()>),
 }
+
+/// So much free room, in bytes, that no removal is waited for.
+const PLENTY: u64 = 1 << 30;
 
 /// The trash of a store.
 pub(crate) struct Trash {
@@ -36,7 +39,8 @@ impl Trash {
         Ok(trash)
     }
 
-    /// Takes `path` out of the way at once; `false` when there was nothing.
+    /// Takes `path` out of the way at once; `false` when there was nothing. Its room is free soon, and on a disk that is
+    /// nearly full when this returns.
     pub(crate) fn discard(&self, path: &Path) -> Result<bool> {
         let name = format!("{:016x}-{}", self.prefix, self.serial.fetch_add(1, Ordering::Relaxed));
         match fs::rename(path, self.dir.join(&name)) {
@@ -45,6 +49,9 @@ impl Trash {
             Err(error) => return Err(Error::io(path, error)),
         }
         self.send(Job::Delete(name))?;
+        if self.is_room_short() {
+            self.settle()?;
+        }
         Ok(true)
     }
 
@@ -55,6 +62,15 @@ impl Trash {
         // An error means that the thread has gone: there is nothing left to wait for.
         let _ = done.recv();
         Ok(())
+    }
+
+    /// Whether who removes something is likely to need its room at once: less than a tenth of the disk is free, and less
+    /// than [`PLENTY`].
+    fn is_room_short(&self) -> bool {
+        rustix::fs::statvfs(&self.dir).is_ok_and(|disk| {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            free < PLENTY && disk.f_bavail < disk.f_blocks / 10
+        })
     }
 
     fn send(&self, job: Job) -> Result<()> {

@@ -2,26 +2,8 @@
 
 /// Reads a size in bytes, units by 1024: `10`, `64m`, `1.5GB`, `2 KiB`.
 pub(crate) fn bytes(text: &str) -> Result<i64, String> {
-    let wrong = || format!("invalid size: '{text}'");
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let unit = match unit.as_str() {
-        "b" => "",
-        unit => unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(unit),
-    };
-    let power = match unit {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return Err(wrong()),
-    };
-    let size = number * 1024f64.powi(power);
-    if size < 9.2e18 { Ok(size as i64) } else { Err(wrong()) }
+    let size = teu_api::size::binary(text).and_then(|size| i64::try_from(size).ok());
+    size.ok_or_else(|| format!("invalid size: '{text}'"))
 }
 
 /// Reads `--memory-swap`: a size, or -1 for no limit.

@@ -42,7 +42,7 @@ pub(crate) fn volume(text: &str, folder: &Path) -> Result<Volume, String> {
     if !target.starts_with('/') {
         return Err(wrong(&format!("the path in the container must be absolute, '{target}' is not")));
     }
-    if clean(target) == "/" {
+    if teu_api::path::clean(target) == "/" {
         return Err(wrong("the destination can't be '/'"));
     }
     for option in options.iter().flat_map(|options| options.split(',')) {
@@ -55,7 +55,7 @@ pub(crate) fn volume(text: &str, folder: &Path) -> Result<Volume, String> {
         return Err(wrong("the part before the colon is empty"));
     }
     let source = match source.starts_with('.') {
-        true => clean(&folder.join(source).display().to_string()),
+        true => teu_api::path::clean(&folder.join(source).display().to_string()),
         false => source.to_owned(),
     };
     let options = options.map(|options| format!(":{options}")).unwrap_or_default();
@@ -70,19 +70,6 @@ pub(crate) fn tmpfs(text: &str) -> Result<(String, String), String> {
     } else {
         Err(format!("invalid tmpfs '{text}': the path must be absolute"))
     }
-}
-
-/// A path without `.`, `..` and double slashes, by its text alone.
-pub(crate) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            _ => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]

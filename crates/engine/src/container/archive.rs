@@ -8,12 +8,12 @@ use teu_store::tar::{ArchiveOptions, ExtractOptions, Fault, archive, extract};
 use teu_sys::credentials::make_files_as;
 use teu_sys::fs::{FileKind, Metadata, Root};
 
-use super::mounts::parse::clean;
 use super::user::Accounts;
 use super::{Container, Record};
 use crate::error::{Error, Result};
 use crate::pipe::{Stream, stream};
 use crate::plain::plain;
+use teu_api::path::clean;
 
 /// Go's `os.ModeDir`, `ModeSymlink`, … beside the permission bits, as Docker's clients read them.
 const GO_DIRECTORY: u32 = 1 << 31;

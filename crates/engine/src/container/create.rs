@@ -31,18 +31,11 @@ impl Containers {
         let image = self.context.images.resolve_for(&request.config.image, platform)?;
         let id = random_id()?;
         let name = self.name(name, &id)?;
-        let made = tokio::task::block_in_place(|| {
-            self.make(&id, &name, request.clone(), &image).or_else(|error| {
-                self.unmake(&id);
-                if !error.is_full_disk() {
-                    return Err(error);
-                }
-                // What was removed a moment ago may still be on its way off the disk.
-                self.context.store.empty_trash()?;
-                self.make(&id, &name, request, &image).inspect_err(|_| self.unmake(&id))
-            })
-        });
-        let (record, warnings) = made.inspect_err(|_| self.disclaim(&name))?;
+        let made = tokio::task::block_in_place(|| self.make(&id, &name, request, &image));
+        let (record, warnings) = made.inspect_err(|_| {
+            self.disclaim(&name);
+            self.unmake(&id);
+        })?;
         self.context.emit_container("create", &record, &[]);
         driver::spawn(self, record, None, None);
         Ok(CreateResponse { id, warnings })

@@ -416,10 +416,12 @@ impl Driver {
         let volumes = self.remove_volumes || self.record.host.auto_remove;
         let id = self.record.id.clone();
         let mut troubles: Vec<Error> = vec![];
-        troubles.extend(context.store.snapshots().remove(&id).err().map(Into::into));
-        troubles.extend(context.records.remove(&id).err().map(Into::into));
-        crate::restore::remove_files(&context, &id);
-        tokio::task::block_in_place(|| context.release_mounts(&self.record, volumes));
+        tokio::task::block_in_place(|| {
+            troubles.extend(context.store.snapshots().remove(&id).err().map(Into::into));
+            troubles.extend(context.records.remove(&id).err().map(Into::into));
+            crate::restore::remove_files(&context, &id);
+            context.release_mounts(&self.record, volumes);
+        });
         for trouble in troubles.iter().filter(|trouble| trouble.kind != Kind::NotFound) {
             tracing::warn!(container = id, error = %trouble, "remove a container");
         }

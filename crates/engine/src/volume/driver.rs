@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use teu_sys::mount::attribute;
 
 use crate::error::{Error, Result};
 use crate::size;
@@ -59,24 +58,6 @@ const NEEDS: [(&str, &[&str]); 3] = [("device", &["type"]), ("type", &["device"]
 /// Options that helper programs take away before the kernel sees the rest.
 const FOR_HELPERS: [&str; 5] = ["credentials", "cred", "mountport", "x-systemd.automount", "users"];
 
-/// Flags of mount(8): name, attribute, whether it is set or cleared.
-const FLAGS: [(&str, u64, bool); 14] = [
-    ("ro", attribute::READ_ONLY, true),
-    ("rw", attribute::READ_ONLY, false),
-    ("nosuid", attribute::NO_SETUID, true),
-    ("suid", attribute::NO_SETUID, false),
-    ("nodev", attribute::NO_DEVICES, true),
-    ("dev", attribute::NO_DEVICES, false),
-    ("noexec", attribute::NO_EXEC, true),
-    ("exec", attribute::NO_EXEC, false),
-    ("noatime", attribute::NO_ACCESS_TIME, true),
-    ("atime", attribute::NO_ACCESS_TIME, false),
-    ("strictatime", attribute::STRICT_ACCESS_TIME, true),
-    ("nodiratime", attribute::NO_DIRECTORY_ACCESS_TIME, true),
-    ("diratime", attribute::NO_DIRECTORY_ACCESS_TIME, false),
-    ("relatime", 0, false),
-];
-
 /// Reads a volume's options.
 ///
 /// # Errors
@@ -118,16 +99,16 @@ fn mounted(kind: &str, device: &str, options: &str) -> Result<Backing> {
         let name = option.split('=').next().unwrap_or(option);
         match name {
             "bind" | "rbind" => bind = Some(name == "rbind"),
-            "defaults" | "loud" | "async" => {}
+            "defaults" | "loud" | "async" | "relatime" => {}
             "remount" | "move" => return Err(Error::bad(format!("invalid mount option: \"{name}\""))),
             _ if FOR_HELPERS.contains(&name) => {
                 let what = format!("mount option \"{name}\" is for the helper mount.{kind}, and teu runs none");
                 return Err(Error::bad(what));
             }
             _ if propagation(name) => {}
-            _ => match FLAGS.iter().find(|(flag, ..)| *flag == option) {
-                Some((_, bits, true)) => attributes |= bits,
-                Some((_, bits, false)) => attributes &= !bits,
+            _ => match teu_runtime::attribute_of(option) {
+                Some((bits, true)) => attributes |= bits,
+                Some((bits, false)) => attributes &= !bits,
                 None => data.push(option.to_owned()),
             },
         }
@@ -193,6 +174,8 @@ impl FileSystem {
 
 #[cfg(test)]
 mod tests {
+    use teu_sys::mount::attribute;
+
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Result<Wanted> {

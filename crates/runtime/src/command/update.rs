@@ -80,28 +80,11 @@ fn from_flags(given: &Given, log: &log::Log) -> Result<Resources, Failure> {
 /// Bytes, perhaps with a unit: `50M`, `1.5g`, `10kib`.
 fn size(given: &Given, name: &str) -> Result<Option<i64>, Failure> {
     let Some(text) = given.value(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let wrong = || Failure::new(format!("invalid value for {name}: invalid size: '{text}'"));
     if text == "-1" {
         return Ok(Some(-1));
     }
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
-    let unit = lower[digits.len()..].trim().trim_end_matches('b').trim_end_matches('i');
-    let power = match unit {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = digits.parse().map_err(|_| wrong())?;
-    if !number.is_finite() || number < 0.0 {
-        return Err(wrong());
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "a number beyond the range becomes its end")]
-    Ok(Some((number * 1024_f64.powi(power)) as i64))
+    let size = teu_oci::size::binary(text.trim()).and_then(|size| i64::try_from(size).ok());
+    size.map(Some).ok_or_else(|| Failure::new(format!("invalid value for {name}: invalid size: '{text}'")))
 }
 
 /// What belongs together is set together: what was not named keeps the value it had.

@@ -248,9 +248,16 @@ fn take_propagation(planned: &mut Planned, option: &str) -> bool {
     true
 }
 
+/// The mount attribute that an option sets (`true`) or clears, none when it is about something else (the OCI runtime
+/// spec, "Linux mount options"; mount_setattr(2)).
+#[must_use]
+pub fn attribute_of(option: &str) -> Option<(u64, bool)> {
+    ATTRIBUTES.iter().find(|(known, ..)| *known == option).map(|(_, bits, set)| (*bits, *set))
+}
+
 fn take_attribute(planned: &mut Planned, option: &str) -> bool {
-    let find = |name: &str| ATTRIBUTES.iter().find(|(known, ..)| *known == name);
-    let (attributes, (_, bits, set)) = match (find(option), option.strip_prefix('r').and_then(find)) {
+    let nested = option.strip_prefix('r').and_then(attribute_of);
+    let (attributes, (bits, set)) = match (attribute_of(option), nested) {
         (Some(found), _) => (&mut planned.own, found),
         (None, Some(found)) => (&mut planned.all, found),
         _ => return false,
@@ -259,11 +266,11 @@ fn take_attribute(planned: &mut Planned, option: &str) -> bool {
     if bits & attribute::ACCESS_TIME != 0 {
         attributes.set &= !attribute::ACCESS_TIME;
         attributes.clear |= attribute::ACCESS_TIME;
-        attributes.set |= if *set { *bits } else { 0 };
-    } else if *set {
-        attributes.set(*bits);
+        attributes.set |= if set { bits } else { 0 };
+    } else if set {
+        attributes.set(bits);
     } else {
-        attributes.clear(*bits);
+        attributes.clear(bits);
     }
     true
 }

@@ -26,6 +26,13 @@ pub(super) struct Walk {
 /// Called for a directory that is missing; afterwards it is there, or this fails.
 type Missing<'m> = &'m mut dyn FnMut(&Dir, &OsStr, &Path) -> io::Result<()>;
 
+/// A name that is no directory, and what was said of it.
+struct Stop {
+    name: OsString,
+    errno: Option<Errno>,
+    error: io::Error,
+}
+
 impl Walk {
     pub(super) fn new(root: &Root, path: &Path) -> io::Result<Self> {
         let mut walk = Self { top: root.dir(".")?, stack: Vec::new(), remaining: Vec::new(), links: 0 };
@@ -34,21 +41,14 @@ impl Walk {
     }
 
     pub(super) fn run(&mut self, missing: Missing<'_>) -> io::Result<()> {
-        while let Some(name) = self.remaining.pop() {
-            if name == ".." {
-                self.stack.pop();
-                continue;
-            }
-            match self.here().open_dir(&name) {
-                Ok(dir) => self.stack.push((dir, name)),
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::NOTDIR | Errno::LOOP) => self.follow(&name)?,
-                    Some(Errno::NOENT) => {
-                        missing(self.here(), &name, &self.path().join(&name))?;
-                        self.enter_new(name)?;
-                    }
-                    _ => return Err(error),
-                },
+        while let Some(stop) = self.advance() {
+            match stop.errno {
+                Some(Errno::NOTDIR | Errno::LOOP) => self.follow(&stop.name)?,
+                Some(Errno::NOENT) => {
+                    missing(self.here(), &stop.name, &self.path().join(&stop.name))?;
+                    self.enter_new(stop.name)?;
+                }
+                _ => return Err(stop.error),
             }
         }
         Ok(())
@@ -56,21 +56,14 @@ impl Walk {
 
     /// Goes as far as there are directories. What then remains has no links to follow: a file's name, or what is missing.
     pub(super) fn run_to_end(&mut self) -> io::Result<PathBuf> {
-        while let Some(name) = self.remaining.pop() {
-            if name == ".." {
-                self.stack.pop();
-                continue;
-            }
-            match self.here().open_dir(&name) {
-                Ok(dir) => self.stack.push((dir, name)),
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::NOTDIR | Errno::LOOP) if self.is_link(&name) => self.follow(&name)?,
-                    Some(Errno::NOTDIR | Errno::LOOP | Errno::NOENT | Errno::ACCESS) => {
-                        self.remaining.push(name);
-                        break;
-                    }
-                    _ => return Err(error),
-                },
+        while let Some(stop) = self.advance() {
+            match stop.errno {
+                Some(Errno::NOTDIR | Errno::LOOP) if self.is_link(&stop.name) => self.follow(&stop.name)?,
+                Some(Errno::NOTDIR | Errno::LOOP | Errno::NOENT | Errno::ACCESS) => {
+                    self.remaining.push(stop.name);
+                    break;
+                }
+                _ => return Err(stop.error),
             }
         }
         let mut path = self.path();
@@ -82,6 +75,21 @@ impl Walk {
             }
         }
         Ok(path)
+    }
+
+    /// Goes on through directories to the end, or to a name that is none.
+    fn advance(&mut self) -> Option<Stop> {
+        while let Some(name) = self.remaining.pop() {
+            if name == ".." {
+                self.stack.pop();
+                continue;
+            }
+            match self.here().open_dir(&name) {
+                Ok(dir) => self.stack.push((dir, name)),
+                Err(error) => return Some(Stop { errno: Errno::from_io_error(&error), name, error }),
+            }
+        }
+        None
     }
 
     fn is_link(&self, name: &OsStr) -> bool {

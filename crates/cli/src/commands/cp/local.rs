@@ -66,7 +66,7 @@ pub(super) fn target(path: &str) -> Result<Target, Failure> {
 
 /// Refuses a target that is neither file nor directory, or lies nowhere.
 pub(super) fn check_output(path: &str) -> Result<(), Failure> {
-    let cleaned = PathBuf::from(paths::clean(path));
+    let cleaned = PathBuf::from(teu_api::path::clean(path));
     if let Some(parent) = cleaned.parent().filter(|parent| !parent.as_os_str().is_empty())
         && !parent.exists()
     {

@@ -206,7 +206,7 @@ fn beside(path: &str, link: &str) -> String {
         return link.to_owned();
     }
     let (parent, _) = paths::directory_and_name(path);
-    paths::clean(&format!("{parent}/{link}"))
+    teu_api::path::clean(&format!("{parent}/{link}"))
 }
 
 async fn stat(client: &Client<'_>, container: &str, path: &str) -> Result<PathStat, Failure> {

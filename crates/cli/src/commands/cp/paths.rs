@@ -29,28 +29,9 @@ pub(super) fn means_directory(path: &str) -> bool {
     ends_with_slash(path) || means_contents(path)
 }
 
-/// A path without `.`, `..` and double slashes, by its text alone.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let absolute = path.starts_with('/');
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            ".." if absolute => {}
-            _ => parts.push(part),
-        }
-    }
-    match (absolute, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".into(),
-        (false, false) => parts.join("/"),
-    }
-}
-
 /// Directory and last name; the name of contents is `.`.
 pub(super) fn directory_and_name(path: &str) -> (String, String) {
-    let cleaned = clean(path);
+    let cleaned = teu_api::path::clean(path);
     if means_contents(path) {
         return (cleaned, ".".into());
     }
@@ -64,7 +45,7 @@ pub(super) fn directory_and_name(path: &str) -> (String, String) {
 
 /// Cleaned, with the slash or dot that it ends with.
 pub(super) fn clean_but_end(path: &str) -> String {
-    let cleaned = clean(path);
+    let cleaned = teu_api::path::clean(path);
     match path {
         _ if means_contents(path) && cleaned != "." => format!("{}/.", cleaned.trim_end_matches('/')),
         _ if ends_with_slash(path) && cleaned != "/" => format!("{cleaned}/"),

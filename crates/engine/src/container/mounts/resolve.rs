@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use teu_api::container::{Mount, MountPoint};
 use teu_sys::fs::Root;
 
-use super::parse::{self, clean};
+use super::parse;
 use super::{ImageMount, MountRecord};
 use crate::container::{Containers, Record};
 use crate::error::{Error, Kind, Result};
+use teu_api::path::clean;
 
 /// Mounts by their destination, which of them were asked for one by one, and those whose place another took.
 #[derive(Default)]

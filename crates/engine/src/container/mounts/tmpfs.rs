@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use teu_api::container::{HostConfig, Mount};
 
-use super::parse::clean;
 use crate::error::{Error, Result};
+use teu_api::path::clean;
 
 /// Options with a value that tmpfs takes, tmpfs(5).
 const DATA: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
