@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["oci"]),
     ("store", &["oci", "sys"]),
     ("runtime", &["oci", "sys"]),
-    ("network", &["sys"]),
+    ("network", &[]),
     ("supervisor", &["runtime", "network", "oci", "sys"]),
     ("registry", &["store", "oci"]),
     ("engine", &["api", "store", "runtime", "supervisor", "network", "registry", "oci", "sys"]),
