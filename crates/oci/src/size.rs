@@ -33,7 +33,7 @@ fn read(text: &str, unit: u64) -> Option<u64> {
     #[expect(clippy::cast_precision_loss, reason = "a size written with a fraction is no exact one")]
     let bytes = fraction * factor as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-    (0.0..9e18).contains(&bytes).then(|| bytes as u64)
+    (0.0..9e18).contains(&bytes).then_some(bytes as u64)
 }
 
 #[cfg(test)]
