@@ -4,10 +4,11 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use support::{Heard, Home, foreign_layer, line, new_client, noise, reference, registry, serve};
 use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, RootFs, media_type};
-use teu_registry::client::Error;
+use teu_registry::client::{Client, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -111,7 +112,7 @@ async fn the_next_pull_goes_on_where_the_last_one_ended() {
     let bad = line(address, 1, 2 << 20).await;
     let mut config = support::impatient();
     config.retry.attempts = 1;
-    let client = teu_registry::client::Client::new(config);
+    let client = Client::new(config);
     let error = there.pull(&client, &format!("{}/app:v1", bad.address), &Arc::default()).await.unwrap_err();
     assert!(matches!(error, Error::Broken { .. } | Error::CutShort { .. }), "{error}");
     let good = line(address, 0, 0).await;
@@ -255,7 +256,9 @@ async fn a_silent_registry_is_given_up() {
             }
         }
     });
-    let error = new_client().resolve(&reference(&format!("{address}/x:y"))).await.unwrap_err();
+    let mut config = support::impatient();
+    config.retry.stall = Duration::from_millis(100);
+    let error = Client::new(config).resolve(&reference(&format!("{address}/x:y"))).await.unwrap_err();
     assert!(matches!(error, Error::Stalled { .. }), "{error}");
 }
 

@@ -101,11 +101,9 @@ pub(crate) fn noise(length: usize, mut seed: u64) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// A client that does not wait long.
+/// A client that tries again at once.
 pub(crate) fn impatient() -> Config {
-    let retry =
-        Retry { attempts: 3, first: Duration::from_millis(1), stall: Duration::from_millis(300), ..Retry::default() };
-    Config { retry, ..Config::default() }
+    Config { retry: Retry { attempts: 3, first: Duration::from_millis(1), ..Retry::default() }, ..Config::default() }
 }
 
 pub(crate) fn new_client() -> Client {
