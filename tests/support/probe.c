@@ -1,7 +1,8 @@
 /* probe: what a container's network is tested with.
  *
- *   probe echo PORT                    answers on TCP and UDP with "<peer's address> <what was sent>"; says "ready" first
- *   probe ask tcp|udp ADDRESS PORT     sends "hello" and prints the answer; status 1 without one within 5 s
+ *   probe echo PORT                    answers on TCP, UDP and, where the kernel has it, SCTP with "<peer's address> <what
+ *                                      was sent>"; says "ready" first
+ *   probe ask tcp|udp|sctp ADDRESS PORT     sends "hello" and prints the answer; status 1 without one within 5 s
  *   probe calls                        tries system calls that containers are not to have; a line "name errno" for each
  *   probe hold MEGABYTES               touches that much memory, says "held", sleeps
  */
@@ -58,6 +59,11 @@ static int echo(const char *port) {
     }
     socklen_t length = at(&own, any, port);
     char said[512], out[1024];
+    int sctp = socket(own.ss_family, SOCK_STREAM, IPPROTO_SCTP);
+    if (sctp >= 0 && (bind(sctp, (void *)&own, length) || listen(sctp, 16))) {
+        perror("probe: sctp");
+        return 1;
+    }
     setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     setsockopt(tcp, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
     setsockopt(udp, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
@@ -68,14 +74,14 @@ static int echo(const char *port) {
     puts("ready");
     fflush(stdout);
     for (;;) {
-        struct pollfd both[] = {{tcp, POLLIN, 0}, {udp, POLLIN, 0}};
-        poll(both, 2, -1);
+        struct pollfd both[] = {{tcp, POLLIN, 0}, {udp, POLLIN, 0}, {sctp, POLLIN, 0}};
+        poll(both, 3, -1);
         length = sizeof peer;
         if (both[1].revents) {
             int count = recvfrom(udp, said, sizeof said, 0, (void *)&peer, &length);
             sendto(udp, out, answer(out, sizeof out, &peer, said, count), 0, (void *)&peer, length);
-        } else if (both[0].revents) {
-            int one = accept(tcp, (void *)&peer, &length), count = read(one, said, sizeof said);
+        } else if (both[0].revents || both[2].revents) {
+            int one = accept(both[0].revents ? tcp : sctp, (void *)&peer, &length), count = read(one, said, sizeof said);
             if (count > 0 && write(one, out, answer(out, sizeof out, &peer, said, count)) < 0)
                 perror("probe: write");
             close(one);
@@ -87,7 +93,8 @@ static int ask(const char *kind, const char *address, const char *port) {
     struct sockaddr_storage there;
     socklen_t length = at(&there, address, port);
     struct timeval patience = {.tv_sec = 5};
-    int it = socket(there.ss_family, strcmp(kind, "udp") ? SOCK_STREAM : SOCK_DGRAM, 0), count;
+    int protocol = strcmp(kind, "sctp") ? 0 : IPPROTO_SCTP;
+    int it = socket(there.ss_family, strcmp(kind, "udp") ? SOCK_STREAM : SOCK_DGRAM, protocol), count;
     char said[1024];
     setsockopt(it, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(it, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);

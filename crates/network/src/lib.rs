@@ -23,6 +23,7 @@ pub mod ipam;
 mod link;
 mod namespace;
 mod netlink;
+pub mod parent;
 pub mod publish;
 pub mod route;
 pub mod sysctl;

@@ -350,14 +350,11 @@ fn link(
             Some(parse_mac(text).filter(|mac| mac[0] & 1 == 0).ok_or_else(invalid)?)
         }
     };
-    let parent = || {
-        let missing = || Error::bad(format!("network {} names no parent interface", net.record.name));
-        net.options.parent.clone().ok_or_else(missing)
-    };
+    let parent = || net.record.parent.clone();
     let attachment = match net.record.driver.as_str() {
-        "macvlan" => Attachment::Macvlan { parent: parent()?, mode: net.options.mode },
+        "macvlan" => Attachment::Macvlan { parent: parent(), mode: net.options.mode },
         "ipvlan" => Attachment::Ipvlan {
-            parent: parent()?,
+            parent: parent(),
             mode: u16::try_from(net.options.mode).unwrap_or_default(),
             flags: net.options.flags,
         },

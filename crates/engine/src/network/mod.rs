@@ -15,6 +15,7 @@ mod connect;
 mod default;
 mod names;
 pub(crate) mod options;
+mod parent;
 mod plan;
 pub(crate) mod ports;
 pub(crate) mod record;
@@ -112,8 +113,11 @@ struct Held {
 }
 
 impl Net {
-    fn new(record: NetworkRecord) -> Result<Self> {
+    fn new(mut record: NetworkRecord) -> Result<Self> {
         let options = options::parse(&record.driver, &record.options)?;
+        if record.parent.is_empty() {
+            record.parent = options.parent.clone().unwrap_or_default();
+        }
         let pools = record.subnets.iter().cloned().map(Pool::new).collect();
         Ok(Self { record, options, pools, made: false, held: BTreeMap::new() })
     }
@@ -231,6 +235,9 @@ impl Networks {
             net.record.bridge = net.options.bridge.clone().unwrap_or_else(|| format!("br-{}", &net.record.id[..12]));
             net.record.foreign_bridge = bridge::exists(&net.record.bridge)?;
         }
+        if net.has_parent() {
+            parent::choose(&live, &mut net)?;
+        }
         let id = net.record.id.clone();
         self.inner.table.put(&id, &net.record)?;
         live.networks.insert(id.clone(), net);
@@ -246,6 +253,9 @@ impl Networks {
 
     /// Brings the network's bridge and rules about.
     fn make(&self, live: &mut Live, id: &str) -> Result<()> {
+        if live.networks.get(id).is_some_and(Net::has_parent) {
+            return Self::make_parent(live, id);
+        }
         let Some(net) = live.networks.get(id).filter(|net| net.is_bridge() && !net.made) else { return Ok(()) };
         // Another daemon may look for free addresses just now; what one chose, the other sees once the bridge has it.
         let path = std::path::Path::new("/proc/self/ns/net");
@@ -279,6 +289,7 @@ impl Networks {
         if net.is_bridge() && !net.record.foreign_bridge {
             troubles.extend(bridge::remove(&net.record.bridge).err().map(Error::from));
         }
+        troubles.extend(Self::unmake_parent(live, &net).err());
         troubles.extend(self.inner.table.remove(id).err().map(Error::from));
         if live.installed {
             troubles.extend(self.apply(live).err());
@@ -362,6 +373,9 @@ impl Networks {
         let mut troubles: Vec<Error> = vec![];
         for net in live.networks.values_mut().filter(|net| net.made && net.held.is_empty()) {
             net.made = false;
+            if net.has_parent() {
+                continue; // It stays, like the parents that somebody else made.
+            }
             if !net.record.foreign_bridge {
                 troubles.extend(bridge::remove(&net.record.bridge).err().map(Error::from));
             }
@@ -396,7 +410,9 @@ impl Networks {
         let wanted: Vec<String> = live
             .networks
             .iter()
-            .filter(|(_, net)| net.is_bridge() && (!net.predefined() || !net.held.is_empty() || is_left(net)))
+            .filter(|(_, net)| {
+                (net.is_bridge() || net.has_parent()) && (!net.predefined() || !net.held.is_empty() || is_left(net))
+            })
             .map(|(id, _)| id.clone())
             .collect();
         if !live.ports.is_empty() && live.hairpin.is_none() {

@@ -46,6 +46,10 @@ pub(crate) struct NetworkRecord {
     pub(crate) bridge: String,
     /// The bridge was there before, and stays when the network goes.
     pub(crate) foreign_bridge: bool,
+    /// The host's interface that a macvlan or ipvlan network hangs on.
+    pub(crate) parent: String,
+    /// It was made for this network, and goes with the last one that hangs on it.
+    pub(crate) made_parent: bool,
     /// The default bridge's subnet, as earlier versions wrote it.
     #[serde(skip_serializing)]
     pub(crate) subnet: Option<Ipv4Net>,
