@@ -366,3 +366,38 @@ fn row_59_74_an_images_volume_that_leads_out_of_it_copies_nothing_of_the_host() 
     daemon.ok(["volume", "export", "-o", file.to_str().expect("path"), "vol"]);
     assert!(!String::from_utf8_lossy(&fs::read(&file).expect("read")).contains("of the host"));
 }
+
+#[test]
+fn volumes_whose_records_a_power_failure_took_are_there_again() {
+    let mut daemon = Daemon::start();
+    for name in ["lost", "cut"] {
+        daemon.ok([
+            "run",
+            "--rm",
+            "-v",
+            &format!("{name}:/v"),
+            "busybox",
+            "sh",
+            "-c",
+            &format!("echo {name} >/v/file"),
+        ]);
+    }
+    daemon.ok(["volume", "create", "--label", "a=b", "labelled"]);
+    let made = daemon.ok(["volume", "inspect", "-f", "{{.CreatedAt}}", "lost"]);
+    daemon.kill9();
+    let records = daemon.root().join("volume-records");
+    let record = |name: &str| {
+        let mut all = fs::read_dir(&records).expect("records").map(|entry| entry.expect("an entry").path());
+        all.find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
+            .expect("a record")
+    };
+    fs::remove_file(record("lost")).expect("remove");
+    fs::write(record("cut"), "").expect("cut");
+    daemon.restart();
+    assert_eq!(daemon.ok(["volume", "ls", "--format", "{{.Name}}"]), "cut\nlabelled\nlost");
+    assert_eq!(daemon.ok(["volume", "inspect", "-f", "{{.CreatedAt}}", "lost"]), made);
+    assert_eq!(daemon.ok(["volume", "ls", "-q", "--filter", "label=a=b"]), "labelled");
+    for name in ["lost", "cut"] {
+        assert_eq!(daemon.ok(["run", "--rm", "-v", &format!("{name}:/v"), "busybox", "cat", "/v/file"]), name);
+    }
+}

@@ -83,7 +83,7 @@ impl Verb for Ls {
         let cells = |checkpoint: &Value| row([("Name", checkpoint["Name"].clone())]);
         let rows: Vec<Row> = checkpoints.iter().flatten().map(cells).collect();
         let columns = &[("Name", "CHECKPOINT NAME")];
-        List { columns, default: "table {{.Name}}", quiet: None, raw: "", format: None }.print(&rows)?;
+        List { columns, default: "table {{.Name}}", quiet: None, raw: "", format: None }.print(rows)?;
         Ok(0)
     }
 }

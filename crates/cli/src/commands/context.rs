@@ -425,7 +425,7 @@ impl Verb for Ls {
         let default = "table {{.Name}}{{if .Current}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}";
         let quiet = self.quiet.then_some("{{.Name}}");
         let format = self.format.as_deref().filter(|_| !self.quiet);
-        List { columns, default, quiet, raw: "", format }.print(&rows)?;
+        List { columns, default, quiet, raw: "", format }.print(rows)?;
         warn_of_variable("To use a context");
         Ok(0)
     }

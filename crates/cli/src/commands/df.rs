@@ -59,7 +59,7 @@ impl Verb for Df {
             (true, None | Some("table")) => print(&verbose(&usage)?)?,
             (true, Some(format)) => super::one(format, &everything(&usage))?,
             (false, _) => {
-                List { columns: COLUMNS, default: TABLE, quiet: None, raw: RAW, format }.print(&rows(&usage))?;
+                List { columns: COLUMNS, default: TABLE, quiet: None, raw: RAW, format }.print(rows(&usage))?;
             }
         }
         Ok(0)
@@ -69,7 +69,7 @@ impl Verb for Df {
 /// A table for each kind of object.
 fn verbose(usage: &DiskUsage) -> Result<String, Failure> {
     let table = |columns: &[Column], default: &str, rows: Vec<Row>| {
-        List { columns, default, quiet: None, raw: "", format: None }.text(&rows)
+        List { columns, default, quiet: None, raw: "", format: None }.text(rows)
     };
     let images = table(
         images::COLUMNS,

@@ -61,7 +61,7 @@ impl Verb for History {
         let rows: Vec<Row> = items.iter().map(|item| self.cells(item)).collect();
         let default = if self.human { TABLE } else { EXACT };
         let quiet = self.quiet.then_some("{{.ID}}");
-        List { columns: COLUMNS, default, quiet, raw: "", format: self.format.as_deref() }.print(&rows)?;
+        List { columns: COLUMNS, default, quiet, raw: "", format: self.format.as_deref() }.print(rows)?;
         Ok(0)
     }
 }

@@ -271,7 +271,7 @@ impl Verb for List {
             false => (None, raw, session.file.format("networksFormat")),
         };
         let format = self.format.as_deref().filter(|format| !format.is_empty()).or(own);
-        list::List { columns: COLUMNS, default, quiet, raw, format }.print(&rows)?;
+        list::List { columns: COLUMNS, default, quiet, raw, format }.print(rows)?;
         Ok(0)
     }
 }

@@ -77,7 +77,7 @@ impl Verb for Ps {
         let call = client.get("/containers/json").flag("all", self.all || limit.is_some()).flag("size", size);
         let call = call.maybe("limit", limit.map(|limit| limit.to_string())).filters(&filters(&self.filter)?);
         let containers: Vec<Summary> = call.read().await?;
-        let rows: Vec<Row> = containers.iter().map(|container| cells(container, self.no_trunc)).collect();
+        let rows = containers.iter().map(|container| cells(container, self.no_trunc));
         let (table, raw) = match self.size {
             true => (format!("{TABLE}\t{{{{.Size}}}}"), format!("{RAW}size: {{{{.Size}}}}\n")),
             false => (TABLE.to_owned(), RAW.to_owned()),
@@ -88,7 +88,7 @@ impl Verb for Ps {
             true => (Some("{{.ID}}"), "container_id: {{.ID}}".to_owned()),
             false => (None, raw),
         };
-        List { columns: COLUMNS, default: &table, quiet, raw: &raw, format }.print(&rows)?;
+        List { columns: COLUMNS, default: &table, quiet, raw: &raw, format }.print(rows)?;
         Ok(0)
     }
 }

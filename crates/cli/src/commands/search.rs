@@ -48,7 +48,7 @@ impl Verb for Search {
         let mut results: Vec<SearchResult> = call.read().await?;
         results.sort_by_key(|result| std::cmp::Reverse(result.star_count));
         let rows: Vec<Row> = results.iter().map(|result| cells(result, self.no_trunc)).collect();
-        List { columns: COLUMNS, default: TABLE, quiet: None, raw: "", format: self.format.as_deref() }.print(&rows)?;
+        List { columns: COLUMNS, default: TABLE, quiet: None, raw: "", format: self.format.as_deref() }.print(rows)?;
         Ok(0)
     }
 }

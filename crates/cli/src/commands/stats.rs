@@ -236,7 +236,7 @@ impl Screen {
     fn draw(&self, shown: &[Shown], first: bool) -> Result<(), Failure> {
         let rows: Vec<Row> = shown.iter().map(|one| cells(one, self.whole)).collect();
         let list = List { columns: COLUMNS, default: TABLE, quiet: None, raw: "", format: self.format.as_deref() };
-        let text = list.text(&rows)?;
+        let text = list.text(rows)?;
         if !self.live {
             return print(&text);
         }

@@ -17,7 +17,8 @@ pub(crate) struct Host {
     pub(crate) address: Address,
     /// How a connection over TCP is encrypted.
     pub(crate) tls: Option<Tls>,
-    /// Whether a missing daemon may be started: it is ours (default, `-H`, `TEU_HOST`) and on this machine.
+    /// Whether a missing daemon may be started: it is ours (the default socket, `TEU_HOST`) and on this machine. What `-H`
+    /// names may be anybody's.
     pub(crate) startable: bool,
     /// Whether the address was named, and so must be told to a daemon that is started.
     pub(crate) named: bool,
@@ -168,7 +169,7 @@ pub(crate) fn resolve(
     }
     let tls = choice.tls.read(config, variable)?;
     let (text, ours) = match (&choice.host, variable("TEU_HOST"), variable("DOCKER_HOST")) {
-        (Some(text), _, _) => (text.clone(), true),
+        (Some(text), teus, _) => (text.clone(), teus.as_ref() == Some(text)),
         (None, Some(text), _) => (text, true),
         (None, None, Some(text)) => (text, false),
         (None, None, None) => {
@@ -177,7 +178,10 @@ pub(crate) fn resolve(
         }
     };
     let address = Address::parse(&text, tls.is_some())?;
-    let startable = ours && matches!(address, Address::Unix(_));
+    let startable = match &address {
+        Address::Unix(path) => ours || *path == default_socket(),
+        _ => false,
+    };
     Ok(Host { address, tls, startable, named: true, context })
 }
 
@@ -227,7 +231,9 @@ mod tests {
     #[test]
     fn only_a_local_daemon_of_ours_is_started() {
         assert!(from(None, None, None).unwrap().startable);
-        assert!(from(Some("unix:///a"), None, None).unwrap().startable);
+        assert!(from(None, Some("unix:///a"), None).unwrap().startable);
+        assert!(from(Some("unix:///a"), Some("unix:///a"), None).unwrap().startable);
+        assert!(!from(Some("unix:///a"), Some("unix:///b"), None).unwrap().startable);
         assert!(!from(Some("tcp://127.0.0.1:1"), None, None).unwrap().startable);
         assert!(!from(None, None, Some("unix:///var/run/docker.sock")).unwrap().startable);
     }

@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
 
 use super::duration;
 
@@ -19,7 +18,7 @@ pub(crate) fn timestamp(text: &str, now: Timestamp) -> Result<String, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(render(time.as_nanosecond()));
     }
-    let zone = TimeZone::system();
+    let zone = crate::output::units::zone();
     let local = match text.parse::<DateTime>() {
         Ok(time) => time,
         Err(_) => text.parse::<Date>().map_err(|_| wrong())?.at(0, 0, 0, 0),

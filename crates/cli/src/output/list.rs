@@ -45,12 +45,12 @@ pub(crate) struct List<'a> {
 
 impl List<'_> {
     /// Prints the rows.
-    pub(crate) fn print(&self, rows: &[Row]) -> Result<(), Failure> {
+    pub(crate) fn print(&self, rows: impl IntoIterator<Item = Row>) -> Result<(), Failure> {
         print(&self.text(rows)?)
     }
 
-    /// The rows as text.
-    pub(crate) fn text(&self, rows: &[Row]) -> Result<String, Failure> {
+    /// The rows as text; each is asked for when the one before is text already.
+    pub(crate) fn text(&self, rows: impl IntoIterator<Item = Row>) -> Result<String, Failure> {
         let format = match (self.format.unwrap_or_default(), self.quiet) {
             ("" | "table", None) => self.default,
             ("" | "table", Some(quiet)) => quiet,
@@ -62,19 +62,19 @@ impl List<'_> {
             Some(rest) => self.table(rest.trim_matches(' '), rows),
             None => {
                 let template = Template::parse(&unescape(format.trim_matches(' ')))?;
-                let lines = rows.iter().map(|row| Ok(template.render_row(row)? + "\n"));
+                let lines = rows.into_iter().map(|row| Ok(template.render_row(&row)? + "\n"));
                 lines.collect()
             }
         }
     }
 
-    fn table(&self, format: &str, rows: &[Row]) -> Result<String, Failure> {
+    fn table(&self, format: &str, rows: impl IntoIterator<Item = Row>) -> Result<String, Failure> {
         let template = Template::parse(&unescape(format))?;
         let heading = |(name, heading): &Column| ((*name).to_owned(), Value::from(*heading));
         let headings = Value::Object(self.columns.iter().map(heading).collect::<Map<_, _>>());
         let mut lines = vec![template.render_heading(&headings)?];
         for row in rows {
-            lines.push(template.render_row(row)?);
+            lines.push(template.render_row(&row)?);
         }
         Ok(table::align(&lines))
     }
@@ -106,7 +106,7 @@ mod tests {
         let columns = &[("ID", "CONTAINER ID"), ("Names", "NAMES")];
         let listing = List { columns, default: "table {{.ID}}", quiet: None, raw: "id: {{.ID}}", format: Some(format) };
         let row = row([("Names", "web".into()), ("ID", "<abc>".into())]);
-        listing.text(&[row.labelled(&BTreeMap::from([("a.big-one".to_owned(), "x,y".to_owned())]))])
+        listing.text([row.labelled(&BTreeMap::from([("a.big-one".to_owned(), "x,y".to_owned())]))])
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 pub(crate) mod colour;
 pub(crate) mod list;
-pub(crate) mod listing;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod template;

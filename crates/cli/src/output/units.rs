@@ -1,5 +1,7 @@
 //! Numbers and texts for people: sizes, ages, dates, quotes.
 
+use std::sync::OnceLock;
+
 use jiff::tz::TimeZone;
 
 /// A size by 1000 with so many significant digits: `4.26MB`.
@@ -56,10 +58,22 @@ pub(crate) fn ago(seconds: i64) -> String {
     format!("{} ago", duration(jiff::Timestamp::now().as_second() - seconds))
 }
 
+/// The user's time zone: `TZ`, else the file that the machine has for it. Read once, and without looking through every zone
+/// that there is, which is what finding out its name would take.
+pub(crate) fn zone() -> TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    let machines = || {
+        let unnamed = std::env::var_os("TZ").is_none();
+        let rules = std::fs::read("/etc/localtime").ok().filter(|_| unnamed)?;
+        TimeZone::tzif("local", &rules).ok()
+    };
+    ZONE.get_or_init(|| machines().unwrap_or_else(TimeZone::system)).clone()
+}
+
 /// A Unix time in the user's time zone as lists show it: `2024-05-01 12:00:00 +0000 UTC`.
 pub(crate) fn date(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
-        Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
+        Ok(time) => time.to_zoned_datetime(zone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
         Err(_) => String::new(),
     }
 }
@@ -75,7 +89,7 @@ pub(crate) fn rfc3339_nano(time: jiff::Timestamp) -> String {
 }
 
 fn zoned(time: jiff::Timestamp, fraction: &str) -> String {
-    let zoned = time.to_zoned_datetime(TimeZone::system());
+    let zoned = time.to_zoned_datetime(zone());
     let offset = if zoned.offset().seconds() == 0 { "Z" } else { "%:z" };
     zoned.strftime(&format!("%Y-%m-%dT%H:%M:%S{fraction}{offset}")).to_string()
 }

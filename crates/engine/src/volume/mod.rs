@@ -9,6 +9,7 @@
 //! and needs no mount. Everything that takes long (a file system that does not answer, a copy) happens behind the gate
 //! of the one volume. Deliberately absent: drivers other than `local`.
 
+mod adopt;
 mod copies;
 mod device;
 pub(crate) mod driver;
@@ -103,6 +104,7 @@ impl Volumes {
         let inner = Inner { store: store.clone(), table, dir, events, state, pruning };
         let volumes = Self { inner: Arc::new(inner) };
         volumes.finish_renamings()?;
+        volumes.adopt()?;
         Ok(volumes)
     }
 
@@ -173,7 +175,11 @@ impl Volumes {
             backing,
             ..VolumeRecord::default()
         };
-        self.inner.table.put(name, &record)?;
+        if record.is_plain() {
+            self.inner.table.put_quick(name, &record)?;
+        } else {
+            self.inner.table.put(name, &record)?;
+        }
         self.emit("create", name, &[]);
         Ok(record)
     }

@@ -62,7 +62,9 @@ impl Volumes {
 
     /// What an earlier daemon had begun: the folder follows the new record.
     pub(super) fn finish_renamings(&self) -> Result<()> {
-        for (to, record) in self.inner.table.list()? {
+        for to in self.inner.table.keys()? {
+            // One that cannot be read is told of when it is asked for.
+            let Ok(Some(record)) = self.inner.table.get(&to) else { continue };
             if let Some(name) = &record.renamed_from
                 && self.dir(name).exists()
             {

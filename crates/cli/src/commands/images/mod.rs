@@ -87,7 +87,7 @@ impl Verb for Images {
             images.iter().flat_map(|image| rows(image, digests, self.digests, self.no_trunc)).collect();
         let (default, raw) = if self.digests { (WITH_DIGESTS, RAW_WITH_DIGESTS) } else { (TABLE, RAW) };
         let (quiet, raw) = if self.quiet { (Some("{{.ID}}"), "image_id: {{.ID}}") } else { (None, raw) };
-        List { columns: COLUMNS, default, quiet, raw, format }.print(&rows)?;
+        List { columns: COLUMNS, default, quiet, raw, format }.print(rows)?;
         self.hint(images.is_empty(), &session.called);
         Ok(0)
     }

@@ -2,6 +2,8 @@
 
 pub(crate) mod copies;
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use teu_api::volume::{CreateRequest, ListResponse, Volume};
 
@@ -12,7 +14,7 @@ use crate::client::escape;
 use crate::failure::Failure;
 use crate::grammar::environment;
 use crate::output::line;
-use crate::output::listing::{Column, Listing, labels, row};
+use crate::output::list::{self, Column, Row, labels, row};
 use crate::table::Verb;
 
 /// Creates a volume.
@@ -108,18 +110,15 @@ impl Verb for List {
             eprintln!("WARNING: {warning}");
         }
         list.volumes.sort_by(|a, b| a.name.cmp(&b.name));
-        if self.quiet && self.format.is_none() {
-            list.volumes.iter().try_for_each(|volume| line(&volume.name))?;
-            return Ok(0);
-        }
-        let rows: Vec<Value> = list.volumes.iter().map(cells).collect();
-        Listing { columns: COLUMNS, default: "table {{.Driver}}\t{{.Name}}", format: self.format.as_deref() }
-            .print(&rows)?;
+        let quiet = self.quiet.then_some("{{.Name}}");
+        let (default, format) = ("table {{.Driver}}\t{{.Name}}", self.format.as_deref());
+        let raw = if self.quiet { "name: {{.Name}}" } else { "name: {{.Name}}\ndriver: {{.Driver}}\n" };
+        list::List { columns: COLUMNS, default, quiet, raw, format }.print(list.volumes.iter().map(cells))?;
         Ok(0)
     }
 }
 
-fn cells(volume: &Volume) -> Value {
+fn cells(volume: &Volume) -> Row {
     row([
         ("Name", Value::from(volume.name.as_str())),
         ("Driver", Value::from(volume.driver.as_str())),
@@ -129,6 +128,7 @@ fn cells(volume: &Volume) -> Value {
         ("Size", Value::from("N/A")),
         ("Links", Value::from("N/A")),
     ])
+    .labelled(volume.labels.as_ref().unwrap_or(&BTreeMap::new()))
 }
 
 impl Verb for VolumeInspect {

@@ -20,12 +20,14 @@ type Labels = BTreeMap<String, String>;
 
 /// Fills a template in. For a heading, functions give their first text back.
 pub(super) fn render(nodes: &[Node], value: &Value, labels: Option<&Labels>, heading: bool) -> Result<String, String> {
-    let mut scope = Scope { variables: vec![("$".to_owned(), value.clone())], labels, heading, out: String::new() };
+    let mut scope = Scope { root: value, variables: vec![], labels, heading, out: String::new() };
     scope.nodes(nodes, value)?;
     Ok(scope.out)
 }
 
 struct Scope<'a> {
+    /// What `$` is.
+    root: &'a Value,
     variables: Vec<(String, Value)>,
     labels: Option<&'a Labels>,
     heading: bool,
@@ -163,6 +165,7 @@ impl Scope<'_> {
     fn term(&self, term: &Term, dot: &Value) -> Result<Value, String> {
         let value = match &term.operand {
             Operand::Dot => return fields_of(dot, &term.fields),
+            Operand::Variable(name) if name == "$" => return fields_of(self.root, &term.fields),
             Operand::Variable(name) => {
                 let variable = self.variables.iter().rev().find(|(known, _)| known == name);
                 variable.map(|(_, value)| value.clone()).ok_or_else(|| format!("undefined variable \"{name}\""))?
