@@ -249,7 +249,17 @@ fn a_dry_run_says_what_would_go_and_changes_nothing() {
     let id = daemon.ok(["ps", "-aq", "--no-trunc", "--filter", "name=old"]);
     assert_eq!(daemon.ok(["container", "prune", "--dry-run"]), format!("Would delete Containers:\n{id}"));
     assert_eq!(daemon.ok(["image", "prune", "-a", "--dry-run"]), "");
-    assert_eq!(daemon.ok(["ps", "-aq"]).lines().count(), 2);
+    daemon.ok(["volume", "create", "free"]);
+    daemon.ok(["network", "create", "free"]);
+    daemon.ok(["create", "--name", "user", "-v", "used:/v", "busybox"]);
+    assert_eq!(daemon.ok(["volume", "rm", "--dry-run", "free"]), "free");
+    daemon.teu(["volume", "rm", "--dry-run", "used"]).refused(1, &["remove used: volume is in use - ["]);
+    daemon.teu(["volume", "rm", "--dry-run", "none"]).refused(1, &["no such volume"]);
+    assert_eq!(daemon.ok(["network", "rm", "--dry-run", "free"]), "free");
+    daemon.teu(["network", "rm", "--dry-run", "bridge"]).refused(1, &["pre-defined network"]);
+    assert_eq!(daemon.ok(["volume", "ls", "-q"]), "free\nused");
+    assert_eq!(daemon.ok(["network", "ls", "-q", "--filter", "name=free"]).lines().count(), 1);
+    assert_eq!(daemon.ok(["ps", "-aq"]).lines().count(), 3);
     assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
 }
 

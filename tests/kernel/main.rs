@@ -14,6 +14,7 @@ mod logs;
 mod mounts;
 mod network;
 mod networks;
+mod outside;
 mod runtime;
 mod streams;
 mod users;

@@ -41,6 +41,9 @@ pub(crate) struct Ls {
 /// Removes a kept state.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Remove {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Folder of the checkpoints, other than the usual one
     #[arg(long)]
     checkpoint_dir: Option<String>,
@@ -94,6 +97,17 @@ impl Verb for Remove {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client();
+        if self.dry_run {
+            let call = client.get(path(&self.container)).maybe("dir", self.checkpoint_dir);
+            let checkpoints: Option<Vec<Value>> = call.read().await?;
+            let known = checkpoints.iter().flatten().any(|one| one["Name"] == self.checkpoint.as_str());
+            if !known {
+                let (name, container) = (&self.checkpoint, &self.container);
+                return Err(Failure::new(format!("checkpoint {name} does not exist for container {container}")));
+            }
+            line(&self.checkpoint)?;
+            return Ok(0);
+        }
         let call = client.delete(format!("{}/{}", path(&self.container), escape(&self.checkpoint)));
         call.maybe("dir", self.checkpoint_dir).done().await?;
         Ok(0)

@@ -13,7 +13,7 @@ use teu_api::network::{
 use super::inspect::{Kind, inspect};
 use super::{each, filters};
 use crate::Session;
-use crate::client::escape;
+use crate::client::{Client, escape};
 use crate::failure::Failure;
 use crate::grammar::environment;
 use crate::output::list::{self, Column, Row, labels, row};
@@ -113,6 +113,9 @@ pub(crate) struct NetworkInspect {
 /// Removes networks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Remove {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
     /// A missing network is no error
     #[arg(short, long)]
     force: bool,
@@ -307,13 +310,33 @@ impl Verb for Remove {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = &session.client();
         let force = self.force;
-        each(&self.names, async |name| match client.delete(format!("/networks/{}", escape(name))).done().await {
-            Err(failure) if force && failure.is_not_found() => Ok(()),
-            Err(failure) => Err(failure),
-            Ok(()) => line(name),
+        each(&self.names, async |name| {
+            let done = match self.dry_run {
+                true => may_go(client, name).await,
+                false => client.delete(format!("/networks/{}", escape(name))).done().await,
+            };
+            match done {
+                Err(failure) if force && failure.is_not_found() => Ok(()),
+                Err(failure) => Err(failure),
+                Ok(()) => line(name),
+            }
         })
         .await
     }
+}
+
+/// Whether the daemon would remove it; why not is said in its words.
+async fn may_go(client: &Client<'_>, name: &str) -> Result<(), Failure> {
+    let network: Network = client.get(format!("/networks/{}", escape(name))).read().await?;
+    if matches!(network.name.as_str(), "bridge" | "host" | "none") {
+        let name = &network.name;
+        return Err(Failure::new(format!("{name} is a pre-defined network and cannot be removed")));
+    }
+    if network.containers.is_some_and(|containers| !containers.is_empty()) {
+        let name = &network.name;
+        return Err(Failure::new(format!("error while removing network: network {name} has active endpoints")));
+    }
+    Ok(())
 }
 
 impl Verb for Connect {

@@ -513,9 +513,9 @@ fn description(net: &Net, uplink_mtu: u32) -> Bridge {
     };
     let address = |subnet: &Subnet| subnet.gateway.map(|gateway| (gateway, subnet.subnet.prefix_len()));
     let addresses: Vec<_> = net.record.subnets.iter().filter(kept).filter_map(address).collect();
-    let first = net.record.subnets.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |subnet| {
-        subnet.gateway.unwrap_or_else(|| ipam::first(&subnet.subnet))
-    });
+    // Its hardware address is that of its own address, or of one that nobody gets.
+    let own = |subnet: &Subnet| subnet.gateway.unwrap_or_else(|| subnet.subnet.network());
+    let first = net.record.subnets.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), own);
     Bridge {
         name: net.record.bridge.clone(),
         mac: teu_network::mac_of(first),

@@ -5,12 +5,14 @@ pub(crate) mod copies;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use teu_api::Filters;
+use teu_api::container::Summary;
 use teu_api::volume::{CreateRequest, ListResponse, Volume};
 
 use super::inspect::{Kind, inspect};
 use super::{each, filters};
 use crate::Session;
-use crate::client::escape;
+use crate::client::{Client, escape};
 use crate::failure::Failure;
 use crate::grammar::environment;
 use crate::output::line;
@@ -62,6 +64,9 @@ pub(crate) struct VolumeInspect {
 /// Removes volumes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Remove {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
     /// A missing volume is no error
     #[arg(short, long)]
     force: bool,
@@ -148,9 +153,28 @@ impl Verb for Remove {
         let client = &session.client();
         let force = self.force;
         each(&self.names, async |name| {
+            if self.dry_run {
+                return if may_go(client, name, force).await? { line(name) } else { Ok(()) };
+            }
             client.delete(format!("/volumes/{}", escape(name))).flag("force", force).done().await?;
             line(name)
         })
         .await
     }
+}
+
+/// Whether the daemon would remove it; why not is said in its words.
+async fn may_go(client: &Client<'_>, name: &str, force: bool) -> Result<bool, Failure> {
+    match client.get(format!("/volumes/{}", escape(name))).done().await {
+        Err(failure) if force && failure.is_not_found() => return Ok(false),
+        other => other?,
+    }
+    let mut filters = Filters::default();
+    filters.add("volume", name);
+    let users: Vec<Summary> = client.get("/containers/json").flag("all", true).filters(&filters).read().await?;
+    if users.is_empty() {
+        return Ok(true);
+    }
+    let ids: Vec<&str> = users.iter().map(|user| user.id.as_str()).collect();
+    Err(Failure::new(format!("remove {name}: volume is in use - [{}]", ids.join(", "))))
 }
