@@ -6,6 +6,7 @@ mod support;
 
 mod advisories;
 mod advisories_races;
+mod devices;
 mod files;
 mod isolation;
 mod life;

@@ -190,8 +190,18 @@ wire! {
         pub firewall_backend: Option<FirewallInfo> = "FirewallBackend",
         /// Directories with CDI specifications.
         pub cdi_spec_dirs: Vec<String> = "CDISpecDirs",
+        /// Devices that can be asked for by name.
+        pub discovered_devices: Vec<DeviceInfo> = "DiscoveredDevices",
         /// What the host lacks.
         pub warnings: Vec<String> = "Warnings",
+    }
+
+    /// A device that can be asked for by name.
+    pub struct DeviceInfo {
+        /// The driver that knows it, `cdi`.
+        pub source: String = "Source",
+        /// Its full name.
+        pub id: String = "ID",
     }
 
     /// Drivers on offer.

@@ -5,10 +5,11 @@ use std::sync::PoisonError;
 
 use teu_api::Filters;
 use teu_api::system::{
-    Commit, Component, DiskUsage, FirewallInfo, IndexInfo, Info, Plugins, RegistryConfig, Runtime, Swarm, Version,
+    Commit, Component, DeviceInfo, DiskUsage, FirewallInfo, IndexInfo, Info, Plugins, RegistryConfig, Runtime, Swarm, Version,
     VersionPlatform,
 };
 
+use crate::cdi;
 use crate::container::{ListQuery, Phase, logging};
 use crate::error::Result;
 use crate::image::DOCKER_HUB;
@@ -32,6 +33,8 @@ impl Engine {
         let phases: Vec<Phase> = self.containers.all().iter().map(|container| container.record().state.phase).collect();
         let count =
             |wanted: &[Phase]| i64::try_from(phases.iter().filter(|phase| wanted.contains(phase)).count()).unwrap_or(0);
+        let registry = cdi::Registry::scan(&context.config.cdi_spec_dirs);
+        let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
         let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         Ok(Info {
             id: self.networks.id_of("bridge"),
@@ -83,6 +86,9 @@ impl Engine {
             live_restore_enabled: true,
             init_binary: "teu".into(),
             runc_commit: Commit { id: VERSION.into() },
+            cdi_spec_dirs: context.config.cdi_spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+            discovered_devices: registry.names().map(device).collect(),
+            warnings: registry.problems,
             security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
             ..Info::default()
         })

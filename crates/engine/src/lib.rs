@@ -12,6 +12,7 @@
 //! published by each container's driver and read without asking it. Deliberately absent: HTTP, Dockerfiles, and any
 //! program of another kind than our own supervisor.
 
+mod cdi;
 mod container;
 mod defaults;
 mod error;
@@ -27,6 +28,7 @@ mod prune;
 mod restore;
 mod signals;
 mod size;
+mod sized;
 mod task;
 mod usage;
 mod volume;
@@ -72,6 +74,8 @@ pub struct Config {
     pub address_pools: Vec<AddressPool>,
     /// Name servers of containers, instead of the host's.
     pub dns: Vec<String>,
+    /// Where devices are described that are asked for by name, the most important folder last.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// What containers get that do not say otherwise.
     pub defaults: Defaults,
     /// What can change while the engine runs.
@@ -102,6 +106,7 @@ impl Config {
             subnet: None,
             address_pools: vec![],
             dns: vec![],
+            cdi_spec_dirs: cdi::DIRECTORIES.map(PathBuf::from).into(),
             defaults: Defaults::default(),
             live: Live::default(),
         }
@@ -233,6 +238,10 @@ impl Engine {
         // A build ends with its client; what its last step has of the network is given back first.
         let steps = self.containers.context.steps.clone();
         let _ = tokio::time::timeout(LAST_STEPS, steps.write_owned()).await;
+        let context = &self.containers.context;
+        for record in self.containers.all().iter().map(Container::record).filter(|record| record.state.phase.at_rest()) {
+            context.unmount_layer(&record);
+        }
         self.networks.close();
         self.containers.context.pool.close().await;
     }

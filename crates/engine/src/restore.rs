@@ -42,6 +42,9 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
         erase(context, &record);
         return Ok(());
     }
+    if let Err(error) = tokio::task::block_in_place(|| context.mount_layer(&record)) {
+        tracing::error!(%error, container = record.id, "mount a write layer");
+    }
     let dir = context.pool.task_dir(&record.id);
     let alive = reach(&dir).await;
     let was_running = matches!(record.state.phase, Phase::Running | Phase::Paused);
@@ -153,7 +156,7 @@ pub(crate) fn remove_files(context: &Context, id: &str) {
 /// A removal that a kill of the daemon cut short.
 fn erase(context: &Context, record: &Record) {
     end_strays(&cgroup_path(&record.host, &record.id));
-    let _ = context.store.snapshots().remove(&record.id);
+    let _ = context.remove_layer(record);
     remove_files(context, &record.id);
     context.release_mounts(record, record.host.auto_remove);
     let _ = context.records.remove(&record.id);
@@ -190,7 +193,7 @@ async fn drop_orphans(containers: &Containers, context: &Context, tasks: &Path) 
     }
     let stray = |name: &str| containers.find(name).map_or(true, |found| found.id() != name);
     for key in context.store.snapshots().active().unwrap_or_default().iter().filter(|key| stray(key)) {
-        let _ = context.store.snapshots().remove(key);
+        let _ = context.remove_stray_layer(key);
     }
     for dir in ["etc", "logs"].map(|name| context.config.root.join(name)) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {

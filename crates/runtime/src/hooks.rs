@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode};
 use serde::{Deserialize, Serialize};
 use teu_oci::runtime::Hook;
 use teu_sys::poll::Interests;
@@ -78,6 +78,8 @@ fn run_one(hook: &Hook, state: &serde_json::Value, fail: &dyn Fn(String) -> Erro
         let arrange = || -> std::io::Result<()> {
             teu_sys::signal::restore_defaults();
             teu_sys::signal::set_blocked(&teu_sys::signal::Set::empty())?;
+            // Whoever waits to build a root has none.
+            rustix::process::umask(Mode::from_raw_mode(0o022));
             process::place_descriptor(input.as_fd(), 0, false)?;
             process::place_descriptor(output.as_fd(), 1, false)?;
             process::place_descriptor(output.as_fd(), 2, false)?;

@@ -20,6 +20,7 @@ pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
 const DATA_ROOT: &str = "/var/lib/teu";
 const EXEC_ROOT: &str = "/run/teu";
 const HOST: &str = "unix:///run/teu.sock";
+const CDI_SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 const GROUP: &str = "teu";
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 const DOCKER_GROUP: &str = "docker";
@@ -51,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) subnet: Option<ipnet::Ipv4Net>,
     pub(crate) address_pools: Vec<AddressPool>,
     pub(crate) dns: Vec<String>,
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) defaults: teu_engine::Defaults,
     pub(crate) live: Live,
@@ -111,6 +113,8 @@ struct Settings {
     group: Option<String>,
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
+    cdi_spec_dirs: Option<Vec<PathBuf>>,
+    features: BTreeMap<String, bool>,
     dns: Vec<String>,
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
@@ -189,6 +193,8 @@ pub(crate) enum Error {
     Dns(String),
     #[error("registry mirror \"{0}\": write http://HOST[:PORT] or https://HOST[:PORT] and nothing more")]
     Mirror(String),
+    #[error("features: teu has no feature \"{0}\" to turn on or off")]
+    Feature(String),
     #[error("metrics address \"{0}\": write ADDRESS:PORT")]
     Metrics(String),
     #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
@@ -258,6 +264,9 @@ fn settle(
 
 impl Settings {
     fn settle(self) -> Result<Config, Error> {
+        if let Some((feature, _)) = self.features.iter().find(|(name, on)| !keys::feature(name, **on)) {
+            return Err(Error::Feature(feature.clone()));
+        }
         let group = self.group.clone().map_or(Group::Default(GROUP), Group::Named);
         let tls = self.tls()?;
         let texts = if self.hosts.is_empty() { vec![HOST.to_string()] } else { self.hosts.clone() };
@@ -284,6 +293,7 @@ impl Settings {
             subnet: self.bip.as_deref().map(subnet).transpose()?,
             address_pools: self.default_address_pools.iter().map(Pool::settle).collect::<Result<_, _>>()?,
             dns: self.dns.clone(),
+            cdi_spec_dirs: self.cdi_spec_dirs(),
             metrics: self.metrics_addr.as_deref().map(metrics).transpose()?,
             defaults: self.defaults()?,
             live: Live {
@@ -305,6 +315,15 @@ impl Settings {
             certificate: file(&self.tlscert, "tlscert")?,
             key: file(&self.tlskey, "tlskey")?,
         }))
+    }
+
+    /// Where devices are described; nowhere if that is turned off.
+    fn cdi_spec_dirs(&self) -> Vec<PathBuf> {
+        if self.features.get("cdi") == Some(&false) {
+            return vec![];
+        }
+        let named = self.cdi_spec_dirs.clone().unwrap_or_else(|| CDI_SPEC_DIRS.map(PathBuf::from).into());
+        named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect()
     }
 
     fn log_json(&self) -> Result<bool, Error> {

@@ -175,6 +175,7 @@ fn engine_config(config: &Config) -> teu_engine::Config {
     teu_engine::Config {
         bridge: config.bridge.clone().unwrap_or(usual.bridge),
         dns: config.dns.clone(),
+        cdi_spec_dirs: config.cdi_spec_dirs.clone(),
         subnet: config.subnet.or(usual.subnet),
         live: engine_live(&config.live),
         defaults: config.defaults.clone(),

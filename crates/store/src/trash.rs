@@ -46,6 +46,10 @@ impl Trash {
         match fs::rename(path, self.dir.join(&name)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            // On a file system of its own: there is nowhere to put it.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                return fs::remove_dir_all(path).map(|()| true).map_err(|error| Error::io(path, error));
+            }
             Err(error) => return Err(Error::io(path, error)),
         }
         self.send(Job::Delete(name))?;

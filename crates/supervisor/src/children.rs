@@ -14,11 +14,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use teu_oci::runtime::{ConsoleSize, IdMapping, Resources, Spec};
+use teu_runtime::hooks::Identity;
 use teu_runtime::{Cgroup, Created, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
+use crate::hooks;
 use crate::log::Log;
 use crate::protocol::{CreateRequest, ExecRequest, ExitStatus, WindowSize};
+use crate::rundir::RunDir;
 use crate::streams::{Read, Streams};
 
 const SIGKILL: i32 = 9;
@@ -93,6 +96,8 @@ impl Child {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: String,
+    /// What hooks are told.
+    identity: Identity,
     spec: Spec,
     /// Until it is started.
     created: Option<Created>,
@@ -106,6 +111,7 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) fn create(
         request: CreateRequest,
+        dir: &RunDir,
         zygote: Option<Zygote>,
         stock: &Stock,
     ) -> Result<(Container, i32), Error> {
@@ -118,7 +124,9 @@ impl Container {
             let (outside, inside) = Streams::pipes(stdin, uid, gid).map_err(step("make pipes"))?;
             (streams, stdio) = (outside, Some(inside));
         }
-        let options = Options { stdio, zygote, reaper: init, ..Options::default() };
+        let bundle = hooks::bundle(dir, &spec)?;
+        let identity = hooks::identity(&id, &spec, &bundle);
+        let options = Options { stdio, zygote, reaper: init, bundle, ..Options::default() };
         let mut created = teu_runtime::create_with(&id, &spec, &rootfs, options, stock)?;
         if let Some(master) = created.terminal() {
             streams = terminal_streams(master, size)?;
@@ -126,7 +134,7 @@ impl Container {
         let pid = created.pid();
         let child = Child { streams, process: None, ends_with_client: stdin_once, exit: None, oom_kills: 0 };
         let (created, execs) = (Some(created), Vec::new());
-        let container = Container { id, spec, created, child, log, execs, started_at: None, paused: false };
+        let container = Container { id, identity, spec, created, child, log, execs, started_at: None, paused: false };
         Ok((container, pid))
     }
 
@@ -137,6 +145,7 @@ impl Container {
         };
         let process = created.start()?;
         let pid = process.pid;
+        hooks::started(&self.identity, &self.spec, &process)?;
         self.child.process = Some(process);
         self.started_at = Some(Timestamp::now().to_string());
         Ok(pid)
@@ -250,11 +259,12 @@ impl Container {
         }
     }
 
-    /// Removes the cgroup. Best effort: there is nobody left to tell.
-    pub(crate) fn remove_cgroup(&mut self) {
+    /// Removes the cgroup, and lets the hooks of the end run. Best effort: there is nobody left to tell.
+    pub(crate) fn clean_up(&mut self) {
         if let Some(cgroup) = self.cgroup() {
             let _ = cgroup.remove();
         }
+        hooks::stopped(&self.identity, &self.spec);
     }
 
     fn cgroup(&self) -> Option<&Cgroup> {

@@ -12,7 +12,7 @@
 mod attach;
 mod children;
 mod connection;
-
+mod hooks;
 pub mod log;
 mod nursery;
 pub mod protocol;

@@ -19,7 +19,7 @@ impl Supervisor<'_> {
             (Request::State, Stage::Empty(_)) => Event::State(Box::default()),
             (Request::Create(request), Stage::Empty(zygote)) => {
                 let (id, zygote) = (request.id.clone(), zygote.take());
-                match Container::create(*request, zygote, self.stock) {
+                match Container::create(*request, &self.dir, zygote, self.stock) {
                     Ok((container, pid)) => self.created(container, pid),
                     Err(error) => self.failed(id, error),
                 }

@@ -494,7 +494,7 @@ impl<'s> Supervisor<'s> {
         if !execs_ended || !reportable(&self.attached, None, &container.child) {
             return;
         }
-        container.remove_cgroup();
+        container.clean_up();
         // Whoever hears of the end may start the container again at once, and then the ports must be free.
         self.services.close();
         if let Ok(json) = serde_json::to_vec(&status) {
@@ -512,6 +512,7 @@ impl<'s> Supervisor<'s> {
     fn leave(&self) {
         self.dir.remove("socket");
         self.dir.remove("pid");
+        self.dir.remove("config.json");
         if matches!(&self.stage, Stage::Over(State { exit: None, .. }) | Stage::Empty(_)) {
             self.dir.remove_itself();
         }

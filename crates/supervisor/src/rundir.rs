@@ -2,8 +2,8 @@
 //! container).
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -32,10 +32,14 @@ impl RunDir {
         let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
     }
 
-    /// Removes the directory itself if it is empty, wherever it is by now.
+    /// Where it is by now.
+    pub(crate) fn path(&self) -> io::Result<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_fd().as_raw_fd()))
+    }
+
+    /// Removes the directory itself if it is empty.
     pub(crate) fn remove_itself(&self) {
-        use std::os::fd::AsRawFd;
-        if let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_fd().as_raw_fd())) {
+        if let Ok(path) = self.path() {
             let _ = std::fs::remove_dir(path);
         }
     }

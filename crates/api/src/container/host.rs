@@ -206,11 +206,11 @@ wire! {
         /// How many devices; -1 is all.
         pub count: i64 = "Count",
         /// Devices by id.
-        pub device_ids: Vec<String> = "DeviceIDs",
+        pub device_ids: Option<Vec<String>> = "DeviceIDs",
         /// Alternatives of capability sets.
-        pub capabilities: Vec<Vec<String>> = "Capabilities",
+        pub capabilities: Option<Vec<Vec<String>>> = "Capabilities",
         /// Driver's options.
-        pub options: BTreeMap<String, String> = "Options",
+        pub options: Option<BTreeMap<String, String>> = "Options",
     }
 
     /// A resource limit of the container's processes.

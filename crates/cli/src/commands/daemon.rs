@@ -14,6 +14,12 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 #[non_exhaustive]
 pub struct DaemonArgs {
+    /// Folders of the descriptions of devices (default /etc/cdi and /var/run/cdi)
+    #[arg(long, value_name = "list")]
+    pub cdi_spec_dir: Vec<String>,
+    /// Features to turn on or off, name or name=true|false
+    #[arg(long, value_name = "map")]
+    pub feature: Vec<String>,
     /// Configuration file (default $TEU_CONFIG or /etc/teu/daemon.json)
     #[arg(long, value_name = "string")]
     pub config_file: Option<PathBuf>,
@@ -132,9 +138,17 @@ impl DaemonArgs {
             |limit: &teu_api::container::Ulimit| (limit.name.clone(), serde_json::to_value(limit).unwrap_or_default());
         let limits: Map<String, Value> = self.default_ulimit.iter().map(limit).collect();
         let object = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
+        let feature = |text: &String| match text.split_once('=') {
+            Some((name, "true" | "1")) => (name.to_owned(), Value::Bool(true)),
+            Some((name, "false" | "0")) => (name.to_owned(), Value::Bool(false)),
+            Some((name, other)) => (name.to_owned(), other.into()),
+            None => (text.clone(), Value::Bool(true)),
+        };
+        let features: Map<String, Value> = self.feature.iter().map(feature).collect();
         let all = [
             ("bip", text(&self.bip)),
             ("bridge", text(&self.bridge)),
+            ("cdi-spec-dirs", list(&self.cdi_spec_dir)),
             ("cgroup-parent", text(&self.cgroup_parent)),
             ("data-root", path(&self.data_root)),
             ("debug", flag(self.debug)),
@@ -147,6 +161,7 @@ impl DaemonArgs {
             ("dns-search", list(&self.dns_search)),
             ("docker-socket", flag(self.docker_socket)),
             ("exec-root", path(&self.exec_root)),
+            ("features", object(features)),
             ("group", text(&self.group)),
             ("hosts", list(&self.hosts)),
             ("insecure-registries", list(&self.insecure_registry)),

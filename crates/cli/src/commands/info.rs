@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use teu_api::system::Info as Facts;
+use teu_api::system::{DeviceInfo, Info as Facts};
 
 use crate::Session;
 use crate::failure::Failure;
@@ -97,6 +97,8 @@ fn server(facts: &Facts) -> String {
         facts.plugins.log.join(" ")
     );
     list(&mut text, "CDI spec directories", &facts.cdi_spec_dirs);
+    let device = |device: &DeviceInfo| format!("{}: {}", device.source, device.id);
+    list(&mut text, "Discovered Devices", &facts.discovered_devices.iter().map(device).collect::<Vec<_>>());
     let _ = writeln!(text, " Swarm: {}", facts.swarm.local_node_state);
     let runtimes: Vec<&str> = facts.runtimes.keys().map(String::as_str).collect();
     let _ = writeln!(text, " Runtimes: {}\n Default Runtime: {}", runtimes.join(" "), facts.default_runtime);

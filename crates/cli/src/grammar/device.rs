@@ -51,18 +51,17 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
         match key {
             "driver" => value.clone_into(&mut request.driver),
             "count" => request.count = count(value)?,
-            "device" => request.device_ids = list(),
-            "capabilities" => request.capabilities = vec![list().into_iter().chain(["gpu".to_owned()]).collect()],
-            "options" => request.options = environment::pairs(&fields(value)?),
+            "device" => request.device_ids = Some(list()),
+            "capabilities" => request.capabilities = Some(vec![list().into_iter().chain(["gpu".to_owned()]).collect()]),
+            "options" => request.options = Some(environment::pairs(&fields(value)?)),
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
     }
-    if request.device_ids.is_empty() && !seen.iter().any(|key| key == "count") {
+    if request.device_ids.is_none() && !seen.iter().any(|key| key == "count") {
         request.count = 1;
     }
-    if request.capabilities.is_empty() {
-        request.capabilities = vec![vec!["gpu".to_owned()]];
-    }
+    request.capabilities.get_or_insert_with(|| vec![vec!["gpu".to_owned()]]);
+    request.options.get_or_insert_default();
     Ok(request)
 }
 
@@ -124,9 +123,9 @@ mod tests {
         assert_eq!(gpus("2").unwrap().count, 2);
         assert_eq!(gpus("driver=nvidia").unwrap().count, 1);
         let request = gpus("\"device=0,GPU-1\",\"capabilities=utility,compute\",options=a=b").unwrap();
-        assert_eq!((request.count, request.device_ids.len()), (0, 2));
-        assert_eq!(request.capabilities, [["utility", "compute", "gpu"]]);
-        assert_eq!(request.options["a"], "b");
+        assert_eq!((request.count, request.device_ids.unwrap().len()), (0, 2));
+        assert_eq!(request.capabilities.unwrap(), [["utility", "compute", "gpu"]]);
+        assert_eq!(request.options.unwrap()["a"], "b");
         for bad in ["some", "count=x", "all,count=1", "what=ever"] {
             assert!(gpus(bad).is_err(), "{bad}");
         }

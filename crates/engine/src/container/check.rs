@@ -15,6 +15,7 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
     restart(host)?;
     modes(host)?;
     unsupported(host)?;
+    super::storage::limit(host)?;
     super::mounts::parse::check(host)?;
     if !request.config.working_dir.is_empty() && !request.config.working_dir.starts_with('/') {
         let dir = &request.config.working_dir;
@@ -152,15 +153,12 @@ fn modes(host: &HostConfig) -> Result<()> {
 
 fn unsupported(host: &HostConfig) -> Result<()> {
     let refused: &[(&str, bool)] = &[
-        ("--storage-opt", !host.storage_opt.is_empty()),
-        ("--gpus", !host.device_requests.is_empty()),
         ("--runtime", !matches!(host.runtime.as_str(), "" | "teu" | "runc" | "io.containerd.runc.v2")),
         ("--isolation", !matches!(host.isolation.as_str(), "" | "default")),
         ("--cpu-count", host.cpu_count != 0),
         ("--cpu-percent", host.cpu_percent != 0),
         ("--io-maxiops", host.io_maximum_iops != 0),
         ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
-        ("--blkio-weight-device", !host.blkio_weight_device.is_empty()),
     ];
     for (name, value) in &host.sysctls {
         if name.is_empty() || value.contains(['\n', '+', '=', '\0']) || name.contains(['\n', '+', '=', '\0']) {

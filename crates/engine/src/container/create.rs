@@ -43,7 +43,7 @@ impl Containers {
 
     /// Takes back what [`Self::make`] left on the disk.
     fn unmake(&self, id: &str) {
-        let _ = self.context.store.snapshots().remove(id);
+        let _ = self.context.remove_stray_layer(id);
         let _ = self.context.store.discard(&self.context.log_dir(id));
     }
 
@@ -109,6 +109,7 @@ impl Containers {
         self.context.networks.check(&record)?;
         self.context.networks.normalise(&mut record);
         self.context.store.snapshots().prepare(id, record.chain.as_ref())?;
+        self.limit_layer(&mut record)?;
         self.resolve_mounts(&mut record)?;
         let logs = self.context.log_dir(id);
         std::fs::create_dir_all(&logs).map_err(|error| Error::io("make", &logs, error))?;

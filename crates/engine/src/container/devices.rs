@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use teu_api::container::{DeviceMapping, HostConfig, ThrottleDevice};
-use teu_oci::runtime::{BlockIo, Device, DeviceRule, Throttle};
+use teu_api::container::{DeviceMapping, HostConfig, ThrottleDevice, WeightDevice};
+use teu_oci::runtime::{self, BlockIo, Device, DeviceRule, Throttle};
 
 use crate::error::{Error, Result};
 
@@ -99,6 +99,7 @@ pub(super) fn rule(text: &str) -> Result<DeviceRule> {
 pub(super) fn block_io(host: &HostConfig) -> Result<Option<BlockIo>> {
     let block_io = BlockIo {
         weight: (host.blkio_weight > 0).then_some(host.blkio_weight),
+        weight_device: host.blkio_weight_device.iter().map(weight).collect::<Result<_>>()?,
         read_bps: throttles(&host.blkio_device_read_bps)?,
         write_bps: throttles(&host.blkio_device_write_bps)?,
         read_iops: throttles(&host.blkio_device_read_iops)?,
@@ -110,15 +111,28 @@ pub(super) fn block_io(host: &HostConfig) -> Result<Option<BlockIo>> {
 
 fn throttles(limits: &[ThrottleDevice]) -> Result<Vec<Throttle>> {
     let throttle = |limit: &ThrottleDevice| {
-        let wrong = |why: String| Error::bad(format!("limit device \"{}\": {why}", limit.path));
-        let meta = fs::metadata(&limit.path).map_err(|error| wrong(reason(&error)))?;
-        if !meta.file_type().is_block_device() {
-            return Err(wrong("it is not a block device".into()));
-        }
-        let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
-        Ok(Throttle { major: i64::from(major), minor: i64::from(minor), rate: limit.rate })
+        let (major, minor) = block_device(&limit.path)?;
+        Ok(Throttle { major, minor, rate: limit.rate })
     };
     limits.iter().map(throttle).collect()
+}
+
+fn weight(asked: &WeightDevice) -> Result<runtime::WeightDevice> {
+    if !(10..=1000).contains(&asked.weight) {
+        return Err(Error::bad(format!("weight of device \"{}\": the range is from 10 to 1000", asked.path)));
+    }
+    let (major, minor) = block_device(&asked.path)?;
+    Ok(runtime::WeightDevice { major, minor, weight: Some(asked.weight), leaf_weight: None })
+}
+
+/// The numbers of a block device.
+fn block_device(path: &str) -> Result<(i64, i64)> {
+    let wrong = |why: String| Error::bad(format!("limit device \"{path}\": {why}"));
+    let meta = fs::metadata(path).map_err(|error| wrong(reason(&error)))?;
+    if !meta.file_type().is_block_device() {
+        return Err(wrong("it is not a block device".into()));
+    }
+    Ok((rustix::fs::major(meta.rdev()).into(), rustix::fs::minor(meta.rdev()).into()))
 }
 
 #[cfg(test)]

@@ -417,7 +417,7 @@ impl Driver {
         let id = self.record.id.clone();
         let mut troubles: Vec<Error> = vec![];
         tokio::task::block_in_place(|| {
-            troubles.extend(context.store.snapshots().remove(&id).err().map(Into::into));
+            troubles.extend(context.remove_layer(&self.record).err());
             troubles.extend(context.records.remove(&id).err().map(Into::into));
             crate::restore::remove_files(&context, &id);
             context.release_mounts(&self.record, volumes);

@@ -89,10 +89,12 @@ impl Driver {
             },
             users: record.users,
         };
+        let mut spec = spec::generate(&inputs)?;
+        crate::cdi::give(&context.config.cdi_spec_dirs, &record.host.device_requests, &mut spec)?;
         let [rows, cols] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(0));
         Ok(CreateRequest {
             id: record.id.clone(),
-            spec: spec::generate(&inputs)?,
+            spec,
             rootfs: Rootfs::Overlay(overlay),
             log,
             init: record.host.init == Some(true),

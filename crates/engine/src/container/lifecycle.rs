@@ -57,6 +57,12 @@ impl Phase {
             Self::Removing => "removing",
         }
     }
+
+    /// Whether nothing of it runs, or is about to by itself.
+    #[must_use]
+    pub fn at_rest(self) -> bool {
+        matches!(self, Self::Created | Self::Exited)
+    }
 }
 
 /// Everything about a container that changes as it lives.

@@ -25,6 +25,7 @@ pub mod record;
 pub(crate) mod spec;
 mod stats;
 mod step;
+mod storage;
 mod top;
 mod tree;
 pub(crate) mod user;

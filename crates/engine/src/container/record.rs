@@ -10,6 +10,7 @@ use teu_oci::Digest;
 use super::health;
 use super::lifecycle::{Policy, Restart, State};
 use super::mounts::MountRecord;
+pub use super::storage::LayerLimit;
 pub use crate::network::record::{EndpointRecord, OldEndpoint, PortRecord};
 
 /// A container, as asked for and as it last stood.
@@ -36,8 +37,10 @@ pub struct Record {
     pub networking: NetworkingConfig,
     /// Binds, volumes, images and those memory file systems that were asked for in the long form.
     pub mounts: Vec<MountRecord>,
-    /// The first of the host\x27s ids that its own user namespace has; none shares the host\x27s.
+    /// The first of the host's ids that its own user namespace has; none shares the host's.
     pub users: Option<u32>,
+    /// What keeps its write layer within a limit.
+    pub layer_limit: Option<LayerLimit>,
     /// It left every network it was on, and joins none when it is started.
     pub alone: bool,
     /// Its places on networks while it runs, by the network's name.

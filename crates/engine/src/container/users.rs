@@ -38,7 +38,7 @@ pub(crate) fn mapping(first: u32) -> IdMapping {
 pub(crate) fn needs_host(host: &HostConfig) -> bool {
     let modes = [&host.network_mode, &host.pid_mode, &host.ipc_mode, &host.uts_mode, &host.cgroupns_mode];
     let shares = |mode: &&String| mode.as_str() == "host" || mode.starts_with("container:");
-    host.privileged || !host.devices.is_empty() || modes.iter().any(shares)
+    host.privileged || !host.devices.is_empty() || !host.device_requests.is_empty() || modes.iter().any(shares)
 }
 
 /// The mounts of a container with a range of its own: what comes from the host is shown with the container's owners.

@@ -500,13 +500,13 @@ impl Cgroup {
         let missing =
             || Error::NoCgroupController { controller: setting.controller.clone(), setting: setting.field.to_owned() };
         let Some(directory) = directory else { return Err(missing()) };
-        for file in setting.file.split('|') {
-            match write(&directory, file, &setting.value) {
+        for (file, value) in setting.choices() {
+            match write(&directory, file, value) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => return other.during_with(|| format!("write {} to {file}", setting.value)),
+                other => return other.during_with(|| format!("write {value} to {file}")),
             }
         }
-        if setting.field.is_empty() { Ok(()) } else { Err(missing()) }
+        if setting.field.is_empty() { Ok(()) } else { Err(setting.no_file()) }
     }
 
     /// Moves every process into v1 hierarchies that a new limit needs and the container has not joined.

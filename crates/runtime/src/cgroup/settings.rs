@@ -17,10 +17,24 @@ pub(crate) struct Setting {
     pub(crate) version: Version,
     /// The file; where kernels differ, the names in order of preference, separated by `|`.
     pub(crate) file: String,
-    /// What is written.
+    /// What is written; where it differs by file, the values in the files' order, separated by `|`.
     pub(crate) value: String,
     /// The spec's field, for the error. Empty where the file may be missing.
     pub(crate) field: &'static str,
+}
+
+impl Setting {
+    /// The files there may be, each with what is written to it.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = (&str, &str)> {
+        let last = self.value.rsplit('|').next().unwrap_or_default();
+        self.file.split('|').zip(self.value.split('|').chain(std::iter::repeat(last)))
+    }
+
+    /// None of the files is there.
+    pub(crate) fn no_file(&self) -> Error {
+        let (controller, files) = (&self.controller, self.file.replace('|', " and no "));
+        Error::refused(format!("limit {}: the {controller} cgroup controller of this machine has no {files}", self.field))
+    }
 }
 
 /// The list in the making.
@@ -216,15 +230,19 @@ fn weight_of_shares(shares: u64) -> u64 {
     (10_f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
 }
 
+/// A weight of the BFQ scheduler (10 to 1000) on the scale of the I/O cost model (1 to 10000).
+fn weight_of_bfq(weight: u16) -> u64 {
+    1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990
+}
+
 fn plan_block_io(list: &mut List<'_>, block_io: &BlockIo) -> Result<(), Error> {
     let controller = if (list.version_of)("blkio").is_some() { "blkio" } else { "io" };
     if let Some(weight) = block_io.weight.filter(|weight| *weight != 0) {
-        let unified = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
         list.both(
             controller,
             "blockIO.weight",
             ("blkio.weight|blkio.bfq.weight", weight.to_string()),
-            ("io.weight|io.bfq.weight", unified.to_string()),
+            ("io.bfq.weight|io.weight", format!("{weight}|{}", weight_of_bfq(weight))),
         )?;
     }
     if let Some(weight) = block_io.leaf_weight.filter(|weight| *weight != 0) {
@@ -258,7 +276,8 @@ fn plan_weights(list: &mut List<'_>, controller: &str, device: WeightDevice) -> 
     if let Some(weight) = weight {
         let legacy = "blkio.weight_device|blkio.bfq.weight_device";
         let value = format!("{major}:{minor} {weight}");
-        list.both(controller, field, (legacy, value.clone()), ("io.bfq.weight", value))?;
+        let unified = format!("{value}|{major}:{minor} {}", weight_of_bfq(weight));
+        list.both(controller, field, (legacy, value), ("io.bfq.weight|io.weight", unified))?;
     }
     if let Some(weight) = leaf_weight {
         if list.version(controller, field)? == Version::Unified {
@@ -340,6 +359,21 @@ mod tests {
         let resources = Resources { pids: Some(Pids { limit: Some(5) }), ..Resources::default() };
         let error = plan(&resources, &none).expect_err("no pids controller");
         assert_eq!(error, Error::NoCgroupController { controller: "pids".into(), setting: "pids.limit".into() });
+    }
+
+    #[test]
+    fn a_devices_weight_is_written_to_the_file_that_there_is_on_its_own_scale() {
+        let device = WeightDevice { major: 8, minor: 16, weight: Some(1000), leaf_weight: None };
+        let block_io = BlockIo { weight_device: vec![device], ..BlockIo::default() };
+        let resources = Resources { block_io: Some(block_io), ..Resources::default() };
+        let choices = |version| {
+            let settings = plan(&resources, &|_| Some(version)).expect("a plan");
+            settings[0].choices().map(|(file, value)| (file.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        };
+        let unified = [("io.bfq.weight", "8:16 1000"), ("io.weight", "8:16 10000")];
+        assert_eq!(choices(Version::Unified), pairs(&unified));
+        let legacy = [("blkio.weight_device", "8:16 1000"), ("blkio.bfq.weight_device", "8:16 1000")];
+        assert_eq!(choices(Version::Legacy), pairs(&legacy));
     }
 
     #[test]

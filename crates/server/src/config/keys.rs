@@ -6,6 +6,7 @@ use serde_json::Value;
 pub(super) const ACTING: &[&str] = &[
     "bip",
     "bridge",
+    "cdi-spec-dirs",
     "cgroup-parent",
     "data-root",
     "debug",
@@ -19,6 +20,7 @@ pub(super) const ACTING: &[&str] = &[
     "dns-search",
     "docker-socket",
     "exec-root",
+    "features",
     "group",
     "hosts",
     "insecure-registries",
@@ -45,7 +47,6 @@ const SO_ANYWAY: &[(&str, &[&str])] = &[
     ("default-runtime", &["\"teu\"", "\"runc\""]),
     ("exec-opts", &["[]", "[\"native.cgroupdriver=cgroupfs\"]"]),
     ("experimental", &["false"]),
-    ("features", &["{}", "{\"containerd-snapshotter\":true}", "{\"cdi\":false}"]),
     ("firewall-backend", &["\"nftables\"", "\"\""]),
     ("init", &["false"]),
     ("ip-forward", &["true"]),
@@ -74,7 +75,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("bip6", "it is not there yet"),
     ("bridge-accept-fwmark", "it is not there yet"),
     ("builder", "the build cache is collected by itself"),
-    ("cdi-spec-dirs", "it is not there yet"),
     ("containerd", "there is no containerd"),
     ("containerd-namespace", "there is no containerd"),
     ("containerd-plugins-namespace", "there is no containerd"),
@@ -86,7 +86,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("default-runtime", "there is one runtime, \"teu\""),
     ("exec-opts", "cgroups are managed by teu itself"),
     ("experimental", "there is nothing experimental to turn on"),
-    ("features", "there are no features to turn on"),
     ("firewall-backend", "it is nftables"),
     ("fixed-cidr", "it is not there yet"),
     ("fixed-cidr-v6", "it is not there yet"),
@@ -120,6 +119,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("userland-proxy-path", "there is no proxy"),
     ("userns-remap", "it is not there yet"),
 ];
+
+/// Whether a feature of Docker's can be turned that way: `cdi` either way, the rest as it is anyway.
+pub(super) fn feature(name: &str, on: bool) -> bool {
+    match name {
+        "cdi" => true,
+        "containerd-snapshotter" => on,
+        "buildkit" | "windows-dns-proxy" => !on,
+        _ => false,
+    }
+}
 
 /// What becomes of a key.
 #[derive(Debug, PartialEq, Eq)]

@@ -101,6 +101,34 @@ impl Snapshots {
         }
     }
 
+    /// Limits what an active snapshot, which nothing was written to yet, may hold by itself: its directories become a
+    /// project of that number.
+    pub fn limit(&self, key: &str, project: u32, bytes: u64) -> Result<()> {
+        let dir = self.active_dir(key)?;
+        for path in [dir.join("fs"), dir.join("work"), dir] {
+            let limited = fs::File::open(&path).and_then(|open| teu_sys::quota::limit(&open, project, bytes));
+            limited.map_err(|error| Error::io(&path, error))?;
+        }
+        Ok(())
+    }
+
+    /// The directory of an active snapshot. Something may be mounted on it, which is to be furnished then.
+    pub fn place(&self, key: &str) -> Result<PathBuf> {
+        self.active_dir(key)
+    }
+
+    /// Makes an active snapshot's contents again on what was mounted on its directory.
+    pub fn furnish_anew(&self, key: &str, parent: Option<&Digest>) -> Result<()> {
+        self.furnish(&self.active_dir(key)?, parent)
+    }
+
+    /// Takes the limit of a project away.
+    pub fn unlimit(&self, project: u32) -> Result<()> {
+        let dir = self.layout.active();
+        let unlimited = fs::File::open(&dir).and_then(|open| teu_sys::quota::unlimit(&open, project));
+        unlimited.map_err(|error| Error::io(&dir, error))
+    }
+
     /// The overlay of an active snapshot.
     pub fn overlay(&self, key: &str) -> Result<Overlay> {
         let parent = self.active_parent(key)?;

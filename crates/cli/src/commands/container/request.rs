@@ -228,7 +228,7 @@ fn requests(flags: &ContainerFlags) -> Vec<DeviceRequest> {
     };
     let device_ids: Vec<String> = flags.device.iter().filter_map(name).collect();
     if !device_ids.is_empty() {
-        requests.push(DeviceRequest { driver: "cdi".into(), device_ids, ..DeviceRequest::default() });
+        requests.push(DeviceRequest { driver: "cdi".into(), device_ids: Some(device_ids), ..DeviceRequest::default() });
     }
     requests
 }
