@@ -81,6 +81,39 @@ fn a_saved_archive_is_an_oci_layout_that_says_what_it_holds() {
 }
 
 #[test]
+fn what_images_share_is_counted() {
+    let daemon = Daemon::start();
+    let image = |name: &str, kib: u32| {
+        let container = daemon.ok(["create", "busybox", "sh", "-c", &format!("head -c {kib}k /dev/zero > /file")]);
+        daemon.ok(["start", "-a", &container]);
+        daemon.ok(["commit", &container, name]);
+    };
+    image("one", 2000);
+    image("two", 3000);
+    let rows: serde_json::Value =
+        serde_json::from_str(&daemon.ok(["system", "df", "-v", "--format", "json"])).expect("json");
+    let cell = |name: &str, key: &str| {
+        let images = rows["Images"].as_array().expect("images");
+        images.iter().find(|row| row["Repository"] == name).expect("a row")[key].clone()
+    };
+    let base = cell("busybox", "Size");
+    for (name, own) in [("busybox", "0B"), ("one", "2.048MB"), ("two", "3.072MB")] {
+        assert_eq!((cell(name, "SharedSize"), cell(name, "UniqueSize")), (base.clone(), own.into()), "{name}");
+    }
+    let api = |query: &str| fetch_json(&daemon, &format!("/images/json{query}"));
+    let shared = |list: &serde_json::Value| list[0]["SharedSize"].as_i64().expect("a number");
+    assert_eq!(shared(&api("")), -1);
+    assert!(shared(&api("?shared-size=1")) > 500_000);
+}
+
+/// An answer of the API.
+fn fetch_json(daemon: &Daemon, path: &str) -> serde_json::Value {
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-s", "--unix-socket"]).arg(daemon.socket()).arg(format!("http://localhost{path}"));
+    serde_json::from_str(&run(&mut curl).ok()).expect("json")
+}
+
+#[test]
 fn export_and_import_carry_a_tree() {
     let daemon = Daemon::start();
     daemon.ok(["run", "--name", "box", "busybox", "sh", "-c", "echo mine > /root/mine; rm -r /var/spool"]);

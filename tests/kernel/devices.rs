@@ -117,7 +117,9 @@ fn a_disks_weight_is_in_force_or_refused_by_name() {
     daemon.teu(["create", "--blkio-weight-device", "/dev/null:300", "busybox"]).refused(1, &["not a block device"]);
     daemon.teu(["create", "--blkio-weight-device", "/dev/null:5", "busybox"]).refused(125, &["invalid"]);
     let entries = fs::read_dir("/sys/block").expect("/sys/block").flatten();
-    let any = entries.map(|entry| format!("/dev/{}", entry.file_name().to_string_lossy())).find(|path| Path::new(path).exists());
+    let any = entries
+        .map(|entry| format!("/dev/{}", entry.file_name().to_string_lossy()))
+        .find(|path| Path::new(path).exists());
     let device = weighed_devices().pop().or(any).expect("a block device");
     let asked = format!("{device}:300");
     let line = ["create", "--name", "weighed", "--blkio-weight-device", &asked, "busybox", "sleep", "1000"];

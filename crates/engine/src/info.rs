@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 
 use teu_api::Filters;
 use teu_api::system::{
-    Commit, Component, DeviceInfo, DiskUsage, FirewallInfo, IndexInfo, Info, Plugins, RegistryConfig, Runtime, Swarm, Version,
-    VersionPlatform,
+    Commit, Component, DeviceInfo, DiskUsage, FirewallInfo, IndexInfo, Info, Plugins, RegistryConfig, Runtime, Swarm,
+    Version, VersionPlatform,
 };
 
 use crate::cdi;
@@ -129,10 +129,12 @@ impl Engine {
         for chain in snapshots.layers()? {
             layers += snapshots.size(&chain)?;
         }
+        let mut images = self.images.list(&Filters::default(), &self.containers)?;
+        self.images.tell_shared(&mut images)?;
         let query = ListQuery { all: true, size: true, ..ListQuery::default() };
         Ok(DiskUsage {
             layers_size: i64::try_from(layers).unwrap_or(i64::MAX),
-            images: self.images.list(&Filters::default(), &self.containers)?,
+            images,
             containers: self.containers.list(&query).await?,
             volumes: tokio::task::block_in_place(|| self.volumes.usage())?,
             build_cache: vec![],

@@ -239,7 +239,8 @@ impl Engine {
         let steps = self.containers.context.steps.clone();
         let _ = tokio::time::timeout(LAST_STEPS, steps.write_owned()).await;
         let context = &self.containers.context;
-        for record in self.containers.all().iter().map(Container::record).filter(|record| record.state.phase.at_rest()) {
+        for record in self.containers.all().iter().map(Container::record).filter(|record| record.state.phase.at_rest())
+        {
             context.unmount_layer(&record);
         }
         self.networks.close();

@@ -93,10 +93,7 @@ fn node(asked: &Node, uid: u32, gid: u32) -> Result<runtime::Device, String> {
     }
     if device.kind != kind {
         let path = &asked.path;
-        return Err(format!(
-            "CDI device (\"{path}\", \"{host}\"), host type mismatch ({}, {kind})",
-            device.kind
-        ));
+        return Err(format!("CDI device (\"{path}\", \"{host}\"), host type mismatch ({}, {kind})", device.kind));
     }
     if kind != "p" && device.major == 0 {
         device.major = rustix::fs::major(meta.rdev());

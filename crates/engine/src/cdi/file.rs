@@ -7,8 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The versions there are; one that is not among them is refused.
-const VERSIONS: &[(u32, u32)] =
-    &[(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7), (0, 8), (1, 0), (1, 1)];
+const VERSIONS: &[(u32, u32)] = &[(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7), (0, 8), (1, 0), (1, 1)];
 
 /// The devices of one kind.
 #[derive(Clone, Debug, Default, Deserialize)]

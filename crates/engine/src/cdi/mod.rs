@@ -26,11 +26,7 @@ pub(crate) const DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 /// Vendors of GPUs: the name by which a driver is asked for, the kind of device, and the capabilities it answers to.
 const GPUS: &[(&str, &str, &[&str])] = &[
-    (
-        "nvidia",
-        "nvidia.com/gpu",
-        &["gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display"],
-    ),
+    ("nvidia", "nvidia.com/gpu", &["gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display"]),
     ("amd", "amd.com/gpu", &["gpu", "amd"]),
 ];
 
@@ -153,7 +149,9 @@ fn names(request: &DeviceRequest, registry: &Registry) -> Result<Vec<String>> {
     if request.driver == "cdi" {
         return match () {
             () if request.count != 0 => Err(Error::internal("unexpected count in CDI device request")),
-            () if request.options.as_ref().is_some_and(|options| !options.is_empty()) => Err(Error::internal("unexpected options in CDI device request")),
+            () if request.options.as_ref().is_some_and(|options| !options.is_empty()) => {
+                Err(Error::internal("unexpected options in CDI device request"))
+            }
             () => Ok(ids),
         };
     }
@@ -178,7 +176,9 @@ fn names(request: &DeviceRequest, registry: &Registry) -> Result<Vec<String>> {
 /// The kind of GPU that answers to a request: by its driver's name, or by capabilities.
 fn kind(request: &DeviceRequest, registry: &Registry) -> Option<&'static str> {
     let answers = |name: &str, capabilities: &[&str]| match request.driver.as_str() {
-        "" => request.capabilities.iter().flatten().any(|set| set.iter().all(|one| capabilities.contains(&one.as_str()))),
+        "" => {
+            request.capabilities.iter().flatten().any(|set| set.iter().all(|one| capabilities.contains(&one.as_str())))
+        }
         driver => driver == name || driver.strip_suffix(".cdi") == Some(name),
     };
     let found = GPUS.iter().find(|(name, kind, capabilities)| answers(name, capabilities) && registry.has_kind(kind));

@@ -49,7 +49,9 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
             None => document = Some(done),
             Some(Open::List(list)) => list.push(done),
             Some(Open::Mapping(mapping, key)) => match (key.take(), done) {
-                (Some(key), _) if mapping.contains_key(&key) => return Err(wrong(&format!("\"{key}\" is there twice"))),
+                (Some(key), _) if mapping.contains_key(&key) => {
+                    return Err(wrong(&format!("\"{key}\" is there twice")));
+                }
                 (Some(key), value) => drop(mapping.insert(key, value)),
                 (None, Value::String(name)) => *key = Some(name),
                 (None, _) => return Err(wrong("a key is not a text")),

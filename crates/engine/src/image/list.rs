@@ -1,10 +1,12 @@
 //! `images`, `image inspect`, `history`.
 
+use std::collections::{BTreeSet, HashMap};
+
 use jiff::Timestamp;
 use teu_api::Filters;
 use teu_api::container::GraphDriver;
 use teu_api::image::{HistoryItem, Inspect, Metadata, RootFs, Summary};
-use teu_oci::Reference;
+use teu_oci::{Digest, Reference};
 
 use super::{Image, Images};
 use crate::container::Containers;
@@ -47,6 +49,27 @@ impl Images {
         }
         rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
         Ok(rows)
+    }
+
+    /// Tells of each row how many bytes of the image's layers another image has too.
+    ///
+    /// # Errors
+    /// When an image or a layer cannot be read.
+    pub fn tell_shared(&self, rows: &mut [Summary]) -> Result<()> {
+        let mut users: HashMap<Digest, u32> = HashMap::new();
+        let images: HashMap<String, BTreeSet<Digest>> = self
+            .all()?
+            .into_iter()
+            .map(|image| (image.id.to_string(), image.record.chains.into_iter().collect()))
+            .collect();
+        images.values().flatten().for_each(|chain| *users.entry(chain.clone()).or_default() += 1);
+        for row in rows {
+            let chains = images.get(&row.id).into_iter().flatten().filter(|chain| users.get(*chain) > Some(&1));
+            let sizes = chains.map(|chain| self.inner.store.snapshots().size(chain));
+            let shared = sizes.sum::<std::result::Result<u64, _>>()?;
+            row.shared_size = i64::try_from(shared).unwrap_or(i64::MAX);
+        }
+        Ok(())
     }
 
     pub(super) fn all(&self) -> Result<Vec<Image>> {

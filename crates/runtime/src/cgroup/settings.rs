@@ -33,7 +33,10 @@ impl Setting {
     /// None of the files is there.
     pub(crate) fn no_file(&self) -> Error {
         let (controller, files) = (&self.controller, self.file.replace('|', " and no "));
-        Error::refused(format!("limit {}: the {controller} cgroup controller of this machine has no {files}", self.field))
+        Error::refused(format!(
+            "limit {}: the {controller} cgroup controller of this machine has no {files}",
+            self.field
+        ))
     }
 }
 

@@ -82,7 +82,10 @@ async fn tag(State(engine): State<Engine>, Path(name): Name, query: Query) -> An
 
 async fn list(State(engine): State<Engine>, query: Query, version: Version) -> Answer {
     let filters = query.filters()?;
-    let images = engine.images.list(&filters, &engine.containers)?;
+    let mut images = engine.images.list(&filters, &engine.containers)?;
+    if query.flag("shared-size") {
+        engine.images.tell_shared(&mut images)?;
+    }
     ok(images.into_iter().map(|image| compat::image(version, to_value(image))).collect::<Vec<_>>())
 }
 
