@@ -33,8 +33,6 @@ impl Engine {
         let phases: Vec<Phase> = self.containers.all().iter().map(|container| container.record().state.phase).collect();
         let count =
             |wanted: &[Phase]| i64::try_from(phases.iter().filter(|phase| wanted.contains(phase)).count()).unwrap_or(0);
-        let registry = cdi::Registry::scan(&context.config.cdi_spec_dirs);
-        let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
         let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         Ok(Info {
             id: self.networks.id_of("bridge"),
@@ -86,12 +84,22 @@ impl Engine {
             live_restore_enabled: true,
             init_binary: "teu".into(),
             runc_commit: Commit { id: VERSION.into() },
-            cdi_spec_dirs: context.config.cdi_spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+            security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+            ..self.devices()
+        })
+    }
+
+    /// The devices that can be asked for by name, where they are described, and what is wrong there.
+    fn devices(&self) -> Info {
+        let directories = &self.context().config.cdi_spec_dirs;
+        let registry = cdi::Registry::scan(directories);
+        let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
+        Info {
+            cdi_spec_dirs: directories.iter().map(|dir| dir.display().to_string()).collect(),
             discovered_devices: registry.names().map(device).collect(),
             warnings: registry.problems,
-            security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
             ..Info::default()
-        })
+        }
     }
 
     /// Which version this is, in the words of the API.
