@@ -158,3 +158,48 @@ fn a_manifest_that_is_not_what_its_digest_says_is_refused() {
     let left = || run(Command::new("find").arg(daemon.root().join("snapshots")).args(["-type", "f"])).ok();
     eventually("nothing of the layer is left", || left().is_empty().then_some(()));
 }
+
+/// Makes a list of two images of two repositories, for two machines, pushes it and looks at it from elsewhere.
+#[track_caller]
+fn a_list_is_made_and_pushed(address: &str) {
+    let daemon = Daemon::start();
+    let (one, two, list) = (format!("{address}/one:1"), format!("{address}/two:1"), format!("{address}/all:1"));
+    for name in [&one, &two] {
+        daemon.ok(["tag", "busybox", name]);
+        daemon.ok(["push", "-q", name]);
+    }
+    daemon.teu(["manifest", "create", &list, &format!("{address}/three:1")]).refused(1, &["no such manifest: "]);
+    assert_eq!(daemon.ok(["manifest", "create", &list, &one]), format!("Created manifest list {list}"));
+    daemon.teu(["manifest", "create", &list, &two]).refused(1, &["refusing to amend"]);
+    daemon.ok(["manifest", "create", "--amend", &list, &two]);
+    daemon.teu(["manifest", "annotate", &list, &two, "--arch", "abacus"]).refused(1, &["unsupported os/arch"]);
+    daemon.ok(["manifest", "annotate", &list, &two, "--arch", "arm", "--variant", "v7", "--os-features", "a,b"]);
+    let json = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("json");
+    let machine = |list: &serde_json::Value, index: usize| list["manifests"][index]["platform"].clone();
+    let local = json(daemon.ok(["manifest", "inspect", &list]));
+    let arm = serde_json::json!({"architecture": "arm", "os": "linux", "os.features": ["a", "b"], "variant": "v7"});
+    assert_eq!(machine(&local, 1), arm);
+    let verbose = json(daemon.ok(["manifest", "inspect", "-v", &list, &one]));
+    assert_eq!((&verbose["Ref"], &verbose["Descriptor"]["platform"]["os"]), (&one.as_str().into(), &"linux".into()));
+    let pushed = daemon.ok(["manifest", "push", "--purge", &list]);
+    let digest = pushed.lines().last().expect("a digest").to_owned();
+    assert!(digest.starts_with("sha256:") && pushed.contains(&format!("Pushed ref {address}/all@sha256:")), "{pushed}");
+    daemon.teu(["manifest", "rm", &list]).refused(1, &["No such manifest: "]);
+    // Whoever has nothing of it sees the same list, and pulls what is for this machine.
+    let other = Daemon::bare();
+    assert_eq!(json(other.ok(["manifest", "inspect", &list])), local);
+    let pulled = other.ok(["pull", &list]);
+    assert!(pulled.contains(&digest), "{pulled}");
+    assert_eq!(json(other.ok(["manifest", "inspect", &one]))["schemaVersion"], 2);
+    assert_eq!(json(other.ok(["manifest", "inspect", "-v", &list])).as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn lists_of_manifests_go_to_teus_registry() {
+    a_list_is_made_and_pushed(&Registry::start().address());
+}
+
+#[test]
+fn lists_of_manifests_go_to_debians_registry() {
+    a_list_is_made_and_pushed(&DebianRegistry::start().address());
+}

@@ -27,6 +27,7 @@ pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod prune;

@@ -70,11 +70,24 @@ pub(crate) struct BuildPrune {
     /// Remove all of the build cache, not only what is dangling
     #[arg(short, long)]
     all: bool,
+    #[command(flatten)]
+    room: Room,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// How much of the build cache stays.
+#[derive(Debug, Default, clap::Args)]
+struct Room {
     /// Keep so much of it
     #[arg(long, alias = "reserved-space", value_name = "bytes", value_parser = size::bytes)]
     keep_storage: Option<i64>,
-    #[command(flatten)]
-    common: Common,
+    /// Keep no more of it than that
+    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    max_used_space: Option<i64>,
+    /// Have so much of the disk free
+    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    min_free_space: Option<i64>,
 }
 
 /// Removes everything unused.
@@ -189,10 +202,13 @@ impl<'c> Pruning<'c> {
         Ok(())
     }
 
-    async fn cache(&mut self, filters: &Filters, all: bool, keep: Option<i64>) -> Result<(), Failure> {
-        let keep = keep.map(|bytes| bytes.to_string());
+    async fn cache(&mut self, filters: &Filters, all: bool, room: Room) -> Result<(), Failure> {
+        let text = |bytes: Option<i64>| bytes.map(|bytes| bytes.to_string());
+        let keep = text(room.keep_storage);
         let add = |call: Call<'c>| {
-            call.flag("all", all).maybe("keep-storage", keep.as_deref()).maybe("reserved-space", keep.as_deref())
+            let call = call.flag("all", all).maybe("keep-storage", keep.as_deref());
+            let call = call.maybe("reserved-space", keep.as_deref()).maybe("max-used-space", text(room.max_used_space));
+            call.maybe("min-free-space", text(room.min_free_space))
         };
         let report: build::PruneReport = self.ask("/build/prune", filters, add).await?;
         self.list("build cache objects", &report.caches_deleted)?;
@@ -282,7 +298,7 @@ impl Verb for BuildPrune {
         }
         let client = session.client();
         let mut pruning = Pruning::new(&client, &self.common);
-        pruning.cache(&self.common.filters(session)?, self.all, self.keep_storage).await?;
+        pruning.cache(&self.common.filters(session)?, self.all, self.room).await?;
         pruning.total()
     }
 }
@@ -310,7 +326,7 @@ impl Verb for SystemPrune {
         // The build cache has no labels.
         let mut of_cache = Filters::default();
         wanted.get("until").iter().for_each(|until| of_cache.add("until", until));
-        pruning.cache(&of_cache, self.all, None).await?;
+        pruning.cache(&of_cache, self.all, Room::default()).await?;
         pruning.total()
     }
 }

@@ -75,6 +75,17 @@ pub(crate) fn groups() -> Vec<Group> {
         group("context", "Manage contexts", contexts()),
         group("image", "Manage images", images()),
         group(
+            "manifest",
+            "Manage image manifests and manifest lists",
+            vec![
+                verb::<c::manifest::Annotate>("annotate"),
+                verb::<c::manifest::Create>("create"),
+                verb::<c::manifest::Inspect>("inspect"),
+                verb::<c::manifest::Push>("push"),
+                verb::<c::manifest::Remove>("rm"),
+            ],
+        ),
+        group(
             "network",
             "Manage networks",
             vec![

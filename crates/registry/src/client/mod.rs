@@ -23,6 +23,7 @@ mod pull;
 mod push;
 mod resolve;
 mod retry;
+mod target;
 mod upload;
 
 use std::fmt;
@@ -200,6 +201,27 @@ impl Client {
         progress: Arc<dyn Progress>,
     ) -> Result<Descriptor, Error> {
         push::push(&self.inner, reference, manifest, store, lease, layers, progress).await
+    }
+
+    /// Puts a document (a manifest or an index) to where `reference` says, under `name`: a tag or its digest. What it lists
+    /// is there already.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put(&self, reference: &Reference, name: &str, media_type: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        self.target(reference).manifest(media_type, bytes, name).await
+    }
+
+    /// Has the registry take a blob of its repository `from` into `reference`'s; false when it would rather be sent it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn mount(&self, reference: &Reference, digest: &Digest, from: &str) -> Result<bool, Error> {
+        self.target(reference).mount(digest, from).await
+    }
+
+    fn target(&self, reference: &Reference) -> target::Target {
+        target::Target { exchange: self.inner.clone(), reference: reference.clone() }
     }
 
     /// Checks the credentials against a registry (`docker login`).

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::download::{alone, blocking};
 use super::exchange::Exchange;
+use super::target::Target;
 use super::upload::{Arrived, Destination};
 use super::{Error, LayerSource, Progress, compress, pull, resolve};
 use crate::sources::{Hints, Packed};
@@ -53,8 +54,8 @@ pub(super) async fn push(
         move || Hints::of(&store)
     })
     .await?;
-    let destination =
-        Destination { exchange: exchange.clone(), reference: reference.clone(), store: store.clone(), hints, progress };
+    let target = Target { exchange: exchange.clone(), reference: reference.clone() };
+    let destination = Destination { target, store: store.clone(), hints, progress };
     let refers = format!("The push refers to repository [{}]", reference.repository());
     destination.progress.update("", &refers, 0, 0);
     let push = Push { destination, layers, lease };
@@ -88,7 +89,10 @@ impl Push<'_> {
                 return Err(Error::invalid(descriptor.digest.as_str(), why));
             }
         }
-        self.destination.manifest(descriptor, bytes, name.unwrap_or(descriptor.digest.as_str())).await?;
+        self.destination
+            .target
+            .manifest(&descriptor.media_type, bytes, name.unwrap_or(descriptor.digest.as_str()))
+            .await?;
         Ok(descriptor.clone())
     }
 
@@ -97,7 +101,7 @@ impl Push<'_> {
         let what = descriptor.digest.as_str();
         let manifest = resolve::manifest(what, &bytes)?;
         let plan = self.plan(what, &manifest).await?;
-        let turns = Semaphore::new(self.destination.exchange.config.concurrency.max(1));
+        let turns = Semaphore::new(self.destination.target.exchange.config.concurrency.max(1));
         let moving: FuturesUnordered<_> = plan
             .iter()
             .enumerate()
@@ -119,7 +123,7 @@ impl Push<'_> {
         } else {
             self.rewrite(&descriptor.media_type, Manifest { layers, ..manifest }).await?
         };
-        self.destination.manifest(&pushed, bytes, name.unwrap_or(pushed.digest.as_str())).await?;
+        self.destination.target.manifest(&pushed.media_type, bytes, name.unwrap_or(pushed.digest.as_str())).await?;
         Ok(pushed)
     }
 

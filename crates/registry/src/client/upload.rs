@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use teu_oci::{Descriptor, Reference};
+use teu_oci::Descriptor;
 use teu_store::Store;
 
-use super::auth::{Scope, escape};
+use super::auth::escape;
 use super::download::blocking;
-use super::exchange::{Ask, Exchange, Payload, Url};
+use super::exchange::{Ask, Payload, Url};
 use super::retry::Attempts;
+use super::target::Target;
 use super::{Error, Progress};
 use crate::sources::Hints;
 
@@ -28,8 +29,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// Where the blobs of one push go.
 #[derive(Clone)]
 pub(super) struct Destination {
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) reference: Reference,
+    pub(super) target: Target,
     pub(super) store: Store,
     pub(super) hints: Arc<Hints>,
     pub(super) progress: Arc<dyn Progress>,
@@ -53,22 +53,13 @@ enum Session {
 }
 
 impl Destination {
-    fn scope(&self) -> Scope {
-        Scope::push(self.reference.domain(), self.reference.path())
-    }
-
-    async fn url(&self, rest: &str) -> Result<Url, Error> {
-        let origin = self.exchange.registry(self.reference.domain()).await?;
-        Ok(Url { origin, target: format!("/v2/{}/{rest}", self.reference.path()) })
-    }
-
     /// Brings a blob there.
     pub(super) async fn blob(&self, descriptor: &Descriptor) -> Result<Arrived, Error> {
-        let mut attempts = Attempts::new(self.exchange.config.retry);
+        let mut attempts = Attempts::new(self.target.exchange.config.retry);
         loop {
             match self.attempt(descriptor).await {
                 Ok(arrived) => {
-                    self.hints.remember(&descriptor.digest, &self.reference);
+                    self.hints.remember(&descriptor.digest, &self.target.reference);
                     return Ok(arrived);
                 }
                 Err(error) => attempts.after(error).await?,
@@ -77,7 +68,7 @@ impl Destination {
     }
 
     async fn attempt(&self, descriptor: &Descriptor) -> Result<Arrived, Error> {
-        if self.has(descriptor).await? {
+        if self.target.has(&descriptor.digest).await? {
             return Ok(Arrived::Before);
         }
         match self.begin(descriptor).await? {
@@ -89,26 +80,12 @@ impl Destination {
         }
     }
 
-    async fn has(&self, descriptor: &Descriptor) -> Result<bool, Error> {
-        let what = descriptor.digest.as_str();
-        let ask = Ask {
-            what,
-            method: Method::HEAD,
-            url: self.url(&format!("blobs/{what}")).await?,
-            scope: &self.scope(),
-            headers: HeaderMap::new(),
-            payload: Payload::Nothing,
-            accept: &[StatusCode::OK, StatusCode::NOT_FOUND],
-        };
-        Ok(self.exchange.ask_once(&ask).await?.status() == StatusCode::OK)
-    }
-
     async fn begin(&self, descriptor: &Descriptor) -> Result<Session, Error> {
-        let uploads = self.url("blobs/uploads/").await?;
+        let uploads = self.target.url("blobs/uploads/").await?;
         let digest = descriptor.digest.as_str();
-        for from in self.hints.elsewhere(&descriptor.digest, &self.reference).iter().take(MOST_MOUNTS) {
+        for from in self.hints.elsewhere(&descriptor.digest, &self.target.reference).iter().take(MOST_MOUNTS) {
             let url = uploads.with_query("mount", digest).with_query("from", &escape(from));
-            match self.post(digest, url, &self.scope().and_pull(from)).await {
+            match self.target.post(digest, url, &self.target.scope().and_pull(from)).await {
                 Ok(None) => return Ok(Session::Mounted(from.clone())),
                 Ok(Some(url)) => return Ok(Session::Open(url)),
                 // We may not read there, or it is gone: that is no reason not to send.
@@ -116,29 +93,10 @@ impl Destination {
                 Err(error) => return Err(error),
             }
         }
-        match self.post(digest, uploads, &self.scope()).await? {
+        match self.target.post(digest, uploads, &self.target.scope()).await? {
             Some(url) => Ok(Session::Open(url)),
             None => Err(Error::invalid(digest, "was taken before it was sent")),
         }
-    }
-
-    /// Begins an upload: where it goes on, or `None` if the registry has the blob now.
-    async fn post(&self, what: &str, url: Url, scope: &Scope) -> Result<Option<Url>, Error> {
-        let ask = Ask {
-            what,
-            method: Method::POST,
-            url,
-            scope,
-            headers: HeaderMap::new(),
-            payload: Payload::Nothing,
-            accept: &[StatusCode::ACCEPTED, StatusCode::CREATED],
-        };
-        let answer = self.exchange.ask_once(&ask).await?;
-        if answer.status() == StatusCode::CREATED {
-            return Ok(None);
-        }
-        let next = answer.header(header::LOCATION).and_then(|location| answer.url.join(location));
-        next.map(Some).ok_or_else(|| Error::invalid(what, "registry did not say where to send it"))
     }
 
     async fn send(&self, descriptor: &Descriptor, url: &Url) -> Result<(), Error> {
@@ -151,12 +109,12 @@ impl Destination {
             what,
             method: Method::PUT,
             url: url.with_query("digest", what),
-            scope: &self.scope(),
+            scope: &self.target.scope(),
             headers,
             payload: Payload::File(Arc::new(file), descriptor.size, self.meter(descriptor)),
             accept: &[StatusCode::CREATED],
         };
-        self.exchange.ask_once(&ask).await.map(drop)
+        self.target.exchange.ask_once(&ask).await.map(drop)
     }
 
     /// Says how much of a blob has gone, not too often.
@@ -170,23 +128,5 @@ impl Destination {
                 progress.update(&id, "Pushing", sent, total);
             }
         })
-    }
-
-    /// Puts a manifest under a tag or its digest.
-    pub(super) async fn manifest(&self, descriptor: &Descriptor, bytes: Vec<u8>, name: &str) -> Result<(), Error> {
-        let what = self.reference.familiar();
-        let mut headers = HeaderMap::new();
-        let kind = HeaderValue::try_from(&descriptor.media_type);
-        headers.insert(header::CONTENT_TYPE, kind.map_err(|error| Error::invalid(&what, error.to_string()))?);
-        let ask = Ask {
-            what: &what,
-            method: Method::PUT,
-            url: self.url(&format!("manifests/{name}")).await?,
-            scope: &self.scope(),
-            headers,
-            payload: Payload::Bytes(bytes.into()),
-            accept: &[StatusCode::CREATED],
-        };
-        self.exchange.ask(ask).await.map(drop)
     }
 }

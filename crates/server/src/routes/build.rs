@@ -121,15 +121,18 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
     let mode = prune_mode(&method);
     let filters =
         query.filters_among(&["description", "id", "inuse", "private", "shared", "type", "unused-for", "until"])?;
-    if query.number::<i64>("min-free-space")?.is_some_and(|bytes| bytes != 0) {
-        return Err(unsupported("\"min-free-space\" of the build cache"));
-    }
-    let mut kept = 0_i64;
-    for name in ["keep-storage", "reserved-space", "max-used-space"] {
-        kept = kept.max(query.number(name)?.unwrap_or_default());
-    }
-    let chosen = unneeded(cache_rows(&engine)?, &filters, kept)?;
+    let number = |name: &str| query.number::<i64>(name).map(|number| number.unwrap_or_default().max(0));
     let store = engine.store().clone();
+    let wanted = Room {
+        reserved: number("keep-storage")?.max(number("reserved-space")?),
+        most: number("max-used-space")?,
+        least_free: number("min-free-space")?,
+        free: rustix::fs::statvfs(store.root())
+            .map_or(i64::MAX, |disk| i64::try_from(disk.f_bavail.saturating_mul(disk.f_frsize)).unwrap_or(i64::MAX)),
+    };
+    let rows = cache_rows(&engine)?;
+    let kept = wanted.kept(rows.iter().map(|row| row.size).sum());
+    let chosen = unneeded(rows, &filters, kept)?;
     let report = blocking(move || {
         let caches_deleted = chosen.into_iter().map(|row| row.id).collect();
         if mode == PruneMode::Tell {
@@ -140,6 +143,33 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
         Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes })
     });
     ok(report.await?)
+}
+
+/// How much room the build cache may take, in bytes; 0 where nothing was said.
+#[derive(Clone, Copy, Default)]
+struct Room {
+    /// So much of it stays in any case.
+    reserved: i64,
+    /// More than that goes.
+    most: i64,
+    /// So much of the disk is to be free.
+    least_free: i64,
+    /// So much of it is.
+    free: i64,
+}
+
+impl Room {
+    /// How much of a cache of `total` bytes stays; 0 is none of it. As BuildKit counts, but that a disk with room enough is
+    /// no reason to remove anything.
+    fn kept(self, total: i64) -> i64 {
+        let missing = self.least_free.saturating_sub(self.free).max(0);
+        let kept = match (self.most, self.least_free) {
+            (most, 0) => most,
+            (0, _) => total.saturating_sub(missing),
+            (most, _) => most.min(total.saturating_sub(missing)),
+        };
+        kept.max(self.reserved).max(0)
+    }
 }
 
 /// Of the records that the filters let through the oldest, until no more than `kept` bytes are left of all.
@@ -213,6 +243,14 @@ mod tests {
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::BAD_REQUEST, "{query}");
         }
+    }
+
+    #[test]
+    fn the_cache_keeps_what_the_disk_has_room_for() {
+        let room = |reserved, most, least_free| Room { reserved, most, least_free, free: 30 }.kept(100);
+        assert_eq!([room(0, 0, 0), room(40, 0, 0), room(0, 60, 0), room(40, 20, 0)], [0, 40, 60, 40]);
+        assert_eq!([room(0, 0, 20), room(0, 0, 50), room(0, 60, 50), room(90, 60, 50)], [100, 80, 60, 90]);
+        assert_eq!(room(0, 0, 1000), 0);
     }
 
     #[test]
