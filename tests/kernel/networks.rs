@@ -384,3 +384,36 @@ impl Drop for Link {
         let _ = Command::new("ip").args(["link", "delete", &self.0]).status();
     }
 }
+
+#[test]
+fn who_leaves_none_can_join_a_network() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "mine"]);
+    daemon.ok(["run", "-d", "--name", "alone", "--network", "none", "busybox", "sleep", "1000"]);
+    daemon.ok(["run", "-d", "--name", "peer", "--network", "mine", "busybox", "sleep", "1000"]);
+    let private = "one of the networks in private (none) mode";
+    daemon.teu(["network", "connect", "mine", "alone"]).refused(1, &[private]);
+    daemon.ok(["network", "disconnect", "none", "alone"]);
+    assert_eq!(daemon.inspect("alone", "{{len .NetworkSettings.Networks}}"), "0");
+    daemon.ok(["network", "connect", "--alias", "other", "mine", "alone"]);
+    let talks = || {
+        daemon.ok(["exec", "alone", "ping", "-c", "1", "peer"]);
+        daemon.ok(["exec", "peer", "ping", "-c", "1", "other"]);
+        assert_eq!(
+            daemon.inspect("alone", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"),
+            "mine "
+        );
+        assert_eq!(daemon.inspect("alone", "{{.HostConfig.NetworkMode}}"), "none");
+    };
+    talks();
+    daemon.ok(["restart", "-t", "0", "alone"]);
+    talks();
+    // And back.
+    daemon.ok(["network", "disconnect", "mine", "alone"]);
+    daemon.ok(["network", "connect", "none", "alone"]);
+    daemon.ok(["restart", "-t", "0", "alone"]);
+    assert_eq!(daemon.ok(["exec", "alone", "ls", "/sys/class/net"]), "lo");
+    assert_eq!(daemon.inspect("alone", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}"), "none");
+    daemon.ok(["rm", "-f", "alone", "peer"]);
+    daemon.ok(["network", "rm", "mine"]);
+}

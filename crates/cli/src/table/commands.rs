@@ -74,30 +74,8 @@ pub(crate) fn groups() -> Vec<Group> {
         group("container", "Manage containers", containers()),
         group("context", "Manage contexts", contexts()),
         group("image", "Manage images", images()),
-        group(
-            "manifest",
-            "Manage image manifests and manifest lists",
-            vec![
-                verb::<c::manifest::Annotate>("annotate"),
-                verb::<c::manifest::Create>("create"),
-                verb::<c::manifest::Inspect>("inspect"),
-                verb::<c::manifest::Push>("push"),
-                verb::<c::manifest::Remove>("rm"),
-            ],
-        ),
-        group(
-            "network",
-            "Manage networks",
-            vec![
-                verb::<c::network::Connect>("connect"),
-                verb::<c::network::Create>("create"),
-                verb::<c::network::Disconnect>("disconnect"),
-                verb::<c::network::NetworkInspect>("inspect"),
-                verb::<c::network::List>("ls").aka(&["list"]),
-                verb::<c::prune::NetworkPrune>("prune"),
-                verb::<c::network::Remove>("rm").aka(&["remove"]),
-            ],
-        ),
+        group("manifest", "Manage image manifests and manifest lists", manifests()),
+        group("network", "Manage networks", networks()),
         group(
             "registry",
             "Run an image registry",
@@ -152,6 +130,28 @@ fn contexts() -> Vec<Entry> {
         verb::<c::context::Show>("show"),
         verb::<c::context::Update>("update"),
         verb::<c::context::Use>("use"),
+    ]
+}
+
+fn manifests() -> Vec<Entry> {
+    vec![
+        verb::<c::manifest::Annotate>("annotate"),
+        verb::<c::manifest::Create>("create"),
+        verb::<c::manifest::Inspect>("inspect"),
+        verb::<c::manifest::Push>("push"),
+        verb::<c::manifest::Remove>("rm"),
+    ]
+}
+
+fn networks() -> Vec<Entry> {
+    vec![
+        verb::<c::network::Connect>("connect"),
+        verb::<c::network::Create>("create"),
+        verb::<c::network::Disconnect>("disconnect"),
+        verb::<c::network::NetworkInspect>("inspect"),
+        verb::<c::network::List>("ls").aka(&["list"]),
+        verb::<c::prune::NetworkPrune>("prune"),
+        verb::<c::network::Remove>("rm").aka(&["remove"]),
     ]
 }
 

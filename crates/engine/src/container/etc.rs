@@ -10,7 +10,7 @@ use std::path::Path;
 use super::Record;
 use crate::Context;
 use crate::error::{Error, Result};
-use crate::network::{Mode, asked, mode};
+use crate::network::{Mode, asked, mode_of};
 
 /// Another container that is found by a name of this one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct Link {
 
 /// Whether the container is on a network of the user's own, where its supervisor answers for names.
 pub(super) fn has_names(record: &Record) -> bool {
-    matches!(mode(&record.host), Mode::Network(_)) && asked(record).iter().any(|(name, _)| name != "bridge")
+    matches!(mode_of(record), Mode::Network(_)) && asked(record).iter().any(|(name, _)| name != "bridge")
 }
 
 /// Writes all three, before the container is plugged in.
@@ -46,7 +46,7 @@ fn write_file(etc: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 fn hosts(context: &Context, record: &Record, links: &[Link]) -> Result<String> {
-    let host_mode = mode(&record.host) == Mode::Host;
+    let host_mode = mode_of(record) == Mode::Host;
     let mut hosts = if host_mode {
         std::fs::read_to_string("/etc/hosts").unwrap_or_default()
     } else {
@@ -63,7 +63,7 @@ fn hosts(context: &Context, record: &Record, links: &[Link]) -> Result<String> {
         let _ = writeln!(hosts, "{}\t{}", link.address, link.names.join(" "));
     }
     let told = |name: &str| record.host.extra_hosts.iter().any(|entry| entry.split([':', '=']).next() == Some(name));
-    let host = match mode(&record.host) {
+    let host = match mode_of(record) {
         Mode::Host => Some("127.0.0.1"),
         Mode::Network(_) if !has_names(record) => Some(gateway.as_str()),
         _ => None,
@@ -97,7 +97,7 @@ fn resolv_conf(context: &Context, record: &Record) -> String {
     let names = has_names(record);
     let mut text = if names {
         teu_network::dns::resolv_conf_of_names(&host)
-    } else if mode(&record.host) == Mode::Host {
+    } else if mode_of(record) == Mode::Host {
         host
     } else {
         let uplink = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();

@@ -12,7 +12,7 @@ use super::etc::{self, Link, has_names};
 use crate::Context;
 use crate::error::{Error, Result};
 use crate::network::record::PortRecord;
-use crate::network::{Mode, Networks, Targets, asked, leads_out, mode, ports, shares_namespace};
+use crate::network::{Mode, Networks, Targets, asked, leads_out, mode_of, ports, shares_namespace};
 use crate::task::Task;
 
 impl Driver {
@@ -65,7 +65,7 @@ impl Driver {
 
     /// The container whose network this one shares: its id and its first process.
     pub(super) fn joined_namespace(&self) -> Result<Option<(String, i32)>> {
-        let Mode::Container(other) = mode(&self.record.host) else { return Ok(None) };
+        let Mode::Container(other) = mode_of(&self.record) else { return Ok(None) };
         let other = self.containers.find(&other)?;
         if other.id() == self.record.id {
             return Err(Error::bad("cannot join own network namespace"));
@@ -215,7 +215,7 @@ impl Driver {
         let mut record = self.record.clone();
         let name = context.networks.ask(&mut record, network, settings)?;
         let before = std::mem::replace(&mut self.record, record);
-        if let Some(task) = self.running_task() {
+        if let Some(task) = self.running_task().filter(|_| name != "none") {
             if let Err(error) = self.join(&context, &task, &name).await {
                 self.record = before;
                 return Err(error);
@@ -252,13 +252,20 @@ impl Driver {
             Err(_) if force => network.to_string(),
             Err(error) => return Err(error),
         };
-        match mode(&self.record.host) {
+        match mode_of(&self.record) {
             Mode::Host if name == "host" => {
                 return Err(Error::bad(
                     "cannot disconnect container from host network - container was created in host network mode",
                 ));
             }
             Mode::Container(_) => return Err(shares_namespace()),
+            Mode::None if name == "none" => {
+                self.record.alone = true;
+                context.networks.emit_member("disconnect", &context.networks.id_of("none"), &self.record.id);
+                self.save_record()?;
+                self.publish();
+                return Ok(());
+            }
             _ => {}
         }
         let joined = asked(&self.record);

@@ -16,7 +16,7 @@ use teu_supervisor::protocol::PortRequest;
 
 use super::ports::{self, Targets, Wanted};
 use super::record::{EndpointRecord, parse_mac};
-use super::{Held, Live, Mode, Net, Networks, mode};
+use super::{Held, Live, Mode, Net, Networks, mode_of};
 use crate::container::Record;
 use crate::container::names::random_id;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ impl Member {
 
 /// The networks a container asks for, the one of its mode first.
 pub(crate) fn asked(record: &Record) -> Vec<(String, EndpointSettings)> {
-    let Mode::Network(first) = mode(&record.host) else { return vec![] };
+    let Mode::Network(first) = mode_of(record) else { return vec![] };
     let endpoints = &record.networking.endpoints_config;
     let own = endpoints.get(&first).cloned();
     // One that was disconnected before the start is not joined, whatever the mode says.

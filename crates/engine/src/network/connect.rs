@@ -7,7 +7,7 @@ use teu_api::container::EndpointSettings;
 use teu_network::Way;
 
 use super::attach::{Member, Places, asked, leads_out, names};
-use super::{Mode, Networks, mode, shares_namespace};
+use super::{Mode, Networks, mode, mode_of, shares_namespace};
 use crate::container::Record;
 use crate::error::{Error, Result};
 
@@ -17,6 +17,7 @@ impl Networks {
         let endpoints = &record.networking.endpoints_config;
         match mode(&record.host) {
             Mode::Network(_) => {}
+            Mode::None if endpoints.keys().any(|name| name != "none") => return Err(private()),
             Mode::Container(_) if record.host.publish_all_ports || !record.host.port_bindings.is_empty() => {
                 return Err(Error::bad("conflicting options: port publishing and the container type network mode"));
             }
@@ -75,7 +76,12 @@ impl Networks {
 
     /// Keys the networks asked for by their names, whatever the user called them; the one of the mode is always there.
     pub(crate) fn normalise(&self, record: &mut Record) {
-        let Mode::Network(first) = mode(&record.host) else { return };
+        let first = match mode(&record.host) {
+            Mode::Network(first) => first,
+            // There is nothing to be said of it, and whoever leaves it is told apart by what is here.
+            Mode::None => return record.networking.endpoints_config.clear(),
+            _ => return,
+        };
         let live = self.live();
         let name_of = |text: &str| live.find(text).map_or_else(|_| text.to_string(), |net| net.record.name.clone());
         let endpoints = std::mem::take(&mut record.networking.endpoints_config);
@@ -98,19 +104,16 @@ impl Networks {
             let net = live.find(network)?;
             (net.record.name.clone(), net.record.driver.clone())
         };
-        let mine = mode(&record.host);
-        let joined: Vec<String> = match &mine {
+        let joined: Vec<String> = match mode_of(record) {
             Mode::Host | Mode::Container(_) => return Err(shares_namespace()),
-            Mode::None if record.networking.endpoints_config.is_empty() => vec!["none".into()],
+            Mode::None => vec!["none".into()],
             _ => asked(record).into_iter().map(|(name, _)| name).collect(),
         };
         if kind == "host" {
             return Err(shares_namespace());
         }
         if joined.iter().any(|other| other == "none") || (kind == "null" && !joined.is_empty()) {
-            return Err(Error::bad(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode",
-            ));
+            return Err(private());
         }
         if joined.contains(&name) {
             return Err(Error::forbidden(format!(
@@ -119,6 +122,10 @@ impl Networks {
             )));
         }
         self.check_endpoint(&name, &settings)?;
+        if name == "none" && mode(&record.host) == Mode::None {
+            record.alone = false;
+            return Ok(name);
+        }
         if record.networking.endpoints_config.is_empty()
             && let Some((first, own)) = asked(record).into_iter().next()
         {
@@ -195,6 +202,10 @@ impl Networks {
         record.endpoints = endpoints;
         self.renamed(record);
     }
+}
+
+fn private() -> Error {
+    Error::bad("container cannot be connected to multiple networks with one of the networks in private (none) mode")
 }
 
 /// Docker's words for leaving where one is not.

@@ -550,6 +550,14 @@ pub(crate) fn mode(host: &HostConfig) -> Mode {
     }
 }
 
+/// The mode of a container: one that has left `none` is like any other that has left its first network.
+pub(crate) fn mode_of(record: &crate::Record) -> Mode {
+    match mode(&record.host) {
+        Mode::None if record.alone || !record.networking.endpoints_config.is_empty() => Mode::Network("none".into()),
+        other => other,
+    }
+}
+
 /// What cannot be done with a container that has no networks of its own.
 pub(crate) fn shares_namespace() -> Error {
     Error::new(

@@ -7,7 +7,7 @@ use teu_api::container::{EndpointSettings, NetworkSettings, PortBinding, PortMap
 use teu_api::network::{ConfigReference, EndpointResource, IpamStatus, Network, Status, SubnetStatus};
 
 use super::attach::{asked, leads_out};
-use super::{Held, Live, Mode, Net, Networks, mode};
+use super::{Held, Live, Mode, Net, Networks, mode_of};
 use crate::container::Record;
 use crate::error::{Error, Result};
 
@@ -103,7 +103,7 @@ pub(crate) fn settings(record: &Record, networks: &Networks) -> NetworkSettings 
         settings.sandbox_id.clone_from(&record.id);
         settings.sandbox_key = format!("/proc/{}/ns/net", record.state.pid);
     }
-    let shown = match mode(&record.host) {
+    let shown = match mode_of(record) {
         Mode::Container(_) => vec![],
         Mode::Host => vec![("host".to_string(), EndpointSettings::default())],
         Mode::None => vec![("none".to_string(), EndpointSettings::default())],
@@ -172,7 +172,7 @@ fn endpoint_ports(record: &Record) -> impl Iterator<Item = (String, PortBinding)
 impl Networks {
     /// The networks that a container is on or asks for, as filters and lists name them: names and ids.
     pub(crate) fn of(&self, record: &Record) -> BTreeMap<String, String> {
-        let names = match mode(&record.host) {
+        let names = match mode_of(record) {
             Mode::Container(_) => vec![],
             Mode::Host => vec!["host".to_string()],
             Mode::None => vec!["none".to_string()],

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -103,7 +103,7 @@ impl ImageManifest {
 
 impl Lists {
     /// Those below the folder of `config.json`.
-    pub(super) fn new(config: &std::path::Path) -> Self {
+    pub(super) fn new(config: &Path) -> Self {
         Self { folder: config.join("manifests") }
     }
 
@@ -113,7 +113,7 @@ impl Lists {
 
     /// A manifest of a list; none if there is none.
     pub(super) fn get(&self, list: &Reference, manifest: &Reference) -> Result<Option<ImageManifest>, Failure> {
-        read(self.list(list).join(file_name(manifest)))
+        read(&self.list(list).join(file_name(manifest)))
     }
 
     /// All manifests of a list, by the names of their files; none if there is no such list.
@@ -121,21 +121,21 @@ impl Lists {
         let folder = self.list(list);
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.or_fail(&format!("read {}", folder.display()))?,
+            other => other.or_fail(format!("read {}", folder.display()))?,
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        let read = paths.into_iter().filter_map(|path| read(path).transpose());
+        let read = paths.iter().filter_map(|path| read(path).transpose());
         read.collect::<Result<_, _>>().map(Some)
     }
 
     /// Puts a manifest into a list.
     pub(super) fn save(&self, list: &Reference, name: &Reference, manifest: &ImageManifest) -> Result<(), Failure> {
         let folder = self.list(list);
-        fs::create_dir_all(&folder).or_fail(&format!("make {}", folder.display()))?;
+        fs::create_dir_all(&folder).or_fail(format!("make {}", folder.display()))?;
         let path = folder.join(file_name(name));
         let text = serde_json::to_vec(manifest).map_err(|error| Failure::new(error.to_string()))?;
-        fs::write(&path, text).or_fail(&format!("write {}", path.display()))
+        fs::write(&path, text).or_fail(format!("write {}", path.display()))
     }
 
     /// Takes a list away.
@@ -143,7 +143,7 @@ impl Lists {
         let folder = self.list(list);
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(unknown(list)),
-            other => other.or_fail(&format!("remove {}", folder.display())),
+            other => other.or_fail(format!("remove {}", folder.display())),
         }
     }
 }
@@ -153,10 +153,10 @@ pub(super) fn unknown(name: &Reference) -> Failure {
     Failure::new(format!("No such manifest: {name}"))
 }
 
-fn read(path: PathBuf) -> Result<Option<ImageManifest>, Failure> {
-    let text = match fs::read(&path) {
+fn read(path: &Path) -> Result<Option<ImageManifest>, Failure> {
+    let text = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.or_fail(&format!("read {}", path.display()))?,
+        other => other.or_fail(format!("read {}", path.display()))?,
     };
     let parsed = serde_json::from_slice(&text);
     parsed.map(Some).map_err(|error| Failure::new(format!("read {}: {error}", path.display())))
