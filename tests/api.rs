@@ -15,6 +15,20 @@ fn ask(daemon: &Daemon, method: &str, path: &str) -> Ran {
     run(command.arg(daemon.socket()).arg(format!("http://localhost{path}")))
 }
 
+/// Sends JSON, and gives the answer's message.
+fn send(daemon: &Daemon, path: &str, body: &str) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-H", "Content-Type: application/json", "--data-binary", body, "--unix-socket"]);
+    let answer = run(command.arg(daemon.socket()).arg(format!("http://localhost{path}"))).ok();
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    answer["message"].as_str().unwrap_or_default().to_owned()
+}
+
+fn json(daemon: &Daemon, path: &str) -> Value {
+    let answer = ask(daemon, "GET", path).ok();
+    serde_json::from_str(answer.rsplit_once('\n').expect("a status").0).expect("JSON")
+}
+
 fn status(daemon: &Daemon, method: &str, path: &str) -> String {
     ask(daemon, method, path).ok().lines().last().unwrap_or_default().to_owned()
 }
@@ -121,4 +135,61 @@ fn whatever_is_asked_there_is_an_answer_and_nothing_stays() {
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
     assert_eq!(daemon.ok(["ps", "-aq"]) + &daemon.ok(["volume", "ls", "-q"]), "");
     eventually("no descriptor stays", || (descriptors(&daemon) <= before).then_some(()));
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told_in_dockers_words() {
+    let daemon = Daemon::start();
+    let words = send(&daemon, "/containers/create", "{invalid json");
+    assert_eq!(words, "invalid JSON: invalid character 'i' looking for beginning of object key string");
+    assert_eq!(send(&daemon, "/volumes/create", "{} more"), "unexpected content after JSON");
+    let id = daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    for (query, words) in [
+        ("h=1", "invalid resize width \\\"\\\": invalid syntax"),
+        ("h=-1&w=1", "invalid resize height \\\"-1\\\": value out of range"),
+    ] {
+        assert!(ask(&daemon, "POST", &format!("/containers/box/resize?{query}")).ok().contains(words), "{query}");
+    }
+    let exec = |body: &str| send(&daemon, "/containers/box/exec", body);
+    assert_eq!(
+        exec(r#"{"User":"ghost","Cmd":["true"]}"#),
+        "unable to find user ghost: no matching entries in passwd file"
+    );
+    assert!(ask(&daemon, "GET", "/containers/box/archive?path=/etc/passwd/").ok().contains("not a directory"));
+    assert_eq!(status(&daemon, "POST", "/containers/box/rename?name=box"), "400");
+    let create =
+        |host: &str| send(&daemon, "/containers/create", &format!(r#"{{"Image":"busybox","HostConfig":{host}}}"#));
+    assert!(create(r#"{"VolumesFrom":["ghost"]}"#).contains("No such container: ghost"));
+    assert!(create(r#"{"PidMode":"container:ghost"}"#).contains("No such container: ghost"));
+    let root = daemon.root().display().to_string();
+    assert!(create(&format!(r#"{{"Binds":["{root}:/x:private"]}}"#)).contains("within the daemon root"));
+    daemon.ok(["rm", "-f", &id]);
+}
+
+#[test]
+fn images_are_listed_by_the_names_that_were_asked_for() {
+    let daemon = Daemon::start();
+    for name in ["utest:tag1", "utest/image:tag2", "utest:5000/image:tag3"] {
+        daemon.ok(["tag", "busybox", name]);
+    }
+    let listed = |filter: &str| daemon.ok(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", filter]);
+    assert_eq!(listed("reference=utest"), "utest:tag1");
+    assert_eq!(listed("reference=utest*/*").lines().count(), 2);
+    assert_eq!(listed("reference=nothing"), "");
+    // Of an image in use a prune of all leaves one name.
+    daemon.ok(["create", "--name", "box", "busybox"]);
+    let told = daemon.ok(["image", "prune", "-af"]);
+    assert!(!told.contains("deleted:"), "{told}");
+    assert_eq!(daemon.ok(["images", "-q"]).lines().count(), 1);
+    let id = daemon.inspect("box", "{{.Image}}");
+    daemon.ok(["image", "inspect", &id]);
+}
+
+#[test]
+fn only_what_was_asked_for_is_counted() {
+    let daemon = Daemon::start();
+    let usage = json(&daemon, "/system/df?type=image");
+    assert!(usage["Images"].as_array().is_some_and(|images| images.len() == 1));
+    assert!(usage["Containers"].is_null() && usage["Volumes"].is_null() && usage["BuildCache"].is_null());
+    assert_eq!(json(&daemon, "/system/df")["Volumes"], serde_json::json!([]));
 }

@@ -177,3 +177,17 @@ fn a_working_folder_in_the_hosts_descriptors_is_refused() {
         assert_eq!(ran.out, "");
     }
 }
+
+#[test]
+fn an_export_of_what_runs_has_what_was_written_and_not_what_is_mounted() {
+    let daemon = Daemon::start();
+    let script = "echo own >/own; echo else >/mnt/else; echo up; sleep 1000";
+    daemon.ok(["run", "-d", "--name", "box", "-v", "/mnt", "busybox", "sh", "-c", script]);
+    daemon.spawn(["logs", "-f", "box"]).until("up");
+    let archive = daemon.folder().join("box.tar");
+    let archive = archive.to_str().expect("a path");
+    daemon.ok(["export", "-o", archive, "box"]);
+    let names = run(std::process::Command::new("tar").args(["-tf", archive])).ok();
+    let has = |name: &str| names.lines().any(|line| line.trim_start_matches("./") == name);
+    assert!(has("own") && has("mnt/") && has("bin/busybox") && !has("mnt/else") && !has("proc/self"), "{names}");
+}

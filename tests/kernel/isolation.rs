@@ -182,3 +182,41 @@ fn privileged_means_every_capability_and_no_filter() {
     let told = daemon.ok(["run", "--rm", "--privileged", "busybox", "sh", "-c", &format!("mkdir -p /mnt; {script}")]);
     assert_eq!(told, "mounted\n0");
 }
+
+#[test]
+fn no_port_and_no_echo_request_is_a_privilege_in_a_network_of_its_own() {
+    let daemon = Daemon::start();
+    let script = "cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range";
+    assert_eq!(daemon.sh(script), "0\n0\t2147483647");
+    let other = ["run", "--rm", "--sysctl", "net.ipv4.ip_unprivileged_port_start=99", "busybox", "sh", "-c", script];
+    assert_eq!(daemon.ok(other), "99\n0\t2147483647");
+    let host = daemon.ok(["run", "--rm", "--network", "host", "busybox", "sh", "-c", script]);
+    let own = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).expect("read").trim().to_owned();
+    assert_eq!(host, format!("{}\n{}", own("ip_unprivileged_port_start"), own("ping_group_range")));
+}
+
+#[test]
+fn a_privileged_container_has_the_hosts_devices_and_obeys_a_filter_that_was_asked_for() {
+    let daemon = Daemon::start();
+    let script = "ls -l /dev/mem /dev/kmsg 2>/dev/null | wc -l; test -c /dev/null && test -L /dev/ptmx && echo own";
+    assert_eq!(daemon.sh(script).lines().last(), Some("own"));
+    let there = ["/dev/mem", "/dev/kmsg"].iter().filter(|path| fs::symlink_metadata(path).is_ok()).count();
+    let told = daemon.ok(["run", "--rm", "--privileged", "busybox", "sh", "-c", script]);
+    assert_eq!(told, format!("{there}\nown"));
+    let filter = daemon.folder().join("filter.json");
+    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chown","fchownat","lchown"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    fs::write(&filter, text).expect("written");
+    let filter = format!("seccomp={}", filter.display());
+    let line = ["run", "--rm", "--privileged", "--security-opt", &filter, "busybox", "chown", "1", "/tmp"];
+    daemon.teu(line).refused(1, &["Operation not permitted"]);
+}
+
+#[test]
+fn cgroups_can_be_written_to_only_when_that_is_asked_for() {
+    let daemon = Daemon::start();
+    let script = "cd /sys/fs/cgroup; cd pids 2>/dev/null; mkdir below && rmdir below && echo made";
+    let run = |option: &str| daemon.teu(["run", "--rm", "--security-opt", option, "busybox", "sh", "-c", script]);
+    run("writable-cgroups=false").refused(1, &["Read-only file system"]);
+    assert_eq!(run("writable-cgroups=true").ok().trim(), "made");
+    run("writable-cgroups=maybe").refused(125, &["invalid --security-opt 2: \"writable-cgroups=maybe\""]);
+}

@@ -234,3 +234,40 @@ fn events_tell_the_story_in_order() {
     daemon.ok(["rm", "box"]);
     assert_eq!(listener.line(), story[4]);
 }
+
+#[test]
+fn a_container_that_removes_itself_outlives_a_restart_without_patience() {
+    let daemon = Daemon::start();
+    let script = "trap 'exit 0' TERM; echo up; while :; do sleep 1000 & wait; done";
+    for ending in ["kill", "stop"] {
+        daemon.ok(["run", "-d", "--rm", "--name", ending, "busybox", "sh", "-c", script]);
+        daemon.spawn(["logs", "-f", ending]).until("up");
+        // It may have ended by the signal when the kill that follows at once comes to it.
+        daemon.ok(["restart", "-t", "0", ending]);
+        assert_eq!(daemon.inspect(ending, "{{.State.Status}}"), "running");
+        daemon.ok([ending, ending]);
+        eventually("it is gone", || (daemon.teu(["inspect", ending]).code != 0).then_some(()));
+    }
+}
+
+#[test]
+fn a_link_is_a_further_name_that_follows_both_containers() {
+    let daemon = Daemon::start();
+    let run = |words: &[&str]| daemon.ok(["run", "-d"].iter().chain(words).chain(&["busybox", "sleep", "1000"]));
+    let db = run(&["--name", "db"]);
+    run(&["--name", "web", "--link", "db:/sql"]);
+    assert_eq!(daemon.inspect("web", "{{index .HostConfig.Links 0}}"), "/db:/web/sql");
+    daemon.ok(["rename", "db", "store"]);
+    daemon.ok(["rename", "web", "front"]);
+    assert_eq!(daemon.inspect("front", "{{index .HostConfig.Links 0}}"), "/store:/front/sql");
+    assert_eq!(daemon.inspect("front/sql", "{{.Id}}"), db);
+    assert_eq!(daemon.ok(["ps", "--no-trunc", "-f", "name=store", "--format", "{{.Names}}"]), "store,front/sql");
+    // Started again it finds the container, whatever that is called now.
+    daemon.ok(["restart", "-t", "0", "front"]);
+    assert!(daemon.ok(["exec", "front", "cat", "/etc/hosts"]).contains("sql"));
+    daemon.ok(["rm", "--link", "front/sql"]);
+    assert_eq!(daemon.inspect("front", "{{len .HostConfig.Links}}"), "0");
+    assert_eq!(daemon.inspect("store", "{{.State.Running}}"), "true");
+    daemon.teu(["rm", "--link", "front/sql"]).refused(1, &["front/sql"]);
+    daemon.teu(["create", "--link", "ghost", "busybox"]).refused(1, &["could not get container for ghost"]);
+}

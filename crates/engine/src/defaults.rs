@@ -1,5 +1,7 @@
 //! What containers get that do not say otherwise, as the daemon's configuration has it.
 
+use std::net::IpAddr;
+
 use teu_api::container::{HostConfig, LogConfig, Ulimit};
 
 /// The daemon's defaults for containers; what is empty or zero is the built-in default.
@@ -25,6 +27,8 @@ pub struct Defaults {
     pub dns_options: Vec<String>,
     /// Search domains.
     pub dns_search: Vec<String>,
+    /// What `host-gateway` in an extra host means; the default bridge's gateway if empty.
+    pub host_gateway: Vec<IpAddr>,
 }
 
 impl Defaults {

@@ -80,6 +80,7 @@ impl Engine {
             registry_config: Some(registries(&live.registries)),
             n_events_listener: i64::try_from(self.events.listeners()).unwrap_or(0),
             n_fd: open_files(),
+            n_goroutines: tasks(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: vec![] }),
             live_restore_enabled: true,
             init_binary: "teu".into(),
@@ -157,12 +158,24 @@ fn registries(registries: &Registries) -> RegistryConfig {
         let info = IndexInfo { name: name.into(), mirrors, secure, official: name == DOCKER_HUB };
         (name.to_owned(), info)
     };
-    let hub = index(DOCKER_HUB, true, registries.mirrors.clone());
+    // Docker's form of an address ends with a slash.
+    let mirrors: Vec<String> =
+        registries.mirrors.iter().map(|mirror| format!("{}/", mirror.trim_end_matches('/'))).collect();
+    let hub = index(DOCKER_HUB, true, mirrors.clone());
+    let is_network = |name: &&String| name.parse::<ipnet::IpNet>().is_ok();
+    let (networks, names): (Vec<&String>, Vec<&String>) = registries.insecure.iter().partition(is_network);
+    let own = ["::1/128", "127.0.0.0/8"].map(String::from);
     RegistryConfig {
-        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
-        index_configs: registries.insecure.iter().map(|name| index(name, false, vec![])).chain([hub]).collect(),
-        mirrors: registries.mirrors.clone(),
+        insecure_registry_cidrs: own.into_iter().chain(networks.into_iter().cloned()).collect(),
+        index_configs: names.into_iter().map(|name| index(name, false, vec![])).chain([hub]).collect(),
+        mirrors,
     }
+}
+
+/// Tasks of the daemon.
+fn tasks() -> i64 {
+    let alive = tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
+    i64::try_from(alive).unwrap_or(i64::MAX)
 }
 
 /// Descriptors that the daemon has open.

@@ -84,11 +84,7 @@ impl Task {
     pub(crate) async fn order(&self, request: &Request) -> Result<()> {
         // A supervisor goes when its container has ended: then there is nothing left to do it to.
         let answer = self.request(request).await.map_err(|error| Error::conflict(error.message))?;
-        match answer {
-            Event::Done => Ok(()),
-            Event::Refused { message } => Err(Error::conflict(message)),
-            other => Err(Error::internal(format!("unexpected answer from the supervisor: {other:?}"))),
-        }
+        done(answer)
     }
 
     /// A raw stream to and from a process of this container.
@@ -131,6 +127,15 @@ impl Task {
         if let Some(watch) = execs.remove(exec) {
             let _ = watch.send(Some(status));
         }
+    }
+}
+
+/// Whether the answer is the good one of an order.
+pub(crate) fn done(answer: Event) -> Result<()> {
+    match answer {
+        Event::Done => Ok(()),
+        Event::Refused { message } => Err(Error::conflict(message)),
+        other => Err(Error::internal(format!("unexpected answer from the supervisor: {other:?}"))),
     }
 }
 

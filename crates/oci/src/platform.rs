@@ -39,12 +39,19 @@ impl Platform {
     /// Whether an image for `self` runs on a machine that asks for `wanted`; a variant counts only if both name one.
     #[must_use]
     pub fn serves(&self, wanted: &Self) -> bool {
-        self.os == wanted.os
-            && self.architecture == wanted.architecture
-            && match (&self.variant, &wanted.variant) {
+        let (have, want) = (self.names(), wanted.names());
+        have.0 == want.0
+            && have.1 == want.1
+            && match (&have.2, &want.2) {
                 (Some(have), Some(want)) => have == want,
                 _ => true,
             }
+    }
+
+    /// Operating system, architecture and variant by their usual names.
+    fn names(&self) -> (String, String, Option<String>) {
+        let (architecture, variant) = usual(&self.architecture, self.variant.as_deref().unwrap_or_default());
+        (self.os.to_ascii_lowercase(), architecture, variant)
     }
 }
 
@@ -58,24 +65,152 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = String;
 
-    /// Reads `os/architecture[/variant]`, or an architecture alone.
+    /// Reads `os/architecture[/variant]`, or an operating system or an architecture alone, as containerd does.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let (os, architecture, variant) = match parts[..] {
-            [architecture] => ("linux", architecture, None),
-            [os, architecture] => (os, architecture, None),
-            [os, architecture, variant] => (os, architecture, Some(variant.to_string())),
-            _ => return Err(format!("invalid platform {text:?}: want os/architecture[/variant]")),
+        let parts: Vec<&str> = text.splitn(4, '/').collect();
+        let sound = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
         };
-        let sound = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !sound(os) || !sound(architecture) || !variant.as_deref().is_none_or(sound) {
-            return Err(format!("invalid platform {text:?}: want os/architecture[/variant]"));
+        let (os, os_version) = system(parts[0])
+            .ok_or_else(|| format!("{:?} is an invalid OS component of {text:?}: want os[(version)]", parts[0]))?;
+        if let Some(wrong) = parts[1..].iter().find(|part| !sound(part)) {
+            return Err(format!("{wrong:?} is an invalid component of {text:?}: want os/architecture[/variant]"));
         }
-        let architecture = match architecture.to_ascii_lowercase().as_str() {
-            "x86_64" | "x86-64" => "amd64".into(),
-            "aarch64" => "arm64".into(),
-            other => other.to_string(),
+        let (os, (architecture, variant)) = match parts[1..] {
+            [] if SYSTEMS.contains(&os.as_str()) => (os, (Self::host().architecture, None)),
+            [] => ("linux".into(), usual(parts[0], "")),
+            [architecture] => (os, usual(architecture, "")),
+            [architecture, variant] => (os, usual(architecture, variant)),
+            _ => return Err(format!("{text:?}: cannot parse platform specifier: want os/architecture[/variant]")),
         };
-        Ok(Self { architecture, os: os.to_ascii_lowercase(), variant, os_version: None })
+        if parts.len() == 1 && !ARCHITECTURES.contains(&architecture.as_str()) {
+            return Err(format!("{text:?}: unknown operating system or architecture"));
+        }
+        Ok(Self { architecture, os, variant, os_version })
+    }
+}
+
+/// Go's names of operating systems.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+
+/// Go's names of architectures.
+const ARCHITECTURES: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
+/// `linux`, or `windows(10.0.17763)`: the operating system's usual name, and its version.
+fn system(text: &str) -> Option<(String, Option<String>)> {
+    let (name, version) = match text.strip_suffix(')').map(|text| text.split_once('(')) {
+        Some(parts) => parts.map(|(name, version)| (name, Some(version)))?,
+        None => (text, None),
+    };
+    let word = |text: &str, more: &[u8]| text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b));
+    if name.is_empty() || !word(name, b"_-") || !word(version.unwrap_or_default(), b"_.-") {
+        return None;
+    }
+    let name = match name.to_ascii_lowercase().as_str() {
+        "macos" => "darwin".into(),
+        other => other.to_owned(),
+    };
+    Some((name, version.filter(|version| !version.is_empty()).map(Into::into)))
+}
+
+/// An architecture and its variant by their usual names; the variant that goes without saying is none.
+fn usual(architecture: &str, variant: &str) -> (String, Option<String>) {
+    let (architecture, variant) = (architecture.to_ascii_lowercase(), variant.to_ascii_lowercase());
+    let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+        ("i386", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
+        ("x86_64" | "x86-64", variant) => ("amd64", variant),
+        ("aarch64" | "arm64", "8" | "v8.0") => ("arm64", "v8"),
+        ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
+        ("aarch64", variant) => ("arm64", variant),
+        ("armhf", _) | ("arm", "7") => ("arm", "v7"),
+        ("armel", _) | ("arm", "6") => ("arm", "v6"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "8") => ("arm", "v8"),
+        (architecture, variant) => (architecture, variant),
+    };
+    (architecture.to_owned(), (!variant.is_empty()).then(|| variant.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<String, String> {
+        text.parse::<Platform>().map(|platform| platform.to_string())
+    }
+
+    #[test]
+    fn a_system_or_an_architecture_alone_is_a_platform() {
+        let host = Platform::host().architecture;
+        assert_eq!(parsed("LINUX"), Ok(format!("linux/{host}")));
+        assert_eq!(parsed("aarch64"), Ok("linux/arm64".into()));
+        assert_eq!(parsed("armhf"), Ok("linux/arm/v7".into()));
+        assert_eq!(parsed("macos/x86_64"), Ok("darwin/amd64".into()));
+        assert_eq!(parsed("linux/arm64/v8"), Ok("linux/arm64/v8".into()));
+        assert_eq!("windows(10.0.1)/amd64".parse::<Platform>().unwrap().os_version.as_deref(), Some("10.0.1"));
+    }
+
+    #[test]
+    fn what_is_no_platform_is_told_apart() {
+        for wrong in ["", "/", "   ", "linux(", "linux()x/amd64"] {
+            assert!(parsed(wrong).unwrap_err().contains("is an invalid OS component"), "{wrong}");
+        }
+        assert!(parsed("linux/").unwrap_err().contains("is an invalid component"));
+        assert!(parsed("foobar").unwrap_err().contains("unknown operating system or architecture"));
+        assert!(parsed("a/b/c/d").is_err());
+    }
+
+    #[test]
+    fn an_image_serves_by_whichever_name_its_architecture_has() {
+        let odd = Platform { architecture: "x86_64".into(), ..Platform::host() };
+        let amd64 = Platform { architecture: "amd64".into(), ..Platform::host() };
+        assert!(odd.serves(&amd64) && amd64.serves(&odd));
+        let v8 = "linux/arm64/v8".parse::<Platform>().unwrap();
+        assert!("linux/arm64".parse::<Platform>().unwrap().serves(&v8));
+        assert!(!"linux/arm/v6".parse::<Platform>().unwrap().serves(&"linux/arm/v7".parse().unwrap()));
     }
 }

@@ -16,6 +16,7 @@ use teu_api::shape::{Shape, Shaped, name_members};
 use tokio::sync::mpsc;
 
 use crate::failure::{Answer, Failure};
+use crate::json_fault;
 
 /// How long the rest of a body that nobody wants is read.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -71,7 +72,12 @@ fn expect_json(headers: &HeaderMap) -> Answer<()> {
 }
 
 fn parse<T: DeserializeOwned + Shaped>(bytes: &[u8]) -> Answer<T> {
-    let mut value: Value = serde_json::from_slice(bytes).map_err(wrong)?;
+    let malformed = |error| match json_fault::sentence(bytes) {
+        Some(sentence) if sentence == json_fault::MORE => Failure::bad(sentence),
+        Some(sentence) => Failure::bad(format!("invalid JSON: {sentence}")),
+        None => wrong(error),
+    };
+    let mut value: Value = serde_json::from_slice(bytes).map_err(malformed)?;
     named(&mut value, T::shape())?;
     T::deserialize(value).map_err(wrong)
 }

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::Value;
+use teu_api::container::UpdateRequest;
 use teu_api::system::ping;
 use teu_api::{API_VERSION, MIN_API_VERSION};
 
@@ -131,6 +132,33 @@ pub(crate) fn container(version: Version, mut container: Value) -> Value {
     container
 }
 
+/// What an update asks for, in the newest shape. Since 1.40 the limit of processes can be changed; 0 and whatever is below
+/// take it away.
+pub(crate) fn update_request(version: Version, request: &mut UpdateRequest) {
+    if version < Version::minor(40) {
+        request.pids_limit = None;
+    }
+    request.pids_limit = request.pids_limit.map(|limit| limit.max(0));
+}
+
+/// The engine as an older version tells of it.
+pub(crate) fn info(version: Version, mut info: Value) -> Value {
+    if version < Version::minor(49) {
+        // A commit that was expected was told beside the one that is.
+        for program in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+            if let Some(commit) = info.get_mut(program).and_then(Value::as_object_mut) {
+                let found = commit.get("ID").cloned().unwrap_or_default();
+                commit.insert("Expected".into(), found);
+            }
+        }
+    }
+    if version >= Version::minor(50) {
+        remove(&mut info, &["BridgeNfIptables"]);
+        remove(&mut info, &["BridgeNfIp6tables"]);
+    }
+    info
+}
+
 /// Docker's library for Python reads the output only of containers whose log driver it has heard of, and `local` it has not.
 pub(crate) fn name_log_driver(headers: &HeaderMap, driver: &mut String) {
     let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -226,6 +254,27 @@ mod tests {
         assert_eq!(old["NetworkSettings"]["Networks"]["mine"]["Aliases"], serde_json::json!(["web", "0123456789ab"]));
         assert_eq!(old["NetworkSettings"]["Networks"]["bridge"]["Aliases"], Value::Null);
         assert_eq!(super::container(Version::minor(51), container.clone()), container);
+    }
+
+    #[test]
+    fn what_an_update_says_of_processes_is_read_by_its_version() {
+        let asked = |version, limit| {
+            let mut request = UpdateRequest { pids_limit: Some(limit), ..UpdateRequest::default() };
+            update_request(version, &mut request);
+            request.pids_limit
+        };
+        assert_eq!(asked(Version::minor(39), 7), None);
+        assert_eq!([asked(Version::minor(51), 7), asked(Version::minor(51), -2)], [Some(7), Some(0)]);
+    }
+
+    #[test]
+    fn the_engine_is_told_of_in_the_clients_version() {
+        let info = serde_json::json!({"RuncCommit": {"ID": "a"}, "BridgeNfIptables": false});
+        let old = super::info(Version::minor(48), info.clone());
+        assert_eq!(old["RuncCommit"]["Expected"], "a");
+        assert_eq!(old["BridgeNfIptables"], false);
+        let new = super::info(Version::minor(50), info);
+        assert!(new["RuncCommit"].get("Expected").is_none() && new.get("BridgeNfIptables").is_none());
     }
 
     #[test]

@@ -118,6 +118,8 @@ struct Settings {
     dns: Vec<String>,
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
+    host_gateway_ip: String,
+    host_gateway_ips: Vec<String>,
     bridge: Option<String>,
     bip: Option<String>,
     default_address_pools: Vec<Pool>,
@@ -191,6 +193,8 @@ pub(crate) enum Error {
     Relative { what: &'static str, path: PathBuf },
     #[error("name server \"{0}\": write an IP address")]
     Dns(String),
+    #[error("host gateway \"{0}\": write an IP address")]
+    HostGateway(String),
     #[error("registry mirror \"{0}\": write http://HOST[:PORT] or https://HOST[:PORT] and nothing more")]
     Mirror(String),
     #[error("features: teu has no feature \"{0}\" to turn on or off")]
@@ -355,7 +359,19 @@ impl Settings {
             log: LogConfig { kind: self.log_driver.clone(), config: self.log_opts.clone() },
             dns_options: self.dns_opts.clone(),
             dns_search: self.dns_search.clone(),
+            host_gateway: self.host_gateway()?,
         })
+    }
+
+    /// Docker has a key for one address, and a newer one for one of each family.
+    fn host_gateway(&self) -> Result<Vec<IpAddr>, Error> {
+        let one = Some(&self.host_gateway_ip).filter(|text| !text.is_empty());
+        let texts = if self.host_gateway_ips.is_empty() {
+            one.into_iter().collect()
+        } else {
+            self.host_gateway_ips.iter().collect::<Vec<_>>()
+        };
+        texts.into_iter().map(|text| text.parse().map_err(|_| Error::HostGateway(text.clone()))).collect()
     }
 }
 

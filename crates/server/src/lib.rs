@@ -21,6 +21,7 @@ mod detach;
 mod failure;
 mod framing;
 mod hijack;
+mod json_fault;
 mod json_lines;
 mod listen;
 mod metrics;

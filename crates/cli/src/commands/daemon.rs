@@ -35,6 +35,9 @@ pub struct DaemonArgs {
     /// Group that may use the socket
     #[arg(short = 'G', long, value_name = "string")]
     pub group: Option<String>,
+    /// What host-gateway means in --add-host
+    #[arg(long, value_name = "ip")]
+    pub host_gateway_ip: Vec<String>,
     /// Sockets to listen on (default $TEU_HOST or unix:///run/teu.sock)
     #[arg(short = 'H', long = "host", value_name = "list")]
     pub hosts: Vec<String>,
@@ -98,6 +101,9 @@ pub struct DaemonArgs {
     /// Keep containers from gaining privileges
     #[arg(long)]
     pub no_new_privileges: bool,
+    /// Mirrors of Docker Hub
+    #[arg(long, value_name = "list")]
+    pub registry_mirror: Vec<String>,
     /// Seccomp profile of containers (builtin|unconfined|file)
     #[arg(long, value_name = "string")]
     pub seccomp_profile: Option<PathBuf>,
@@ -163,6 +169,7 @@ impl DaemonArgs {
             ("exec-root", path(&self.exec_root)),
             ("features", object(features)),
             ("group", text(&self.group)),
+            ("host-gateway-ips", list(&self.host_gateway_ip)),
             ("hosts", list(&self.hosts)),
             ("insecure-registries", list(&self.insecure_registry)),
             ("labels", list(&self.label)),
@@ -173,6 +180,7 @@ impl DaemonArgs {
             ("metrics-addr", text(&self.metrics_addr)),
             ("no-new-privileges", flag(self.no_new_privileges)),
             ("pidfile", path(&self.pidfile)),
+            ("registry-mirrors", list(&self.registry_mirror)),
             ("seccomp-profile", path(&self.seccomp_profile)),
             ("tls", flag(self.tls)),
             ("tlscacert", path(&self.tlscacert)),

@@ -42,7 +42,8 @@ impl Container {
     /// The error of a path that is not there, without the path, which the caller names as it was asked for.
     fn no_such(&self, error: &io::Error) -> Error {
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::not_found(""),
+            io::ErrorKind::NotFound => Error::not_found(""),
+            io::ErrorKind::NotADirectory => Error::bad("a file is in the path: not a directory"),
             _ => Error::io("look up a path in container", self.id().as_ref(), io::Error::from(error.kind())),
         }
     }
@@ -81,13 +82,17 @@ impl Container {
     /// When its layers cannot be put together.
     pub async fn export(&self) -> Result<Stream> {
         let context = &self.shared.context;
+        let running = self.own_root();
         let mut layers = context.store.snapshots().overlay(self.id())?;
-        // Read from beside the container, whose upper directory is the topmost of layers that nobody writes to here.
+        // Nobody writes to the upper directory, which is the topmost layer then: nobody looks for changes in it.
         layers.lowers.splice(0..0, layers.upper.take());
         layers.work = None;
         let output = stream(move |out: &mut dyn Write| {
-            let root = Root::from_fd(layers.mount_detached()?);
-            let options = ArchiveOptions { rename: Some(".".into()), ..ArchiveOptions::default() };
+            let (root, first_id) = match running {
+                Some(running) => running,
+                None => (Root::from_fd(layers.mount_detached()?), 0),
+            };
+            let options = ArchiveOptions { rename: Some(".".into()), first_id };
             archive(&root, Path::new("/"), out, &options).map_err(io::Error::other)
         });
         context.emit_container("export", &self.record(), &[]);
@@ -149,10 +154,10 @@ fn as_root_of(first: u32, work: impl FnOnce() -> Result<()> + Send) -> Result<()
 /// A path from the root, cleaned by its text alone, but with the slash or dot that it ends with.
 fn absolute(path: &str) -> String {
     let cleaned = clean(&format!("/{path}"));
-    match path {
-        _ if cleaned == "/" => cleaned,
-        _ if path.ends_with("/.") => cleaned + "/.",
-        _ if path.ends_with('/') => cleaned + "/",
+    let above = cleaned.trim_end_matches('/');
+    match path.trim_end_matches('/') {
+        here if here == "." || here.ends_with("/.") => format!("{above}/."),
+        _ if path.ends_with('/') => format!("{above}/"),
         _ => cleaned,
     }
 }
@@ -228,7 +233,11 @@ mod tests {
             ("/a/.", "/a/."),
             ("/a/../b//c", "/b/c"),
             ("/", "/"),
-            ("/.", "/"),
+            ("/.", "/."),
+            (".", "/."),
+            ("./", "/."),
+            ("/a/./", "/a/."),
+            ("//", "/"),
             ("../x", "/x"),
         ] {
             assert_eq!(absolute(path), expected, "{path}");

@@ -17,6 +17,9 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
     unsupported(host)?;
     super::storage::limit(host)?;
     super::mounts::parse::check(host)?;
+    if host.annotations.contains_key("") {
+        return Err(Error::bad("invalid Annotations: the empty string is not permitted as an annotation key"));
+    }
     if !request.config.working_dir.is_empty() && !request.config.working_dir.starts_with('/') {
         let dir = &request.config.working_dir;
         return Err(Error::bad(format!("the working directory '{dir}' is invalid, it needs to be an absolute path")));
@@ -73,6 +76,10 @@ fn limits(host: &HostConfig, processors: usize) -> Result<()> {
         if !is_set(set) {
             return Err(Error::bad(format!("Invalid value {set} for cpuset {what}")));
         }
+    }
+    if host.cpu_shares < 0 {
+        let shares = host.cpu_shares;
+        return Err(Error::bad(format!("invalid CPU shares ({shares}): value must be a positive integer")));
     }
     if host.shm_size < 0 {
         return Err(Error::bad("SHM size can not be less than 0"));
@@ -135,7 +142,7 @@ fn modes(host: &HostConfig) -> Result<()> {
         return Err(Error::bad(format!("invalid IPC mode: {}", host.ipc_mode)));
     }
     if !known(&host.uts_mode, &["", "private", "host"]) {
-        return Err(Error::bad("invalid UTS mode"));
+        return Err(Error::bad(format!("invalid UTS mode: {}", host.uts_mode)));
     }
     if !known(&host.cgroupns_mode, &["", "private", "host"]) {
         return Err(Error::bad(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
@@ -194,6 +201,8 @@ mod tests {
     fn limits_that_mean_nothing_are_refused() {
         assert!(refused(|r| r.host_config.memory = 1 << 20).contains("6MB"));
         assert!(refused(|r| r.host_config.nano_cpus = 3_000_000_000).contains("only 2 CPUs"));
+        assert!(refused(|r| r.host_config.cpu_shares = -1).contains("invalid CPU shares (-1)"));
+        assert!(refused(|r| drop(r.host_config.annotations.insert(String::new(), "a".into()))).contains("Annotations"));
         assert!(refused(|r| r.host_config.cpuset_cpus = "0-4294967295".into()).contains("cpuset"));
         assert!(refused(|r| r.host_config.restart_policy.name = "sometimes".into()).contains("sometimes"));
     }

@@ -26,6 +26,11 @@ impl Containers {
         platform: Option<&str>,
     ) -> Result<CreateResponse> {
         let mut request = request;
+        let host = &mut request.host_config;
+        // The cgroups of version 1 are worth little to who may do everything, unless all of them are there.
+        if host.cgroupns_mode.is_empty() && host.privileged && self.context.facts.cgroup_version == "1" {
+            host.cgroupns_mode = "host".into();
+        }
         self.context.config.defaults.fill(&mut request.host_config);
         super::check::check(&request, self.context.facts.processors)?;
         let image = self.context.images.resolve_for(&request.config.image, platform)?;
@@ -72,6 +77,7 @@ impl Containers {
             return Err(Error::bad("no command specified"));
         }
         self.name_joined(&mut host, &mut config)?;
+        self.find_links(&mut host)?;
         if config.hostname.is_empty() {
             config.hostname =
                 if host.network_mode == "host" { self.context.facts.hostname.clone() } else { id[..12].into() };
@@ -80,6 +86,10 @@ impl Containers {
             host.network_mode = "bridge".into();
         }
         super::logging::complete(&mut host.log_config, &self.context.config.defaults.log)?;
+        super::spec::note_paths(&mut host)?;
+        if host.ipc_mode.is_empty() {
+            host.ipc_mode = "private".into();
+        }
         if host.shm_size == 0 {
             host.shm_size = 64 << 20;
         }
@@ -142,7 +152,7 @@ impl Containers {
         }
     }
 
-    /// A container whose network is shared is remembered by its id, and lends its host name.
+    /// A container whose network or processes are shared is remembered by its id; the former lends its host name.
     fn name_joined(&self, host: &mut HostConfig, config: &mut Config) -> Result<()> {
         if let Some(other) = host.network_mode.strip_prefix("container:") {
             let other = self.find(other)?.record();
@@ -150,6 +160,10 @@ impl Containers {
             if config.hostname.is_empty() {
                 config.hostname.clone_from(&other.config.hostname);
             }
+        }
+        if let Some(other) = host.pid_mode.strip_prefix("container:") {
+            let other = self.find(other).map_err(|error| Error::bad(error.message))?;
+            host.pid_mode = format!("container:{}", other.id());
         }
         Ok(())
     }
@@ -184,6 +198,9 @@ fn merge(mut config: Config, image: &ContainerConfig) -> Config {
     }
     if config.working_dir.is_empty() {
         config.working_dir.clone_from(&image.working_dir);
+    }
+    if config.working_dir.starts_with('/') {
+        config.working_dir = teu_api::path::clean(&config.working_dir);
     }
     for (path, value) in &image.volumes {
         config.volumes.insert(path.clone(), *value);

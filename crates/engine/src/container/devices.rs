@@ -12,9 +12,13 @@ use crate::error::{Error, Result};
 /// How deep a folder of devices is looked into.
 const DEPTH: usize = 4;
 
-/// The device nodes asked for, with the access allowed to each. A folder stands for the devices in it.
+/// The device nodes asked for, with the access allowed to each. A folder stands for the devices in it. A privileged
+/// container has those of the host.
 pub(super) fn nodes(host: &HostConfig) -> Result<Vec<(Device, String)>> {
     let mut devices = vec![];
+    if host.privileged {
+        devices.extend(of_host(Path::new("/dev"), DEPTH).into_iter().map(|device| (device, "rwm".into())));
+    }
     for asked in &host.devices {
         let gone = |why: String| {
             let path = &asked.path_on_host;
@@ -68,6 +72,42 @@ fn look(path: &Path, inside: &str, depth: usize) -> std::io::Result<Vec<Device>>
         uid: Some(meta.uid()),
         gid: Some(meta.gid()),
     }])
+}
+
+/// The host's nodes, save what every container has of its own. What cannot be looked at is left out.
+fn of_host(folder: &Path, depth: usize) -> Vec<Device> {
+    const OWN: &[&str] = &[
+        ".lxc",
+        ".lxd-mounts",
+        ".udev",
+        "console",
+        "fd",
+        "full",
+        "mqueue",
+        "null",
+        "ptmx",
+        "pts",
+        "random",
+        "shm",
+        "tty",
+        "urandom",
+        "zero",
+    ];
+    let mut devices = vec![];
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if OWN.iter().any(|own| entry.file_name() == *own) {
+            continue;
+        }
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && depth > 0 => devices.extend(of_host(&path, depth - 1)),
+            Ok(kind) if kind.is_char_device() || kind.is_block_device() => {
+                devices.extend(look(&path, &path.to_string_lossy(), 0).unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+    devices
 }
 
 /// One `--device-cgroup-rule`: `[acb] MAJOR:MINOR ACCESS`, a number or `*` each.

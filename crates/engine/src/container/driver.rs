@@ -60,6 +60,13 @@ pub(super) enum Command {
         /// Where the answer goes.
         reply: Reply,
     },
+    /// Forget a link.
+    Unlink {
+        /// The name that the other container has here.
+        alias: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
     /// Other limits, another restart policy.
     Update {
         /// Which.
@@ -228,6 +235,10 @@ impl Driver {
             }
             Command::RenameVolume { old, new, reply } => {
                 self.record.rename_volume(&old, &new, &self.containers.context.volumes.data(&new));
+                let _ = reply.send(self.save());
+            }
+            Command::Unlink { alias, reply } => {
+                self.record.host.links.retain(|link| super::links::split(link).1 != alias);
                 let _ = reply.send(self.save());
             }
             Command::Update { request, reply } => {
@@ -401,6 +412,9 @@ impl Driver {
     }
 
     fn rename(&mut self, name: String) -> Result<()> {
+        if name == self.record.name {
+            return Err(Error::bad("Renaming a container with the same name as its current name"));
+        }
         self.containers.claim(&name, &self.record.id)?;
         let old = std::mem::replace(&mut self.record.name, name);
         self.containers.disclaim(&old);

@@ -53,11 +53,18 @@ fn hosts(context: &Context, record: &Record, links: &[Link]) -> Result<String> {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_string()
     };
     let gateway = context.networks.gateway().map(|gateway| gateway.to_string()).unwrap_or_default();
+    let of_daemon: Vec<String> = context.config.defaults.host_gateway.iter().map(ToString::to_string).collect();
+    let host_gateway = if of_daemon.is_empty() { vec![gateway.clone()] } else { of_daemon };
     for entry in &record.host.extra_hosts {
         let (name, address) =
             entry.split_once([':', '=']).ok_or_else(|| Error::bad(format!("bad format for add-host: \"{entry}\"")))?;
-        let address = if address == "host-gateway" { gateway.as_str() } else { address };
-        let _ = writeln!(hosts, "{address}\t{name}");
+        if address == "host-gateway" {
+            for address in &host_gateway {
+                let _ = writeln!(hosts, "{address}\t{name}");
+            }
+        } else {
+            let _ = writeln!(hosts, "{address}\t{name}");
+        }
     }
     for link in links {
         let _ = writeln!(hosts, "{}\t{}", link.address, link.names.join(" "));

@@ -53,6 +53,10 @@ impl Containers {
         if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
             return Err(Error::bad(format!("the working directory '{}' is not absolute", config.working_dir)));
         }
+        if !config.user.is_empty() {
+            let record = container.record();
+            Accounts::of_process(record.state.pid).identify(&config.user, &record.host.group_add)?;
+        }
         let id = random_id()?;
         let words = config.cmd.join(" ");
         let inner = Inner { id: id.clone(), container: container.clone(), config, state: Mutex::default() };

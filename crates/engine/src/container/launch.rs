@@ -107,7 +107,7 @@ impl Driver {
     /// The first process of the container whose namespace `mode` (`container:NAME`) joins.
     fn joined(&self, what: &str, mode: &str) -> Result<Option<i32>> {
         let Some(name) = mode.strip_prefix("container:") else { return Ok(None) };
-        let cannot = |why: &str| format!("cannot join {what} namespace of container {name}: {why}");
+        let cannot = |why: &str| format!("failed to join {what} namespace: cannot join container {name}: {why}");
         let other = self.containers.find(name).map_err(|error| Error::bad(cannot(&error.message)))?.record();
         match other.state.phase {
             _ if what == "IPC" && other.host.ipc_mode != "shareable" => {
@@ -115,8 +115,8 @@ impl Driver {
             }
             _ if other.id == self.record.id => Err(Error::bad(cannot("it is the container itself"))),
             Phase::Running | Phase::Paused => Ok(Some(other.state.pid)),
-            Phase::Restarting => Err(Error::conflict(cannot(&format!("container {} is restarting", other.id)))),
-            _ => Err(Error::conflict(cannot(&format!("container {} is not running", other.id)))),
+            Phase::Restarting => Err(Error::internal(cannot(&format!("container {} is restarting", other.id)))),
+            _ => Err(Error::internal(cannot(&format!("container {} is not running", other.id)))),
         }
     }
 
@@ -159,7 +159,7 @@ impl Driver {
     pub(super) async fn update(&mut self, request: UpdateRequest) -> Result<()> {
         if self.record.host.auto_remove && !matches!(request.restart_policy.name.as_str(), "" | "no") {
             let sentence = "Restart policy cannot be updated because AutoRemove is enabled for the container";
-            return Err(Error::bad(sentence));
+            return Err(Error::conflict(sentence));
         }
         let before = self.record.host.clone();
         if let Err(error) = self.change(request).await {

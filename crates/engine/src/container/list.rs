@@ -1,7 +1,5 @@
 //! `ps`: rows of containers, filtered. Reads only what drivers have published, so nothing can block it.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use teu_api::Filters;
 use teu_api::container::{Port, PruneReport, Summary, SummaryHostConfig, SummaryNetworks};
@@ -67,7 +65,13 @@ impl Containers {
         rows.sort_by(|(_, a), (_, b)| b.created.cmp(&a.created));
         rows.truncate(query.limit.unwrap_or(usize::MAX));
         let now = Timestamp::now();
-        rows.iter().map(|(container, record)| self.row(container, record, query.size, now)).collect()
+        let mut links = self.link_names();
+        let mut row = |(container, record): &(Container, std::sync::Arc<Record>)| {
+            let mut row = self.row(container, record, query.size, now)?;
+            row.names.extend(links.remove(&record.id).unwrap_or_default());
+            Ok(row)
+        };
+        rows.iter().map(&mut row).collect()
     }
 
     fn bound(&self, filters: &Filters, key: &str) -> Result<Option<String>> {
@@ -137,7 +141,7 @@ impl Containers {
             labels: record.config.labels.clone(),
             state: record.state.phase.word().into(),
             status: status(&record.state, now),
-            host_config: SummaryHostConfig { network_mode: mode.clone(), annotations: BTreeMap::new() },
+            host_config: SummaryHostConfig { network_mode: mode.clone(), annotations: record.host.annotations.clone() },
             network_settings: SummaryNetworks {
                 networks: crate::network::settings(record, &self.context.networks).networks,
             },

@@ -15,6 +15,7 @@ mod health;
 mod inspect;
 mod launch;
 pub mod lifecycle;
+mod links;
 mod list;
 pub(crate) mod logging;
 mod logs;
@@ -43,12 +44,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Context;
 use crate::error::{Error, Kind, Result};
-use crate::task::Task;
+use crate::task::{Task, done};
 
 pub use archive::PutOptions;
 pub use commit::CommitOptions;
 pub(crate) use commit::named;
 pub use exec::Exec;
+pub(crate) use inspect::NEVER;
 pub use lifecycle::Phase;
 pub use list::ListQuery;
 pub use logs::LogsOptions;
@@ -208,6 +210,10 @@ impl Containers {
         let none = || Error::not_found(format!("No such container: {wanted}"));
         if wanted.is_empty() {
             return Err(none());
+        }
+        if name.contains('/') {
+            drop(index);
+            return self.linked(name).ok_or_else(none);
         }
         let mut matches = index.by_id.range(wanted.to_string()..).take_while(|(id, _)| id.starts_with(wanted));
         match (matches.next(), matches.next()) {
@@ -403,10 +409,14 @@ impl Container {
 
     async fn signal(&self, signal: i32) -> Result<()> {
         match self.task() {
-            Ok(task) => match task.order(&Request::Signal { exec: None, signal, all: false }).await {
-                // It ended by itself in this very moment.
-                Err(_) if !matches!(self.record().state.phase, Phase::Running | Phase::Paused) => Ok(()),
-                other => other,
+            Ok(task) => match task.request(&Request::Signal { exec: None, signal, all: false }).await {
+                // A supervisor goes when its container has ended, whether the driver has heard of that yet or not.
+                Err(_) => Ok(()),
+                Ok(answer) => match done(answer) {
+                    // It ended by itself in this very moment.
+                    Err(_) if !matches!(self.record().state.phase, Phase::Running | Phase::Paused) => Ok(()),
+                    other => other,
+                },
             },
             Err(_) => Ok(()),
         }

@@ -9,6 +9,7 @@ use teu_supervisor::protocol::{Event, NamesRequest, PortRequest, Request};
 use super::Phase;
 use super::driver::Driver;
 use super::etc::{self, Link, has_names};
+use super::links::split;
 use crate::Context;
 use crate::error::{Error, Result};
 use crate::network::record::PortRecord;
@@ -87,7 +88,7 @@ impl Driver {
             return Ok(vec![]);
         }
         let mut links = vec![];
-        for (target, alias) in self.record.host.links.iter().map(|link| split_link(link)) {
+        for (target, alias) in self.record.host.links.iter().map(|link| split(link)) {
             let other = self.containers.find(target)?.record();
             let address = other.endpoints.get("bridge").and_then(|place| place.address(false));
             let address = address.ok_or_else(|| {
@@ -110,7 +111,7 @@ impl Driver {
         let endpoint_links = record.endpoints.keys().filter_map(|name| own(name)).flatten();
         let links = endpoint_links.chain(record.host.links.iter().cloned());
         let links = links.map(|link| {
-            let (target, alias) = split_link(&link);
+            let (target, alias) = split(&link);
             (alias.to_string(), target.to_string())
         });
         let gateways = record.endpoints.values().flat_map(|place| place.gateways.iter().copied());
@@ -318,11 +319,4 @@ fn pin(mut request: PortRequest, wanted: &ports::Wanted, before: &[PortRecord]) 
         (request.first, request.last) = (port.host_port, port.host_port);
     }
     request
-}
-
-/// `container:alias`; without an alias the container's name.
-fn split_link(link: &str) -> (&str, &str) {
-    let (target, alias) = link.split_once(':').unwrap_or((link, link));
-    // The form that inspect shows has the linking container's own name before the alias.
-    (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias))
 }

@@ -80,18 +80,18 @@ const ALL_CAPABILITIES: &[&str] = &[
     "CHECKPOINT_RESTORE",
 ];
 const MASKED: &[&str] = &[
-    "/proc/acpi",
     "/proc/asound",
+    "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
+    "/proc/sched_debug",
+    "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const DEFAULT_SHM: i64 = 64 << 20;
@@ -183,11 +183,12 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
     let security = security(&host.security_opt)?;
     let capabilities = capabilities(host)?;
     let seccomp = match (&security.seccomp, host.privileged) {
-        (Seccomp::Unconfined, _) | (_, true) => None,
+        // A profile that was asked for counts whatever else is open.
         (Seccomp::Profile(text), _) => Some(
             serde_json::from_str(text)
                 .map_err(|error| Error::bad(format!("Decoding seccomp profile failed: {error}")))?,
         ),
+        (Seccomp::Unconfined, _) | (_, true) => None,
         (Seccomp::Default, _) => {
             let names: Vec<&str> = capabilities.iter().map(String::as_str).collect();
             Some(teu_runtime::seccomp::profile::default(&names))
@@ -205,7 +206,7 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
         root: Some(Root { path: PathBuf::new(), readonly: host.readonly_rootfs }),
         hostname: if host.uts_mode == "host" { String::new() } else { inputs.hostname.into() },
         domainname: if host.uts_mode == "host" { String::new() } else { inputs.domainname.into() },
-        mounts: users::mapped(mounts(inputs), inputs.users),
+        mounts: users::mapped(mounts(inputs, security.writable_cgroups), inputs.users),
         hooks: None,
         annotations: host.annotations.clone(),
         linux: Some(Linux {
@@ -216,13 +217,41 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
             cgroups_path: Some(cgroup_path(host, inputs.id)),
             resources: Some(resources(host, &inputs.devices)?),
             seccomp,
-            sysctl: host.sysctls.clone(),
+            sysctl: sysctls(inputs),
             masked_paths: paths(&host.masked_paths, MASKED),
             readonly_paths: paths(&host.readonly_paths, READ_ONLY),
             rootfs_propagation: propagation(inputs.mounts).into(),
             ..Linux::default()
         }),
     })
+}
+
+/// Those asked for, and Docker's two: in a network of its own no port and no echo request is a privilege.
+fn sysctls(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
+    let mut all = inputs.host.sysctls.clone();
+    if inputs.host.network_mode != "host" && inputs.joined.network.is_none() && inputs.users.is_none() {
+        for (name, value) in
+            [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+        {
+            all.entry(name.into()).or_insert_with(|| value.into());
+        }
+    }
+    all
+}
+
+/// What no container sees of /proc and /sys, and what none writes to there, unless it says otherwise: noted in its
+/// configuration, where `inspect` shows it.
+///
+/// # Errors
+/// When a security option has no meaning.
+pub(crate) fn note_paths(host: &mut HostConfig) -> Result<()> {
+    if host.privileged || security(&host.security_opt)?.system_paths {
+        return Ok(());
+    }
+    for (own, default) in [(&mut host.masked_paths, MASKED), (&mut host.readonly_paths, READ_ONLY)] {
+        own.get_or_insert_with(|| default.iter().map(ToString::to_string).collect());
+    }
+    Ok(())
 }
 
 /// The process alone: an exec's, in a container that runs.
@@ -345,6 +374,7 @@ struct Security {
     seccomp: Seccomp,
     no_new_privileges: bool,
     system_paths: bool,
+    writable_cgroups: bool,
 }
 
 fn security(options: &[String]) -> Result<Security> {
@@ -358,8 +388,14 @@ fn security(options: &[String]) -> Result<Security> {
             ("seccomp", "builtin" | "default") => security.seccomp = Seccomp::Default,
             ("seccomp", text) => security.seccomp = Seccomp::Profile(text.into()),
             ("systempaths", "unconfined") => security.system_paths = true,
+            ("writable-cgroups", "" | "true") => security.writable_cgroups = true,
+            ("writable-cgroups", "false") => security.writable_cgroups = false,
             ("apparmor", "unconfined" | "docker-default" | "") | ("label", _) => {}
-            _ => return Err(Error::bad(format!("invalid --security-opt: \"{option}\""))),
+            // Docker numbers what is not of the form KEY=VALUE, and what is.
+            _ => {
+                let form = if option.contains(['=', ':']) { 2 } else { 1 };
+                return Err(Error::bad(format!("invalid --security-opt {form}: \"{option}\"")));
+            }
         }
     }
     Ok(security)
@@ -395,11 +431,12 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
     }
 }
 
-fn mounts(inputs: &Inputs<'_>) -> Vec<Mount> {
+fn mounts(inputs: &Inputs<'_>, writable_cgroups: bool) -> Vec<Mount> {
     let host = inputs.host;
     let shm = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };
     let shm = format!("size={shm}");
-    let writable = if host.privileged { "rw" } else { "ro" };
+    let access = |writable: bool| if writable { "rw" } else { "ro" };
+    let (writable, cgroups) = (access(host.privileged), access(host.privileged || writable_cgroups));
     let quiet = ["nosuid", "noexec", "nodev"];
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &quiet),
@@ -411,7 +448,7 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Mount> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", cgroups]),
         mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
     ];
     if let Some(pid) = inputs.joined.ipc {
@@ -466,9 +503,12 @@ pub(crate) fn check(host: &HostConfig) -> Result<()> {
     host.ulimits.iter().try_for_each(|limit| rlimit(limit).map(|_| ()))
 }
 
-/// The limits alone, for a container that runs.
+/// The limits alone, for a container that runs: there a limit may also be taken away.
 pub(crate) fn limits(host: &HostConfig) -> Result<Resources> {
-    Ok(Resources { devices: vec![], ..resources(host, &[])? })
+    let all = resources(host, &[])?;
+    let pids = host.pids_limit.map(|limit| Pids { limit: Some(if limit == 0 { -1 } else { limit }) });
+    let quota = all.cpu.as_ref().and_then(|cpu| cpu.quota).or_else(|| (host.cpu_quota < 0).then_some(-1));
+    Ok(Resources { devices: vec![], pids, cpu: all.cpu.map(|cpu| Cpu { quota, ..cpu }), ..all })
 }
 
 fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Result<Resources> {

@@ -88,6 +88,23 @@ impl Container {
         Ok(tree)
     }
 
+    /// The root that its first process has without what is mounted in it: a second overlay must not have its upper
+    /// directory. None when it does not run.
+    pub(super) fn own_root(&self) -> Option<(Root, u32)> {
+        let (root, first_id) = self.running_root()?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace =
+            rustix::fs::open(format!("/proc/{}/ns/mnt", self.record().state.pid), flags, Mode::empty()).ok()?;
+        // Only from within its namespace is the mount copied.
+        let copy = move || {
+            namespace::leave_files()?;
+            namespace::enter(&namespace, namespace::MOUNT)?;
+            mount::clone_at(&root, false)
+        };
+        let thread = std::thread::Builder::new().spawn(copy).ok()?;
+        thread.join().ok()?.ok().map(|mounted| (Root::from_fd(mounted), first_id))
+    }
+
     /// The root that its first process has, and the id of that root's owner.
     fn running_root(&self) -> Option<(Root, u32)> {
         let record = self.record();

@@ -9,7 +9,7 @@ use teu_api::image::{HistoryItem, Inspect, Metadata, RootFs, Summary};
 use teu_oci::{Digest, Reference};
 
 use super::{Image, Images};
-use crate::container::Containers;
+use crate::container::{Containers, NEVER};
 use crate::error::{Error, Result};
 
 const KNOWN: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
@@ -25,26 +25,27 @@ impl Images {
         }
         let dangling =
             filters.flag("dangling").map_err(|value| Error::bad(format!("invalid filter 'dangling={value}'")))?;
-        let bound =
-            |key: &str| filters.get(key).first().map(|name| Ok::<_, Error>(created(&self.resolve(name)?))).transpose();
-        let (before, since) = (bound("before")?, bound("since")?);
-        let until = filters.get("until").first().map(|text| crate::prune::until(text)).transpose()?;
+        let moments = |key: &str| {
+            let names = filters.get(key).iter();
+            names.map(|name| Ok(moment_of(&self.resolve(name)?))).collect::<Result<Vec<_>>>()
+        };
+        let until = filters.get("until").iter().map(|text| crate::prune::until(text)).collect::<Result<Vec<_>>>()?;
+        let before = moments("before")?.into_iter().chain(until).min();
+        let since = moments("since")?.into_iter().max();
         let used = containers.all();
         let mut rows = vec![];
         for image in self.all()? {
             let names = self.names(&image.id)?;
-            let age = created(&image);
+            let made = moment_of(&image);
             let passes = dangling.is_none_or(|wanted| wanted == names.is_empty())
-                && before.is_none_or(|bound| age < bound)
-                && since.is_none_or(|bound| age > bound)
-                && until.is_none_or(|until| age < until.as_second())
-                && filters.match_labels(&image.config.config.labels)
-                && (!filters.contains("reference")
-                    || filters.get("reference").iter().any(|pattern| names.iter().any(|name| matches(pattern, name))));
-            if passes {
+                && before.is_none_or(|bound| made < bound)
+                && since.is_none_or(|bound| made > bound)
+                && filters.match_labels(&image.config.config.labels);
+            let shown = Shown::of(&image, names, filters);
+            if passes && !(filters.contains("reference") && shown.is_nothing()) {
                 let users =
                     used.iter().filter(|container| container.record().image_id.as_ref() == Some(&image.id)).count();
-                rows.push(self.row(&image, &names, users));
+                rows.push(row(&image, shown, users));
             }
         }
         rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
@@ -77,20 +78,6 @@ impl Images {
         Ok(records.into_iter().filter_map(|(_, record)| self.by_id(&record.config).ok()).collect())
     }
 
-    fn row(&self, image: &Image, names: &[Reference], users: usize) -> Summary {
-        Summary {
-            id: image.id.to_string(),
-            repo_tags: names.iter().map(Reference::familiar).collect(),
-            repo_digests: image.record.repo_digests.clone(),
-            created: created(image),
-            size: i64::try_from(image.record.size).unwrap_or(i64::MAX),
-            shared_size: -1,
-            labels: (!image.config.config.labels.is_empty()).then(|| image.config.config.labels.clone()),
-            containers: i64::try_from(users).unwrap_or(-1),
-            ..Summary::default()
-        }
-    }
-
     /// Everything about one image.
     ///
     /// # Errors
@@ -101,7 +88,6 @@ impl Images {
         let config = &image.config;
         Ok(Inspect {
             id: image.id.to_string(),
-            descriptor: Some(image.record.target.clone().unwrap_or_else(|| image.record.manifest.clone())),
             repo_tags: names.iter().map(Reference::familiar).collect(),
             repo_digests: image.record.repo_digests.clone(),
             parent: image.record.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -118,7 +104,9 @@ impl Images {
                 kind: "layers".into(),
                 layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
             },
-            metadata: Metadata { last_tag_time: image.record.tagged.clone() },
+            metadata: Metadata {
+                last_tag_time: if image.record.tagged.is_empty() { NEVER.into() } else { image.record.tagged.clone() },
+            },
             ..Inspect::default()
         })
     }
@@ -136,7 +124,7 @@ impl Images {
             let size = chain.map_or(Ok(0), |chain| self.inner.store.snapshots().size(chain))?;
             items.push(HistoryItem {
                 id: "<missing>".into(),
-                created: seconds(step.created.as_deref()),
+                created: moment(step.created.as_deref()).as_second(),
                 created_by: step.created_by.clone(),
                 tags: None,
                 size: i64::try_from(size).unwrap_or(i64::MAX),
@@ -153,12 +141,48 @@ impl Images {
     }
 }
 
-fn created(image: &Image) -> i64 {
-    seconds(image.config.created.as_deref())
+/// The names of an image that the `reference` filter leaves.
+struct Shown {
+    tags: Vec<Reference>,
+    digests: Vec<String>,
 }
 
-fn seconds(text: Option<&str>) -> i64 {
-    text.and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second)
+impl Shown {
+    fn of(image: &Image, mut tags: Vec<Reference>, filters: &Filters) -> Self {
+        let mut digests = image.record.repo_digests.clone();
+        if filters.contains("reference") {
+            let wanted = |name: &Reference| filters.get("reference").iter().any(|pattern| matches(pattern, name));
+            tags.retain(wanted);
+            digests.retain(|name| name.parse().is_ok_and(|name| wanted(&name)));
+        }
+        Self { tags, digests }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.tags.is_empty() && self.digests.is_empty()
+    }
+}
+
+fn row(image: &Image, shown: Shown, users: usize) -> Summary {
+    Summary {
+        id: image.id.to_string(),
+        repo_tags: shown.tags.iter().map(Reference::familiar).collect(),
+        repo_digests: shown.digests,
+        created: moment_of(image).as_second(),
+        size: i64::try_from(image.record.size).unwrap_or(i64::MAX),
+        shared_size: -1,
+        labels: (!image.config.config.labels.is_empty()).then(|| image.config.config.labels.clone()),
+        containers: i64::try_from(users).unwrap_or(-1),
+        ..Summary::default()
+    }
+}
+
+fn moment_of(image: &Image) -> Timestamp {
+    moment(image.config.created.as_deref())
+}
+
+fn moment(text: Option<&str>) -> Timestamp {
+    text.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// `busybox`, `busybox:1.*`, `*/app`: shell patterns on the repository or on the whole name.

@@ -31,7 +31,9 @@ struct DockerImage {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    /// An image of no files has `null`.
+    #[serde(default)]
+    layers: Option<Vec<String>>,
 }
 
 /// The archive, as blobs by path.
@@ -131,7 +133,7 @@ impl Images {
         let config_digest = archive.find(&listed.config).ok_or_else(|| missing(&listed.config))?;
         let config: ImageConfig = self.json(config_digest, "the config")?;
         let mut layers = vec![];
-        for path in &listed.layers {
+        for path in listed.layers.iter().flatten() {
             let (digest, size) = archive.file(path).ok_or_else(|| missing(path))?;
             layers.push(Descriptor::new(self.layer_type(digest)?, digest.clone(), *size));
         }
@@ -282,6 +284,7 @@ impl Images {
     /// # Errors
     /// When the tar is damaged, or a change has no meaning.
     pub fn import(&self, input: impl Read, options: ImportOptions) -> Result<Image> {
+        let platform = options.platform()?;
         let lease = self.inner.store.lease("import");
         let mut writer = self.inner.store.blobs().writer(&format!("import-{}", random_id()?))?;
         if let Err(error) = io::copy(&mut plain(input)?, &mut writer) {
@@ -299,10 +302,6 @@ impl Images {
         for change in &options.changes {
             config.apply(change)?;
         }
-        let platform = match options.platform.filter(|platform| !platform.is_empty()) {
-            Some(platform) => platform.parse().map_err(Error::bad)?,
-            None => Platform::host(),
-        };
         let now = jiff::Timestamp::now().to_string();
         let comment = if options.message.is_empty() { "Imported from -".to_string() } else { options.message };
         let config = ImageConfig {
@@ -320,6 +319,17 @@ impl Images {
         let image = self.put(NewImage { config, layers, names: options.name.into_iter().collect(), parent: None })?;
         self.emit("import", &image.id, image.id.as_str());
         Ok(image)
+    }
+}
+
+impl ImportOptions {
+    fn platform(&self) -> Result<Platform> {
+        let Some(text) = self.platform.as_deref().filter(|text| !text.is_empty()) else { return Ok(Platform::host()) };
+        let platform: Platform = text.parse().map_err(Error::bad)?;
+        if platform.os != "linux" {
+            return Err(Error::bad("operating system is not supported"));
+        }
+        Ok(platform)
     }
 }
 

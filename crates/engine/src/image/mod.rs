@@ -176,7 +176,8 @@ impl Images {
             return Ok(image);
         }
         Err(Error::not_found(format!(
-            "image with reference {wanted} was found but does not provide the specified platform ({platform})"
+            "image with reference {wanted} was found but its platform ({own}) does not match the specified platform \
+             ({platform})"
         )))
     }
 

@@ -88,7 +88,8 @@ impl Images {
         Ok(())
     }
 
-    /// Removes images that no container uses: those without a name, or with `dangling=false` all.
+    /// Removes images that no container uses: those without a name, or with `dangling=false` all. Of an image in use
+    /// such a prune leaves one name.
     ///
     /// # Errors
     /// When a filter is unknown or has no meaning.
@@ -103,23 +104,29 @@ impl Images {
             containers.all().iter().map(|container| container.record().image_id.clone()).collect();
         let mut report = PruneReport::default();
         for image in self.all()? {
-            let names = self.names(&image.id)?;
+            let mut names = self.names(&image.id)?;
             let created = image.config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
             let old = until.is_none_or(|until| created.is_some_and(|created| created < until));
             let chosen = (names.is_empty() || dangling == Some(false)) && old;
-            if !chosen || used.contains(&Some(image.id.clone())) || !filters.match_labels(&image.config.config.labels) {
+            if !chosen || !filters.match_labels(&image.config.config.labels) {
                 continue;
+            }
+            let in_use = used.contains(&Some(image.id.clone()));
+            if in_use {
+                names.pop();
             }
             if mode == Mode::Tell {
                 let told = |untagged, deleted| DeleteItem { untagged, deleted };
                 report.images_deleted.extend(names.iter().map(|name| told(Some(name.familiar()), None)));
-                report.images_deleted.push(told(None, Some(image.id.to_string())));
+                report.images_deleted.extend((!in_use).then(|| told(None, Some(image.id.to_string()))));
                 continue;
             }
             for name in &names {
                 self.untag(&image.id, name, &mut report.images_deleted)?;
             }
-            self.delete(&image, &mut report.images_deleted)?;
+            if !in_use {
+                self.delete(&image, &mut report.images_deleted)?;
+            }
         }
         if mode == Mode::Tell {
             return Ok(report);

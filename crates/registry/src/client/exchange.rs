@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use super::auth::{self, Scope, Tokens};
 use super::connect::{self, Origin, Pool};
+use super::names::lookup;
 use super::retry::Attempts;
 use super::{Config, Error};
 use crate::body::{self, Outgoing};
@@ -162,7 +163,7 @@ impl Exchange {
         }
         let authority = if domain == DOCKER_HUB.0 { DOCKER_HUB.1 } else { domain };
         let secure = Origin::of_authority(authority, true).ok_or_else(wrong)?;
-        let origin = if self.may_be_plain(domain, &secure) {
+        let origin = if self.may_be_plain(domain, &secure).await {
             match connect::dial(&secure, self.config.retry.connect).await {
                 Ok(sender) => {
                     self.pool.keep(&secure, sender);
@@ -180,8 +181,15 @@ impl Exchange {
         Ok(origin)
     }
 
-    fn may_be_plain(&self, domain: &str, origin: &Origin) -> bool {
-        origin.is_loopback() || self.config.insecure.iter().any(|name| name == domain || *name == origin.host)
+    /// Whether it is of this machine, or named among those that need no TLS: by its name, or by a network it is in.
+    async fn may_be_plain(&self, domain: &str, origin: &Origin) -> bool {
+        let insecure = &self.config.insecure;
+        if origin.is_loopback() || insecure.iter().any(|name| name == domain || *name == origin.host) {
+            return true;
+        }
+        let networks: Vec<ipnet::IpNet> = insecure.iter().filter_map(|name| name.parse().ok()).collect();
+        let addresses = if networks.is_empty() { vec![] } else { lookup(&origin.host).await.unwrap_or_default() };
+        addresses.iter().any(|address| networks.iter().any(|network| network.contains(address)))
     }
 
     /// `GET /v2/`, with credentials where they are wanted.
@@ -456,12 +464,20 @@ mod tests {
         assert!(tls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)));
     }
 
-    #[test]
-    fn only_listed_and_loopback_hosts_may_be_plain() {
-        let exchange =
-            Exchange::new(Config { insecure: vec!["lab.test:5000".into(), "box.test".into()], ..Config::default() });
-        let may = |domain: &str| exchange.may_be_plain(domain, &Origin::of_authority(domain, true).unwrap());
-        assert!(may("lab.test:5000") && may("box.test:81") && may("127.0.0.1:5000") && may("localhost:5000"));
-        assert!(!may("lab.test:5001") && !may("docker.io") && !may("sub.box.test"));
+    #[tokio::test]
+    async fn only_listed_and_loopback_hosts_may_be_plain() {
+        let may = async |insecure: &[&str], domain: &str| {
+            let insecure = insecure.iter().map(ToString::to_string).collect();
+            let exchange = Exchange::new(Config { insecure, ..Config::default() });
+            exchange.may_be_plain(domain, &Origin::of_authority(domain, true).unwrap()).await
+        };
+        let names = ["lab.test:5000", "box.test"];
+        for domain in ["lab.test:5000", "box.test:81", "127.0.0.1:5000", "localhost:5000"] {
+            assert!(may(&names, domain).await, "{domain}");
+        }
+        for domain in ["lab.test:5001", "docker.io", "sub.box.test"] {
+            assert!(!may(&names, domain).await, "{domain}");
+        }
+        assert!(may(&["192.0.2.0/24"], "192.0.2.9:5000").await && !may(&["192.0.2.0/24"], "192.0.3.9:5000").await);
     }
 }

@@ -42,9 +42,10 @@ pub(super) async fn pull(
     let source =
         Source { exchange: exchange.clone(), reference: reference.clone(), store: store.clone(), hints, progress };
     let name = reference.tag().unwrap_or_else(|| reference.digest().map_or("", Digest::as_str));
-    source.progress.update(name, &format!("Pulling from {}", reference.path()), 0, 0);
     let target = resolve::resolve(exchange, reference).await?;
     let chosen = source.choose(&target, platform).await?;
+    // Not before: until the first word a caller can still answer with a status.
+    source.progress.update(name, &format!("Pulling from {}", reference.path()), 0, 0);
     let what = reference.familiar();
     let manifest = resolve::manifest(&what, &chosen.bytes)?;
     let changed = store.blobs().stat(&chosen.descriptor.digest).is_none();

@@ -60,6 +60,10 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
             "bip":"172.30.0.1/16","no-new-privileges":true}"#,
     );
     assert_eq!(config.defaults.shm_size, 128 << 20);
+    let gateways = |file| from_file(file).defaults.host_gateway;
+    assert_eq!(gateways(r#"{"host-gateway-ip":"6.7.8.9"}"#), ["6.7.8.9".parse::<IpAddr>().expect("address")]);
+    assert_eq!(gateways(r#"{"host-gateway-ips":["6.7.8.9","fd00::1"]}"#).len(), 2);
+    assert!(sentence(r#"{"host-gateway-ip":"router"}"#).contains("host gateway \"router\""));
     assert_eq!(config.defaults.ulimits[0].hard, 64);
     assert_eq!(config.subnet.expect("a subnet").to_string(), "172.30.0.0/16");
     let pools = from_file(r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":24}]}"#).address_pools;

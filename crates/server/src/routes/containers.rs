@@ -74,6 +74,10 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
 }
 
 async fn remove(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    if query.flag("link") {
+        engine.containers.unlink(&id).await?;
+        return done();
+    }
     let options = RemoveOptions { force: query.flag("force"), volumes: query.flag("v") };
     engine.containers.find(&id)?.remove(options).await?;
     done()
@@ -87,6 +91,7 @@ async fn inspect(
     headers: HeaderMap,
 ) -> Answer {
     let mut container = engine.containers.find(&id)?.inspect(query.flag("size")).await?;
+    engine.containers.show_links(&mut container);
     compat::name_log_driver(&headers, &mut container.host_config.log_config.kind);
     if version >= Version::minor(48) {
         return ok(container);
@@ -110,9 +115,20 @@ async fn resize(State(engine): State<Engine>, Path(id): Id, query: Query) -> Ans
 
 /// Height and width of a terminal.
 pub(super) fn size(query: &Query) -> Answer<(u16, u16)> {
-    match (query.number("h")?, query.number("w")?) {
-        (Some(rows), Some(columns)) => Ok((rows, columns)),
-        _ => Err(Failure::bad("resize the terminal: parameters \"h\" and \"w\" are needed")),
+    Ok((cells(query, "h", "height")?, cells(query, "w", "width")?))
+}
+
+/// A number of lines or columns, refused in Docker's words; more than a terminal can have is as many as it can.
+fn cells(query: &Query, name: &str, what: &str) -> Answer<u16> {
+    let text = query.text(name).unwrap_or_default();
+    match text.parse::<u32>() {
+        Ok(number) => Ok(u16::try_from(number).unwrap_or(u16::MAX)),
+        Err(_) => {
+            let number = text.strip_prefix(['-', '+']).unwrap_or(text);
+            let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            Err(Failure::bad(format!("invalid resize {what} \"{text}\": {why}")))
+        }
     }
 }
 
@@ -136,7 +152,13 @@ async fn kill(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answe
     done()
 }
 
-async fn update(State(engine): State<Engine>, Path(id): Id, Json(request): Json<UpdateRequest>) -> Answer {
+async fn update(
+    State(engine): State<Engine>,
+    Path(id): Id,
+    version: Version,
+    Json(mut request): Json<UpdateRequest>,
+) -> Answer {
+    compat::update_request(version, &mut request);
     engine.containers.find(&id)?.update(request).await?;
     ok(UpdateResponse::default())
 }

@@ -10,8 +10,9 @@ use teu_engine::Engine;
 use teu_registry::client::{Auth, Client};
 
 use super::build::cache_rows;
-use super::{Doors, ok};
+use super::{Doors, ok, to_value};
 use crate::body::Json;
+use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
 use crate::openapi;
 use crate::query::Query;
@@ -68,8 +69,8 @@ async fn version(State(engine): State<Engine>) -> Answer {
     ok(engine.version())
 }
 
-async fn info(State(engine): State<Engine>) -> Answer {
-    ok(engine.info()?)
+async fn info(State(engine): State<Engine>, version: Version) -> Answer {
+    ok(compat::info(version, to_value(engine.info()?)))
 }
 
 async fn disk_usage(State(engine): State<Engine>, query: Query) -> Answer {
@@ -81,19 +82,21 @@ async fn disk_usage(State(engine): State<Engine>, query: Query) -> Answer {
     {
         return Err(Failure::bad(format!("unknown object type: {unknown}")));
     }
-    if unwanted("container") {
-        usage.containers.clear();
-    }
     if unwanted("image") {
-        usage.images.clear();
         usage.layers_size = 0;
-    }
-    if unwanted("volume") {
-        usage.volumes.clear();
     }
     if !unwanted("build-cache") {
         usage.build_cache = cache_rows(&engine)?;
         usage.builder_size = Some(usage.build_cache.iter().map(|record| record.size).sum());
+    }
+    let mut usage = to_value(usage);
+    // Nothing of that sort is an empty list; what was not asked for is none.
+    for (kind, member) in
+        [("container", "Containers"), ("image", "Images"), ("volume", "Volumes"), ("build-cache", "BuildCache")]
+    {
+        if unwanted(kind) {
+            usage[member] = serde_json::Value::Null;
+        }
     }
     ok(usage)
 }

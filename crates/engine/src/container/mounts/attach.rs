@@ -25,7 +25,16 @@ impl Context {
         for mount in record.mounts.iter().filter(|mount| mount.point.kind != "tmpfs") {
             let mut attachment = Attachment { record: mount.clone(), ..Attachment::default() };
             match mount.point.kind.as_str() {
-                "bind" => attach_bind(mount)?,
+                "bind" => {
+                    let unasked =
+                        mount.asked.bind_options.as_ref().is_none_or(|options| options.propagation.is_empty());
+                    // Nobody asked for it: where the host's mounts do not travel it is not so.
+                    if unasked && mount.point.propagation == "rslave" && travels(&mount.point.source, "slave").is_err()
+                    {
+                        attachment.record.point.propagation = "rprivate".into();
+                    }
+                    attach_bind(&attachment.record)?;
+                }
                 "image" => attachment.layers = self.image_layers(mount)?,
                 _ => attachment.place = Some(self.attach_volume(record, mount)?),
             }
@@ -156,13 +165,14 @@ fn attach_bind(mount: &MountRecord) -> Result<()> {
     }
     let wanted = mount.point.propagation.trim_start_matches('r');
     if matches!(wanted, "shared" | "slave") {
-        travels(source, wanted)?;
+        travels(&mount.point.source, wanted)?;
     }
     Ok(())
 }
 
 /// Docker's check: events of a mount travel only if the one its source is on lets them.
-fn travels(source: &Path, wanted: &str) -> Result<()> {
+fn travels(source: &str, wanted: &str) -> Result<()> {
+    let source = Path::new(source);
     let real = fs::canonicalize(source).map_err(|error| Error::io("look at", source, error))?;
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let Some((point, peers)) = mount_of(&table, &real) else { return Ok(()) };

@@ -5,6 +5,7 @@
 //! one before; at last the image's volumes where nothing is yet.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use teu_api::container::{Mount, MountPoint};
 use teu_sys::fs::Root;
@@ -97,7 +98,8 @@ impl Containers {
     /// The mounts of another container.
     fn take_over(&self, text: &str, user: &str, table: &mut Table) -> Result<()> {
         let (wanted, writable) = parse::volumes_from(text)?;
-        let other = self.find(wanted)?.record();
+        // What the request names is not there: the request is wrong.
+        let other = self.find(wanted).map_err(|error| Error::bad(error.message))?.record();
         for mount in &other.mounts {
             let mut mount = mount.clone();
             mount.point.rw &= writable;
@@ -123,7 +125,10 @@ impl Containers {
         };
         let mut image = None;
         match asked.kind.as_str() {
-            "bind" => bind(asked, &mut point)?,
+            "bind" => {
+                bind(asked, &mut point)?;
+                by_the_data_root(asked, &mut point, &self.context.config.root)?;
+            }
             "volume" => self.volume(asked, &mut point, user)?,
             "image" => image = Some(self.image_mount(asked, &mut point)?),
             _ => {}
@@ -191,11 +196,38 @@ fn shared_label(kind: &str) -> String {
     if kind == "volume" { "z".into() } else { String::new() }
 }
 
+/// What holds the engine's own files, or is one of them, is bound so that what the host unmounts there is unmounted in the
+/// container too: else it would keep what is removed.
+fn by_the_data_root(asked: &Mount, point: &mut MountPoint, root: &Path) -> Result<()> {
+    if !is_by(&point.source, root) {
+        return Ok(());
+    }
+    match asked.bind_options.as_ref().map_or("", |options| options.propagation.as_str()) {
+        "" => point.propagation = "rslave".into(),
+        "rslave" | "rshared" => {}
+        wrong => {
+            return Err(Error::bad(format!(
+                "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is \
+                 within the daemon root, daemon root: \"{}\", bind mount source: \"{}\", propagation: \"{wrong}\"",
+                root.display(),
+                point.source
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether one is within the other.
+pub(super) fn is_by(source: &str, root: &Path) -> bool {
+    let source = Path::new(source);
+    source.starts_with(root) || root.starts_with(source)
+}
+
 fn bind(asked: &Mount, point: &mut MountPoint) -> Result<()> {
     let options = asked.bind_options.clone().unwrap_or_default();
     point.source = clean(&asked.source);
     point.propagation = if options.propagation.is_empty() { "rprivate".into() } else { options.propagation };
-    if options.create_mountpoint || std::path::Path::new(&asked.source).exists() {
+    if options.create_mountpoint || Path::new(&asked.source).exists() {
         return Ok(());
     }
     Err(Error::bad(format!(
