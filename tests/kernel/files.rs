@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::support::{Daemon, tree};
+use super::support::{Daemon, run, tree};
 
 #[test]
 fn a_read_only_container_cannot_write_but_to_its_mounts() {
