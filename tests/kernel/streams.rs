@@ -133,7 +133,7 @@ fn exec_has_user_folder_variables_and_exit_code() {
     daemon.teu(["exec", "box", "sh", "-c", "kill -9 $$"]).ends_with(137);
     daemon.teu(["exec", "box", "no-such-program"]).refused(127, &["no-such-program"]);
     daemon.teu(["exec", "box", "/etc/passwd"]).refused(126, &["/etc/passwd"]);
-    daemon.teu(["exec", "-u", "nobody-knows", "box", "true"]).refused(126, &["nobody-knows"]);
+    daemon.teu(["exec", "-u", "nobody-knows", "box", "true"]).refused(1, &["nobody-knows"]);
     assert_eq!(daemon.teu_with(["exec", "-i", "box", "cat"], b"piped").ok(), "piped");
 }
 

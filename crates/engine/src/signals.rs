@@ -59,6 +59,21 @@ pub(crate) fn parse(text: &str) -> Option<i32> {
     (1..=64).contains(&number).then_some(number)
 }
 
+/// Whether the first process of a pid namespace is not told of a signal that comes now: it neither catches nor ignores nor
+/// blocks it.
+pub(crate) fn is_lost_on(pid: i32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    is_lost_by(&status, signal)
+}
+
+/// The same from the text of proc_pid_status(5); false when there is none.
+fn is_lost_by(status: &str, signal: i32) -> bool {
+    let Some(bit) = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)) else { return false };
+    let masks = ["SigBlk:", "SigIgn:", "SigCgt:"]
+        .map(|key| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(key)?.trim(), 16).ok()));
+    masks.iter().all(|mask| mask.is_some_and(|mask| mask & bit == 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse;

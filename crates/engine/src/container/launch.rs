@@ -54,7 +54,10 @@ impl Driver {
     /// Everything that needs no process yet.
     fn prepare(&self, context: &Context, log: LogConfig) -> Result<CreateRequest> {
         let record = &self.record;
-        let mut overlay = context.store.snapshots().overlay(&record.id)?;
+        let snapshots = context.store.snapshots();
+        // Once mounted as `volatile`, a work directory cannot be mounted again.
+        let again = record.host.auto_remove && !record.state.started_at.is_empty();
+        let mut overlay = if again { snapshots.renew(&record.id)? } else { snapshots.overlay(&record.id)? };
         // What an auto-removed container wrote is never looked at again, so nothing has to reach the disk.
         overlay.volatile = record.host.auto_remove;
         let accounts = Accounts::of_overlay(&overlay);

@@ -4,6 +4,7 @@
 //! `ps` and `inspect` never wait for a container; signals, attach and resize go straight to the supervisor.
 
 mod archive;
+mod baseline;
 mod check;
 mod commit;
 mod create;
@@ -26,6 +27,7 @@ pub mod record;
 pub(crate) mod spec;
 mod stats;
 mod step;
+mod stop;
 mod storage;
 mod top;
 mod tree;
@@ -44,7 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Context;
 use crate::error::{Error, Kind, Result};
-use crate::task::{Task, done};
+use crate::task::Task;
 
 pub use archive::PutOptions;
 pub use commit::CommitOptions;
@@ -58,8 +60,6 @@ pub use mounts::{ImageMount, MountRecord};
 pub use record::Record;
 pub use step::{StepOutput, StepSpec};
 
-/// How long `stop` waits before it kills, unless the container says otherwise.
-const STOP_SECONDS: i64 = 10;
 /// How often a forced removal puts down again what somebody starts at the same time.
 const REMOVALS: usize = 8;
 
@@ -328,102 +328,6 @@ impl Container {
     /// [`Kind::NotModified`] when it runs already; otherwise why it could not be started.
     pub async fn start(&self) -> Result<()> {
         self.command(|reply| driver::Command::Start { by_policy: false, reply: Some(reply) }).await
-    }
-
-    /// Asks it to end, and kills it after `seconds` (its own stop timeout by default, without bound if negative).
-    ///
-    /// # Errors
-    /// [`Kind::NotModified`] when it does not run.
-    pub async fn stop(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
-        self.end(signal, seconds, false).await
-    }
-
-    async fn end(&self, signal: Option<&str>, seconds: Option<i64>, restart: bool) -> Result<()> {
-        let record = self.record();
-        let asked = signal.filter(|signal| !signal.is_empty()).unwrap_or(&record.config.stop_signal);
-        let signal = crate::signals::parse(if asked.is_empty() { "SIGTERM" } else { asked })
-            .ok_or_else(|| Error::bad(format!("Invalid signal: {asked}")))?;
-        let seconds = seconds.or(record.config.stop_timeout).unwrap_or(STOP_SECONDS);
-        let ended = self.wait(Condition::NotRunning);
-        if let Err(error) = self.command(|reply| driver::Command::StopAsked { restart, reply }).await {
-            let idle = error.kind == Kind::Conflict;
-            return Err(if idle { Error::new(Kind::NotModified, "container is not running") } else { error });
-        }
-        self.emit_kill(signal);
-        self.signal(signal).await?;
-        if record.state.phase == Phase::Paused {
-            // What is frozen hears no signal.
-            let _ = self.unpause().await;
-        }
-        let patience = u64::try_from(seconds).map_or(std::time::Duration::MAX, std::time::Duration::from_secs);
-        tokio::pin!(ended);
-        if tokio::time::timeout(patience, &mut ended).await.is_err() {
-            self.emit_kill(crate::signals::KILL);
-            self.signal(crate::signals::KILL).await?;
-            ended.await?;
-        }
-        self.shared.context.emit_container("stop", &record, &[]);
-        Ok(())
-    }
-
-    /// Stops it if it runs, and starts it.
-    ///
-    /// # Errors
-    /// As for [`Container::stop`] and [`Container::start`].
-    pub async fn restart(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
-        match self.end(signal, seconds, true).await {
-            Err(error) if error.kind != Kind::NotModified => return Err(error),
-            _ => {}
-        }
-        self.start().await?;
-        self.shared.context.emit_container("restart", &self.record(), &[]);
-        Ok(())
-    }
-
-    /// Sends a signal, by name or number.
-    ///
-    /// # Errors
-    /// When it does not run, or there is no such signal.
-    pub async fn kill(&self, signal: &str) -> Result<()> {
-        let number = crate::signals::parse(if signal.is_empty() { "SIGKILL" } else { signal })
-            .ok_or_else(|| Error::bad(format!("Invalid signal: {signal}")))?;
-        let record = self.record();
-        if !matches!(record.state.phase, Phase::Running | Phase::Paused) {
-            let id = self.id();
-            return Err(Error::conflict(format!(
-                "cannot kill container: {}: container {id} is not running",
-                record.name
-            )));
-        }
-        if number == crate::signals::KILL || crate::signals::parse(&record.config.stop_signal) == Some(number) {
-            // The restart policy leaves alone what the user ended.
-            let _ = self.command(|reply| driver::Command::StopAsked { restart: false, reply }).await;
-        }
-        self.signal(number).await?;
-        self.emit_kill(number);
-        if number == crate::signals::KILL {
-            self.wait(Condition::NotRunning).await?;
-        }
-        Ok(())
-    }
-
-    async fn signal(&self, signal: i32) -> Result<()> {
-        match self.task() {
-            Ok(task) => match task.request(&Request::Signal { exec: None, signal, all: false }).await {
-                // A supervisor goes when its container has ended, whether the driver has heard of that yet or not.
-                Err(_) => Ok(()),
-                Ok(answer) => match done(answer) {
-                    // It ended by itself in this very moment.
-                    Err(_) if !matches!(self.record().state.phase, Phase::Running | Phase::Paused) => Ok(()),
-                    other => other,
-                },
-            },
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn emit_kill(&self, signal: i32) {
-        self.shared.context.emit_container("kill", &self.record(), &[("signal", signal.to_string())]);
     }
 
     /// Freezes its processes.

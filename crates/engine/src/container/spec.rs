@@ -12,6 +12,7 @@ use teu_oci::runtime::{
     Resources, Rlimit, Root, Spec, User, VERSION,
 };
 
+use super::baseline::{ALL_CAPABILITIES, CAPABILITIES, MASKED, READ_ONLY, SYSCTLS};
 use super::mounts::spec::Attachment;
 use super::users;
 use crate::error::{Error, Result};
@@ -19,81 +20,6 @@ use crate::error::{Error, Result};
 /// The search path of programs where an image names none.
 pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const CAPABILITIES: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
-/// Every capability of Linux 6, capabilities(7), by number.
-const ALL_CAPABILITIES: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-const MASKED: &[&str] = &[
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const DEFAULT_SHM: i64 = 64 << 20;
 
 /// All that the spec depends on.
@@ -230,10 +156,8 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
 fn sysctls(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     let mut all = inputs.host.sysctls.clone();
     if inputs.host.network_mode != "host" && inputs.joined.network.is_none() && inputs.users.is_none() {
-        for (name, value) in
-            [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
-        {
-            all.entry(name.into()).or_insert_with(|| value.into());
+        for (name, value) in SYSCTLS {
+            all.entry((*name).into()).or_insert_with(|| (*value).into());
         }
     }
     all

@@ -8,7 +8,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -20,6 +20,9 @@ use crate::protocol::{PortPlace, PortRequest};
 const BACKLOG: i32 = 4096;
 /// How often another free port is tried when the first is not free on every address.
 const ATTEMPTS: u32 = 16;
+
+/// How long after its ports are published a container's program may take until it listens.
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// What became ready.
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +63,13 @@ struct Held {
 pub(super) struct Ports {
     held: Vec<Held>,
     relays: Vec<Relay>,
+    since: Option<Instant>,
 }
 
 impl Ports {
     /// Holds what is wanted and nothing else. All of it or, when something cannot be had, what was held before.
     pub(super) fn publish(&mut self, wanted: &[PortRequest]) -> Result<Vec<u16>, Taken> {
+        self.since.get_or_insert_with(Instant::now);
         let mut new: Vec<Held> = vec![];
         let mut kept: Vec<(usize, SocketAddr)> = vec![];
         let mut ports = vec![];
@@ -119,10 +124,11 @@ impl Ports {
         }
     }
 
-    /// Flows of datagrams have no end but silence.
+    /// Flows of datagrams have no end but silence, and who does not listen yet is asked again.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let flows = self.held.iter().any(|held| matches!(&held.socket, Socket::Udp(_, flows) if !flows.is_empty()));
-        flows.then_some(udp::SILENCE)
+        let again = self.relays.iter().filter_map(Relay::timeout).min();
+        flows.then_some(udp::SILENCE).into_iter().chain(again).min()
     }
 
     pub(super) fn act(&mut self, place: Place) {
@@ -148,15 +154,17 @@ impl Ports {
 
     fn accept(&mut self, index: usize) {
         let Some(Held { socket: Socket::Tcp(listener), target, .. }) = self.held.get(index) else { return };
+        let patience = self.since.map_or_else(Instant::now, |since| since + YOUNG);
         while let Ok((client, _)) = listener.accept() {
             // Refused, or no descriptor left: the client finds its connection closed.
-            if let Ok(relay) = Relay::new(client, *target) {
+            if let Ok(relay) = Relay::new(client, *target, patience) {
                 self.relays.push(relay);
             }
         }
     }
 
     pub(super) fn settle(&mut self) {
+        self.relays.iter_mut().for_each(Relay::settle);
         self.relays.retain(|relay| !relay.over());
         for held in &mut self.held {
             if let Socket::Udp(_, flows) = &mut held.socket {

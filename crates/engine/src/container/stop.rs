@@ -1,0 +1,132 @@
+//! `stop`, `restart` and `kill`: signals, and patience.
+
+use std::time::Duration;
+
+use teu_supervisor::protocol::Request;
+
+use super::{Condition, Container, Phase, Record, driver};
+use crate::error::{Error, Kind, Result};
+use crate::task::done;
+
+/// How long `stop` waits before it kills, unless the container says otherwise.
+const STOP_SECONDS: i64 = 10;
+
+impl Container {
+    /// Asks it to end, and kills it after `seconds` (its own stop timeout by default, without bound if negative).
+    ///
+    /// # Errors
+    /// [`Kind::NotModified`] when it does not run.
+    pub async fn stop(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+        self.end(signal, seconds, false).await
+    }
+
+    async fn end(&self, signal: Option<&str>, seconds: Option<i64>, restart: bool) -> Result<()> {
+        let record = self.record();
+        let asked = signal.filter(|signal| !signal.is_empty()).unwrap_or(&record.config.stop_signal);
+        let signal = crate::signals::parse(if asked.is_empty() { "SIGTERM" } else { asked })
+            .ok_or_else(|| Error::bad(format!("Invalid signal: {asked}")))?;
+        let seconds = seconds.or(record.config.stop_timeout).unwrap_or(STOP_SECONDS);
+        let ended = self.wait(Condition::NotRunning);
+        if let Err(error) = self.command(|reply| driver::Command::StopAsked { restart, reply }).await {
+            let idle = error.kind == Kind::Conflict;
+            return Err(if idle { Error::new(Kind::NotModified, "container is not running") } else { error });
+        }
+        self.emit_kill(signal);
+        self.signal(signal).await?;
+        if record.state.phase == Phase::Paused {
+            // What is frozen hears no signal.
+            let _ = self.unpause().await;
+        }
+        let patience = u64::try_from(seconds).map_or(Duration::MAX, Duration::from_secs);
+        tokio::pin!(ended);
+        let heard = async {
+            tokio::select! {
+                _ = &mut ended => {}
+                () = self.insist(&record, signal) => {}
+            }
+        };
+        if tokio::time::timeout(patience, heard).await.is_err() {
+            self.emit_kill(crate::signals::KILL);
+            self.signal(crate::signals::KILL).await?;
+            ended.await?;
+        }
+        self.shared.context.emit_container("stop", &record, &[]);
+        Ok(())
+    }
+
+    /// Stops it if it runs, and starts it.
+    ///
+    /// # Errors
+    /// As for [`Container::stop`] and [`Container::start`].
+    pub async fn restart(&self, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+        match self.end(signal, seconds, true).await {
+            Err(error) if error.kind != Kind::NotModified => return Err(error),
+            _ => {}
+        }
+        self.start().await?;
+        self.shared.context.emit_container("restart", &self.record(), &[]);
+        Ok(())
+    }
+
+    /// Sends a signal, by name or number.
+    ///
+    /// # Errors
+    /// When it does not run, or there is no such signal.
+    pub async fn kill(&self, signal: &str) -> Result<()> {
+        let number = crate::signals::parse(if signal.is_empty() { "SIGKILL" } else { signal })
+            .ok_or_else(|| Error::bad(format!("Invalid signal: {signal}")))?;
+        let record = self.record();
+        if !matches!(record.state.phase, Phase::Running | Phase::Paused) {
+            let id = self.id();
+            return Err(Error::conflict(format!(
+                "cannot kill container: {}: container {id} is not running",
+                record.name
+            )));
+        }
+        if number == crate::signals::KILL || crate::signals::parse(&record.config.stop_signal) == Some(number) {
+            // The restart policy leaves alone what the user ended.
+            let _ = self.command(|reply| driver::Command::StopAsked { restart: false, reply }).await;
+        }
+        self.signal(number).await?;
+        self.emit_kill(number);
+        if number == crate::signals::KILL {
+            self.wait(Condition::NotRunning).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn signal(&self, signal: i32) -> Result<()> {
+        match self.task() {
+            Ok(task) => match task.request(&Request::Signal { exec: None, signal, all: false }).await {
+                // A supervisor goes when its container has ended, whether the driver has heard of that yet or not.
+                Err(_) => Ok(()),
+                Ok(answer) => match done(answer) {
+                    // It ended by itself in this very moment.
+                    Err(_) if !matches!(self.record().state.phase, Phase::Running | Phase::Paused) => Ok(()),
+                    other => other,
+                },
+            },
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The kernel keeps from a first process the signals that it does not catch (pid_namespaces(7)); one that is asked to
+    /// end before it has got so far would never hear of it. It is told as soon as it can be. Does not return.
+    async fn insist(&self, record: &Record, signal: i32) {
+        if matches!(record.host.pid_mode.as_str(), "" | "private")
+            && crate::signals::is_lost_on(record.state.pid, signal)
+        {
+            let mut pause = Duration::from_millis(2);
+            while crate::signals::is_lost_on(record.state.pid, signal) {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(100));
+            }
+            let _ = self.signal(signal).await;
+        }
+        std::future::pending().await
+    }
+
+    fn emit_kill(&self, signal: i32) {
+        self.shared.context.emit_container("kill", &self.record(), &[("signal", signal.to_string())]);
+    }
+}
