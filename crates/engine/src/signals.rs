@@ -68,6 +68,10 @@ pub(crate) fn is_lost_on(pid: i32, signal: i32) -> bool {
 
 /// The same from the text of proc_pid_status(5); false when there is none.
 fn is_lost_by(status: &str, signal: i32) -> bool {
+    // These two reach everybody.
+    if matches!(signal, KILL | 19) {
+        return false;
+    }
     let Some(bit) = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)) else { return false };
     let masks = ["SigBlk:", "SigIgn:", "SigCgt:"]
         .map(|key| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(key)?.trim(), 16).ok()));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use teu_supervisor::protocol::Request;
 
 use super::{Condition, Container, Phase, Record, driver};
@@ -10,6 +11,8 @@ use crate::task::done;
 
 /// How long `stop` waits before it kills, unless the container says otherwise.
 const STOP_SECONDS: i64 = 10;
+/// How long after its start a program may take until it hears signals.
+const YOUNG: Duration = Duration::from_secs(2);
 
 impl Container {
     /// Asks it to end, and kills it after `seconds` (its own stop timeout by default, without bound if negative).
@@ -89,6 +92,10 @@ impl Container {
         }
         self.signal(number).await?;
         self.emit_kill(number);
+        let container = self.clone();
+        if is_young(&record) {
+            tokio::spawn(async move { tokio::time::timeout(YOUNG, container.insist(&record, number)).await });
+        }
         if number == crate::signals::KILL {
             self.wait(Condition::NotRunning).await?;
         }
@@ -129,4 +136,9 @@ impl Container {
     fn emit_kill(&self, signal: i32) {
         self.shared.context.emit_container("kill", &self.record(), &[("signal", signal.to_string())]);
     }
+}
+
+fn is_young(record: &Record) -> bool {
+    let started = record.state.started_at.parse::<Timestamp>();
+    started.is_ok_and(|started| Timestamp::now().duration_since(started).as_secs_f64() < YOUNG.as_secs_f64())
 }
