@@ -176,6 +176,13 @@ fn images_are_listed_by_the_names_that_were_asked_for() {
     assert_eq!(listed("reference=utest"), "utest:tag1");
     assert_eq!(listed("reference=utest*/*").lines().count(), 2);
     assert_eq!(listed("reference=nothing"), "");
+    daemon.teu(["tag", "busybox", "sha256:tag"]).refused(1, &["ambiguous tag"]);
+    // A repository is saved with all its tags.
+    daemon.ok(["tag", "busybox", "utest:tag2"]);
+    let archive = daemon.folder().join("utest.tar");
+    daemon.ok(["save", "-o", archive.to_str().expect("a path"), "utest"]);
+    let listed = run(Command::new("tar").args(["-xOf", archive.to_str().expect("a path"), "manifest.json"])).ok();
+    assert!(listed.contains("utest:tag1") && listed.contains("utest:tag2") && !listed.contains("busybox"), "{listed}");
     // Of an image in use a prune of all leaves one name.
     daemon.ok(["create", "--name", "box", "busybox"]);
     let told = daemon.ok(["image", "prune", "-af"]);

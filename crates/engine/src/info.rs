@@ -33,7 +33,6 @@ impl Engine {
         let phases: Vec<Phase> = self.containers.all().iter().map(|container| container.record().state.phase).collect();
         let count =
             |wanted: &[Phase]| i64::try_from(phases.iter().filter(|phase| wanted.contains(phase)).count()).unwrap_or(0);
-        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         Ok(Info {
             id: self.networks.id_of("bridge"),
             containers: i64::try_from(phases.len()).unwrap_or(0),
@@ -170,6 +169,10 @@ fn registries(registries: &Registries) -> RegistryConfig {
         index_configs: names.into_iter().map(|name| index(name, false, vec![])).chain([hub]).collect(),
         mirrors,
     }
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// Tasks of the daemon.

@@ -130,7 +130,7 @@ impl Container {
             }
             let _ = self.signal(signal).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn emit_kill(&self, signal: i32) {

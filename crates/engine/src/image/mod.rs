@@ -301,6 +301,9 @@ impl Images {
         if name.digest().is_some() {
             return Err(Error::bad("refusing to create a tag with a digest reference"));
         }
+        if name.familiar_repository() == "sha256" {
+            return Err(Error::bad("refusing to create an ambiguous tag using digest algorithm as name"));
+        }
         self.record(image.record, &[name])
     }
 

@@ -16,7 +16,7 @@ const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 impl Images {
-    /// The named images as a tar stream. An image named by its id is saved without a name.
+    /// The named images as a tar stream. An image named by its id is saved without a name, a repository with all its tags.
     ///
     /// # Errors
     /// When one of them does not exist; what goes wrong later ends the stream with an error.
@@ -25,7 +25,12 @@ impl Images {
             return Err(Error::bad("\"save\" needs at least one image"));
         }
         let mut images: Vec<(Image, Vec<Reference>)> = vec![];
+        let mut wanted = vec![];
         for name in names {
+            let tags = self.tags_of(name)?;
+            if tags.is_empty() { wanted.push(name.clone()) } else { wanted.extend(tags) }
+        }
+        for name in &wanted {
             let image = self.resolve(name)?;
             let tagged = name.parse::<Reference>().ok();
             let own = self.names(&image.id)?;
@@ -50,18 +55,35 @@ impl Images {
     }
 }
 
+impl Images {
+    /// The names in a repository; none when `name` is not one, but an id or the name of one image.
+    fn tags_of(&self, name: &str) -> Result<Vec<String>> {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        let Some(repository) = name.parse::<Reference>().ok().filter(|_| !last.contains([':', '@'])) else {
+            return Ok(vec![]);
+        };
+        let repository = repository.familiar_repository();
+        let all = self.inner.tags.list()?.into_iter().map(|(tag, _)| tag);
+        let within = |tag: &String| tag.parse::<Reference>().is_ok_and(|tag| tag.familiar_repository() == repository);
+        Ok(all.filter(within).collect())
+    }
+}
+
 fn write(store: &Store, images: &[(Image, Vec<Reference>)], out: &mut dyn Write) -> io::Result<()> {
     let mut written = BTreeSet::new();
     for (image, _) in images {
         for (layer, chain) in image.record.layers.iter().zip(&image.record.chains) {
             if written.insert(layer.digest.clone()) {
-                blob(store, layer, Some(chain), out)?;
+                blob(store, layer, Some(chain), 0, out)?;
             }
         }
         let config = Descriptor::new("", image.id.clone(), store.blobs().stat(&image.id).unwrap_or(0));
-        for descriptor in [&config, &image.record.manifest] {
+        let made = image.config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        // Docker's archives have an image's age as that of its config.
+        let made = made.and_then(|made| u64::try_from(made.as_second()).ok()).unwrap_or(0);
+        for (descriptor, time) in [(&config, made), (&image.record.manifest, 0)] {
             if written.insert(descriptor.digest.clone()) {
-                blob(store, descriptor, None, out)?;
+                blob(store, descriptor, None, time, out)?;
             }
         }
     }
@@ -100,12 +122,12 @@ fn path_of(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
-fn header(path: &str, size: u64, out: &mut dyn Write) -> io::Result<()> {
+fn header(path: &str, size: u64, time: u64, out: &mut dyn Write) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_path(path)?;
     header.set_size(size);
     header.set_mode(0o644);
-    header.set_mtime(0);
+    header.set_mtime(time);
     header.set_entry_type(tar::EntryType::Regular);
     header.set_cksum();
     out.write_all(header.as_bytes())
@@ -119,13 +141,19 @@ fn pad(size: u64, out: &mut dyn Write) -> io::Result<()> {
 
 fn file(path: &str, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    header(path, size, out)?;
+    header(path, size, 0, out)?;
     out.write_all(bytes)?;
     pad(size, out)
 }
 
-fn blob(store: &Store, descriptor: &Descriptor, chain: Option<&Digest>, out: &mut dyn Write) -> io::Result<()> {
-    header(&path_of(&descriptor.digest), descriptor.size, out)?;
+fn blob(
+    store: &Store,
+    descriptor: &Descriptor,
+    chain: Option<&Digest>,
+    time: u64,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    header(&path_of(&descriptor.digest), descriptor.size, time, out)?;
     match (store.blobs().open(&descriptor.digest), chain) {
         (Ok(mut bytes), _) => {
             let mut buffer = vec![0; 256 << 10];

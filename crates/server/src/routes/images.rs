@@ -50,6 +50,10 @@ fn platforms(query: &Query, name: &str) -> Answer<Vec<Platform>> {
             found.push(serde_json::from_str(text).map_err(wrong)?);
         }
     }
+    // What takes several says so by its name.
+    if name == "platform" && found.len() > 1 {
+        return Err(Failure::bad("multiple platform parameters not supported"));
+    }
     Ok(found)
 }
 
