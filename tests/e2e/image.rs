@@ -113,6 +113,66 @@ fn fetch_json(daemon: &Daemon, path: &str) -> serde_json::Value {
     serde_json::from_str(&run(&mut curl).ok()).expect("json")
 }
 
+/// An archive with an image for arm64 beside one for this machine, both by the name `two:1`.
+fn for_two_machines(daemon: &Daemon) -> std::path::PathBuf {
+    let folder = daemon.folder().join("layout");
+    std::fs::create_dir(&folder).expect("folder");
+    let mut manifests = vec![];
+    for (name, machine) in [("busybox", "amd64"), ("foreign", "arm64")] {
+        let archive = daemon.folder().join(machine);
+        daemon.ok(["save", "-o", archive.to_str().expect("path"), name]);
+        run(std::process::Command::new("tar").arg("xf").arg(&archive).arg("-C").arg(&folder)).ok();
+        let text = std::fs::read_to_string(folder.join("index.json")).expect("index");
+        let index: serde_json::Value = serde_json::from_str(&text).expect("json");
+        let mut one = index["manifests"][0].clone();
+        one["platform"] = serde_json::json!({"os": "linux", "architecture": machine});
+        one["annotations"] = serde_json::json!({"io.containerd.image.name": "docker.io/library/two:1"});
+        manifests.push(one);
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
+    std::fs::write(folder.join("index.json"), index.to_string()).expect("written");
+    std::fs::remove_file(folder.join("manifest.json")).expect("removed");
+    let archive = daemon.folder().join("two.tar");
+    run(std::process::Command::new("tar").arg("cf").arg(&archive).arg("-C").arg(&folder).arg(".")).ok();
+    archive
+}
+
+#[test]
+fn an_image_for_another_machine_is_kept_shown_and_passed_on() {
+    let daemon = Daemon::start();
+    let tree = daemon.folder().join("tree");
+    std::fs::create_dir_all(tree.join("bin")).expect("folder");
+    std::fs::write(tree.join("bin/program"), b"no program of this machine").expect("written");
+    run(std::process::Command::new("chmod").arg("755").arg(tree.join("bin/program"))).ok();
+    let archive = daemon.folder().join("tree.tar");
+    run(std::process::Command::new("tar").arg("cf").arg(&archive).arg("-C").arg(&tree).arg(".")).ok();
+    let import = ["import", "--platform", "linux/arm64", "-c", "CMD [\"/bin/program\"]"];
+    daemon.ok(import.into_iter().chain([archive.to_str().expect("path"), "foreign"]));
+    let ran = daemon.teu(["run", "--rm", "foreign"]).ends_with(126);
+    let warning = "WARNING: The requested image's platform (linux/arm64) does not match the detected host platform";
+    assert!(ran.err.contains(warning) && ran.err.to_lowercase().contains("exec format error"), "{}", ran.err);
+    let named = daemon.teu(["create", "--platform", "linux/arm64", "foreign"]).ends_with(0);
+    assert_eq!(named.err, "");
+    let archive = for_two_machines(&daemon);
+    let archive = archive.to_str().expect("path");
+    let other = Daemon::bare();
+    let machine = |platform: &[&str]| {
+        other.ok(["load", "-q", "-i", archive].into_iter().chain(platform.iter().copied()));
+        other.inspect("two:1", "{{.Os}}/{{.Architecture}}")
+    };
+    assert_eq!(machine(&[]), "linux/amd64");
+    assert_eq!(machine(&["--platform", "linux/arm64"]), "linux/arm64");
+    let missing = other.teu(["load", "-i", archive, "--platform", "linux/s390x"]);
+    missing.refused(1, &["requested platform (linux/s390x) not found"]);
+    // Pushed and pulled again it is the same.
+    let registry = super::support::Registry::start();
+    let name = format!("{}/two:1", registry.address());
+    other.ok(["tag", "two:1", &name]);
+    other.ok(["push", "-q", &name]);
+    daemon.ok(["pull", "-q", "--platform", "linux/arm64", &name]);
+    assert_eq!(daemon.inspect(&name, "{{.Architecture}}"), "arm64");
+}
+
 #[test]
 fn export_and_import_carry_a_tree() {
     let daemon = Daemon::start();

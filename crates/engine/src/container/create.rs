@@ -2,7 +2,7 @@
 //! is prepared and the record is saved. Nothing runs yet.
 
 use teu_api::container::{Config, CreateRequest, CreateResponse, HostConfig};
-use teu_oci::ContainerConfig;
+use teu_oci::{ContainerConfig, Platform};
 
 use super::names::{self, random_id, random_name};
 use super::{Containers, Record, driver, users};
@@ -37,10 +37,17 @@ impl Containers {
         let id = random_id()?;
         let name = self.name(name, &id)?;
         let made = tokio::task::block_in_place(|| self.make(&id, &name, request, &image));
-        let (record, warnings) = made.inspect_err(|_| {
+        let (record, mut warnings) = made.inspect_err(|_| {
             self.disclaim(&name);
             self.unmake(&id);
         })?;
+        let (host, own) = (Platform::host(), image.platform());
+        if platform.is_none_or(str::is_empty) && !own.architecture.is_empty() && !own.serves(&host) {
+            warnings.push(format!(
+                "The requested image's platform ({own}) does not match the detected host platform ({host}) and no specific \
+                 platform was requested"
+            ));
+        }
         self.context.emit_container("create", &record, &[]);
         driver::spawn(self, record, None, None);
         Ok(CreateResponse { id, warnings })

@@ -42,6 +42,19 @@ struct Archive {
     links: HashMap<PathBuf, PathBuf>,
 }
 
+/// One run of `load`.
+struct Loading<'a> {
+    lease: &'a Lease,
+    /// The machine that images are wanted for, if one was named.
+    platform: Option<&'a Platform>,
+    out: &'a mpsc::Sender<JsonMessage>,
+}
+
+/// Whether it is about an image instead of being one: an attestation.
+fn is_unknown(descriptor: &Descriptor) -> bool {
+    descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
+}
+
 /// What `import` makes.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
@@ -56,29 +69,40 @@ pub struct ImportOptions {
 }
 
 impl Images {
-    /// Loads the images of an archive, compressed or not. Blocks; call it where that is allowed.
+    /// Loads the images of an archive, compressed or not: of those that are there for several machines the one for
+    /// `platform`, or else for this machine. Blocks; call it where that is allowed.
     ///
     /// # Errors
-    /// When it is no image archive, or damaged; images that were whole stay.
-    pub fn load(&self, input: impl Read, out: &mpsc::Sender<JsonMessage>) -> Result<Vec<Image>> {
+    /// When it is no image archive, or damaged, or has nothing for `platform`; images that were whole stay.
+    pub fn load(
+        &self,
+        input: impl Read,
+        platform: Option<&Platform>,
+        out: &mpsc::Sender<JsonMessage>,
+    ) -> Result<Vec<Image>> {
         let lease = self.inner.store.lease("load");
         let archive = self.read_archive(plain(input)?, &lease)?;
         let mut images = vec![];
-        if let Some(text) = archive.find("manifest.json") {
-            let listed: Vec<DockerImage> = self.json(text, "manifest.json")?;
-            for image in listed {
-                images.push(self.load_docker(&archive, &image, &lease, out)?);
+        let loading = Loading { lease: &lease, platform, out };
+        match (archive.find("manifest.json"), archive.find("index.json")) {
+            // Docker's list names one machine's images; the index has those of the others too.
+            (Some(text), index) if platform.is_none() || index.is_none() => {
+                let listed: Vec<DockerImage> = self.json(text, "manifest.json")?;
+                for image in listed {
+                    images.extend(self.load_docker(&archive, &image, &loading)?);
+                }
             }
-        } else if let Some(text) = archive.find("index.json") {
-            let index: Index = self.json(text, "index.json")?;
-            self.load_index(&index, &[], &lease, out, &mut images, 0)?;
-        } else {
-            return Err(Error::bad("the archive holds no image: it has neither manifest.json nor index.json"));
+            (_, Some(text)) => {
+                let index: Index = self.json(text, "index.json")?;
+                self.load_index(&index, &[], &loading, &mut images, 0)?;
+            }
+            _ => return Err(Error::bad("the archive holds no image: it has neither manifest.json nor index.json")),
         }
-        if images.is_empty() {
-            return Err(Error::bad("the archive holds no image for this platform"));
+        match platform {
+            _ if !images.is_empty() => Ok(images),
+            Some(platform) => Err(Error::not_found(format!("requested platform ({platform}) not found"))),
+            None => Err(Error::bad("the archive holds no image")),
         }
-        Ok(images)
     }
 
     fn read_archive(&self, input: impl Read, lease: &Lease) -> Result<Archive> {
@@ -122,16 +146,13 @@ impl Images {
         serde_json::from_slice(&bytes).map_err(|error| Error::bad(format!("{what} of the image archive: {error}")))
     }
 
-    fn load_docker(
-        &self,
-        archive: &Archive,
-        listed: &DockerImage,
-        lease: &Lease,
-        out: &mpsc::Sender<JsonMessage>,
-    ) -> Result<Image> {
+    fn load_docker(&self, archive: &Archive, listed: &DockerImage, loading: &Loading<'_>) -> Result<Option<Image>> {
         let missing = |path: &str| Error::bad(format!("the image archive lacks the file {path}"));
         let config_digest = archive.find(&listed.config).ok_or_else(|| missing(&listed.config))?;
         let config: ImageConfig = self.json(config_digest, "the config")?;
+        if loading.platform.is_some_and(|platform| !super::platform_of(&config).serves(platform)) {
+            return Ok(None);
+        }
         let mut layers = vec![];
         for path in listed.layers.iter().flatten() {
             let (digest, size) = archive.file(path).ok_or_else(|| missing(path))?;
@@ -146,7 +167,7 @@ impl Images {
             if manifest.layers.len() == layers.len() { manifest } else { Manifest::new(manifest.config, layers) };
         let names =
             listed.repo_tags.iter().flatten().map(|name| Ok(name.parse::<Reference>()?)).collect::<Result<Vec<_>>>()?;
-        self.finish(&manifest, &config, &names, lease, out)
+        self.finish(&manifest, &config, &names, loading).map(Some)
     }
 
     /// An archive of both formats has the very manifest, which keeps the digest that registries know.
@@ -165,8 +186,7 @@ impl Images {
         &self,
         index: &Index,
         outer: &[Reference],
-        lease: &Lease,
-        out: &mpsc::Sender<JsonMessage>,
+        loading: &Loading<'_>,
         images: &mut Vec<Image>,
         depth: u32,
     ) -> Result<()> {
@@ -174,21 +194,28 @@ impl Images {
             return Err(Error::bad("the image archive nests indexes too deeply"));
         }
         let host = Platform::host();
-        for descriptor in &index.manifests {
+        let wanted = loading.platform.unwrap_or(&host);
+        let suits =
+            |descriptor: &&Descriptor| descriptor.platform.as_ref().is_none_or(|platform| platform.serves(wanted));
+        let mut chosen: Vec<_> = index.manifests.iter().filter(suits).collect();
+        if chosen.is_empty() && loading.platform.is_none() {
+            // For another machine than this one: it can be looked at and pushed all the same.
+            chosen = index.manifests.iter().filter(|descriptor| !is_unknown(descriptor)).take(1).collect();
+        }
+        for descriptor in chosen {
             let names = names_of(descriptor).map_or_else(|| outer.to_vec(), |name| vec![name]);
-            if descriptor.platform.as_ref().is_some_and(|platform| !platform.serves(&host)) {
-                continue;
-            }
             if media_type::is_index(&descriptor.media_type) {
                 let inner: Index = self.json(&descriptor.digest, "an index")?;
-                self.load_index(&inner, &names, lease, out, images, depth + 1)?;
+                self.load_index(&inner, &names, loading, images, depth + 1)?;
             } else if media_type::is_manifest(&descriptor.media_type) {
                 let manifest: Manifest = self.json(&descriptor.digest, "a manifest")?;
                 if !media_type::is_config(&manifest.config.media_type) {
                     continue;
                 }
                 let config: ImageConfig = self.json(&manifest.config.digest, "the config")?;
-                images.push(self.finish(&manifest, &config, &names, lease, out)?);
+                if loading.platform.is_none_or(|platform| super::platform_of(&config).serves(platform)) {
+                    images.push(self.finish(&manifest, &config, &names, loading)?);
+                }
             }
         }
         Ok(())
@@ -200,9 +227,9 @@ impl Images {
         manifest: &Manifest,
         config: &ImageConfig,
         names: &[Reference],
-        lease: &Lease,
-        out: &mpsc::Sender<JsonMessage>,
+        loading: &Loading<'_>,
     ) -> Result<Image> {
+        let Loading { lease, out, .. } = loading;
         if manifest.layers.len() != config.rootfs.diff_ids.len() {
             return Err(Error::bad(
                 "the image archive is damaged: manifest and config differ in their number of layers",

@@ -109,6 +109,12 @@ pub struct Image {
 }
 
 impl Image {
+    /// The machine that it is for.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        platform_of(&self.config)
+    }
+
     /// The chain of its whole tree; none for an image without layers.
     #[must_use]
     pub fn chain(&self) -> Option<&Digest> {
@@ -171,8 +177,7 @@ impl Images {
         let image = self.resolve(wanted)?;
         let Some(platform) = platform.filter(|platform| !platform.is_empty()) else { return Ok(image) };
         let platform: Platform = platform.parse().map_err(Error::bad)?;
-        let own = platform_of(&image.config);
-        if own.serves(&platform) {
+        if image.platform().serves(&platform) {
             return Ok(image);
         }
         Err(Error::not_found(format!(

@@ -147,13 +147,14 @@ async fn push(State(engine): State<Engine>, Path(name): Name, query: Query, head
 }
 
 async fn load(State(engine): State<Engine>, query: Query, request: Request) -> Answer {
-    let host = Platform::host();
-    if let Some(other) = platforms(&query, "platform")?.iter().find(|platform| !host.serves(platform)) {
-        let sentence = format!("load images for {other}: teu takes those of the machine's own platform, {host}");
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, sentence));
+    let mut platforms = platforms(&query, "platform")?;
+    if platforms.len() > 1 {
+        return Err(Failure::bad("load images for several platforms: an image here is for one, name one"));
     }
+    let platform = platforms.pop();
     let body = Reader::new(request.into_body());
-    let answer = json_lines::respond(|out| blocking(move || engine.images.load(body, &out).map(drop))).await;
+    let answer =
+        json_lines::respond(|out| blocking(move || engine.images.load(body, platform.as_ref(), &out).map(drop))).await;
     // Clients look for what is wrong with an archive in the stream.
     Ok(answer.unwrap_or_else(|failure| json_lines::one_line(&failure)))
 }
