@@ -119,6 +119,23 @@ fn lists_and_inspections_have_the_bytes_of_dockers_own() {
 }
 
 #[test]
+fn filters_take_expressions_and_refuse_what_means_nothing() {
+    let daemon = Daemon::start();
+    for name in ["web1", "web2", "db1"] {
+        daemon.ok(["create", "--name", name, "busybox"]);
+    }
+    let names = |filter: &str| daemon.ok(["ps", "-a", "--filter", filter, "--format", "{{.Names}}"]);
+    assert_eq!(names("name=web"), "web2\nweb1");
+    assert_eq!(names("name=^/web1$"), "web1");
+    assert_eq!(names("name=^(web|db)1$"), "db1\nweb1");
+    assert_eq!((names("name=("), names("name=^eb")), (String::new(), String::new()));
+    for wrong in ["exited=x", "publish=x", "expose=9-1", "is-task=x", "status=asleep"] {
+        daemon.teu(["ps", "--filter", wrong]).refused(1, &["invalid filter"]);
+    }
+    assert_eq!(daemon.ok(["images", "-q", "--filter", "until=1960-01-01T10"]), "");
+}
+
+#[test]
 fn a_context_leads_to_its_daemon_and_can_be_copied_and_carried() {
     let daemon = Daemon::start();
     let far = |words: &[&str]| {

@@ -1,6 +1,8 @@
 //! Images: names, archives, commits, history.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use super::support::{Daemon, base_image, fetch, run, tree};
 
@@ -52,7 +54,7 @@ fn save_and_load_carry_images_to_another_daemon() {
     }
     assert_eq!(other.ok(["run", "--rm", "two:2"]), "layer");
     // Standard output and input do as well as files.
-    let bytes = std::process::Command::new("sh")
+    let bytes = Command::new("sh")
         .args(["-c", "\"$0\" --no-autostart -H \"$1\" save two:1 | \"$0\" --no-autostart -H \"$2\" load -q"])
         .args([super::support::TEU, &daemon.host(), &other.host()])
         .output()
@@ -65,11 +67,11 @@ fn a_saved_archive_is_an_oci_layout_that_says_what_it_holds() {
     let daemon = Daemon::start();
     let archive = daemon.folder().join("image.tar");
     daemon.ok(["save", "-o", archive.to_str().expect("path"), "busybox"]);
-    let list = run(std::process::Command::new("tar").arg("tf").arg(&archive)).ok();
+    let list = run(Command::new("tar").arg("tf").arg(&archive)).ok();
     for name in ["oci-layout", "index.json", "manifest.json", "blobs/sha256/"] {
         assert!(list.lines().any(|line| line == name || line.starts_with(name)), "{name} is not in\n{list}");
     }
-    let text = |name: &str| run(std::process::Command::new("tar").arg("xOf").arg(&archive).arg(name)).ok();
+    let text = |name: &str| run(Command::new("tar").arg("xOf").arg(&archive).arg(name)).ok();
     let manifest: serde_json::Value = serde_json::from_str(&text("manifest.json")).expect("json");
     assert_eq!(manifest[0]["RepoTags"][0], "busybox:latest");
     let config: serde_json::Value =
@@ -108,21 +110,21 @@ fn what_images_share_is_counted() {
 
 /// An answer of the API.
 fn fetch_json(daemon: &Daemon, path: &str) -> serde_json::Value {
-    let mut curl = std::process::Command::new("curl");
+    let mut curl = Command::new("curl");
     curl.args(["-s", "--unix-socket"]).arg(daemon.socket()).arg(format!("http://localhost{path}"));
     serde_json::from_str(&run(&mut curl).ok()).expect("json")
 }
 
 /// An archive with an image for arm64 beside one for this machine, both by the name `two:1`.
-fn for_two_machines(daemon: &Daemon) -> std::path::PathBuf {
+fn for_two_machines(daemon: &Daemon) -> PathBuf {
     let folder = daemon.folder().join("layout");
-    std::fs::create_dir(&folder).expect("folder");
+    fs::create_dir(&folder).expect("folder");
     let mut manifests = vec![];
     for (name, machine) in [("busybox", "amd64"), ("foreign", "arm64")] {
         let archive = daemon.folder().join(machine);
         daemon.ok(["save", "-o", archive.to_str().expect("path"), name]);
-        run(std::process::Command::new("tar").arg("xf").arg(&archive).arg("-C").arg(&folder)).ok();
-        let text = std::fs::read_to_string(folder.join("index.json")).expect("index");
+        run(Command::new("tar").arg("xf").arg(&archive).arg("-C").arg(&folder)).ok();
+        let text = fs::read_to_string(folder.join("index.json")).expect("index");
         let index: serde_json::Value = serde_json::from_str(&text).expect("json");
         let mut one = index["manifests"][0].clone();
         one["platform"] = serde_json::json!({"os": "linux", "architecture": machine});
@@ -130,10 +132,10 @@ fn for_two_machines(daemon: &Daemon) -> std::path::PathBuf {
         manifests.push(one);
     }
     let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
-    std::fs::write(folder.join("index.json"), index.to_string()).expect("written");
-    std::fs::remove_file(folder.join("manifest.json")).expect("removed");
+    fs::write(folder.join("index.json"), index.to_string()).expect("written");
+    fs::remove_file(folder.join("manifest.json")).expect("removed");
     let archive = daemon.folder().join("two.tar");
-    run(std::process::Command::new("tar").arg("cf").arg(&archive).arg("-C").arg(&folder).arg(".")).ok();
+    run(Command::new("tar").arg("cf").arg(&archive).arg("-C").arg(&folder).arg(".")).ok();
     archive
 }
 
@@ -141,11 +143,11 @@ fn for_two_machines(daemon: &Daemon) -> std::path::PathBuf {
 fn an_image_for_another_machine_is_kept_shown_and_passed_on() {
     let daemon = Daemon::start();
     let tree = daemon.folder().join("tree");
-    std::fs::create_dir_all(tree.join("bin")).expect("folder");
-    std::fs::write(tree.join("bin/program"), b"no program of this machine").expect("written");
-    run(std::process::Command::new("chmod").arg("755").arg(tree.join("bin/program"))).ok();
+    fs::create_dir_all(tree.join("bin")).expect("folder");
+    fs::write(tree.join("bin/program"), b"no program of this machine").expect("written");
+    run(Command::new("chmod").arg("755").arg(tree.join("bin/program"))).ok();
     let archive = daemon.folder().join("tree.tar");
-    run(std::process::Command::new("tar").arg("cf").arg(&archive).arg("-C").arg(&tree).arg(".")).ok();
+    run(Command::new("tar").arg("cf").arg(&archive).arg("-C").arg(&tree).arg(".")).ok();
     let import = ["import", "--platform", "linux/arm64", "-c", "CMD [\"/bin/program\"]"];
     daemon.ok(import.into_iter().chain([archive.to_str().expect("path"), "foreign"]));
     let ran = daemon.teu(["run", "--rm", "foreign"]).ends_with(126);
@@ -280,7 +282,7 @@ fn a_broken_archive_is_refused_and_leaves_nothing() {
     fs::write(&broken, &turned).expect("written");
     daemon.teu(["load", "-i", broken.to_str().expect("path")]).refused(1, &[]);
     assert_eq!(daemon.ok(["images", "-q"]), "");
-    let files = run(std::process::Command::new("find").arg(daemon.root().join("snapshots")).args(["-type", "f"])).ok();
+    let files = run(Command::new("find").arg(daemon.root().join("snapshots")).args(["-type", "f"])).ok();
     assert_eq!(files, "");
 }
 

@@ -21,6 +21,7 @@ mod host;
 mod image;
 mod info;
 mod network;
+mod pattern;
 mod pipe;
 mod plain;
 mod pool;

@@ -49,6 +49,7 @@ pub(super) const COLUMNS: &[Column] = &[
     ("Ports", "PORTS"),
     ("State", "STATE"),
     ("Status", "STATUS"),
+    ("HealthStatus", "HEALTH STATUS"),
     ("Size", "SIZE"),
     ("Names", "NAMES"),
     ("Labels", "LABELS"),
@@ -121,6 +122,7 @@ pub(super) fn cells(container: &Summary, whole: bool) -> Row {
         ("Ports", Value::from(ports(&container.ports))),
         ("State", Value::from(container.state.as_str())),
         ("Status", Value::from(container.status.as_str())),
+        ("HealthStatus", Value::from(health(&container.status))),
         ("Size", Value::from(size)),
         ("Names", Value::from(names)),
         ("Labels", Value::from(labels(&container.labels))),
@@ -130,6 +132,13 @@ pub(super) fn cells(container: &Summary, whole: bool) -> Row {
         ("Platform", platform(container)),
     ])
     .labelled(&container.labels)
+}
+
+/// The health that a status ends with, `Up 2 minutes (health: starting)`.
+fn health(status: &str) -> &str {
+    let word = status.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or_default();
+    let word = word.strip_prefix("health: ").unwrap_or(word);
+    if matches!(word, "healthy" | "unhealthy" | "starting") { word } else { "" }
 }
 
 /// The image without its digest; one known by its id only is shown by the id's short form.

@@ -7,6 +7,7 @@ use teu_api::container::{Port, PruneReport, Summary, SummaryHostConfig, SummaryN
 use super::inspect::status;
 use super::{Container, Containers, Phase, Record, RemoveOptions};
 use crate::error::{Error, Result};
+use crate::pattern::Patterns;
 use crate::prune::Mode;
 
 /// What `ps` asks for.
@@ -41,6 +42,47 @@ const KNOWN: &[&str] = &[
     "volume",
 ];
 
+/// Filters that are made ready once.
+struct Wanted {
+    before: Option<String>,
+    since: Option<String>,
+    names: Patterns,
+}
+
+/// Refuses filters whose values mean nothing.
+fn check(filters: &Filters) -> Result<()> {
+    let words: [(&str, &[&str]); 2] = [
+        ("status", &["created", "restarting", "running", "removing", "paused", "exited", "dead"]),
+        ("health", &["none", "starting", "healthy", "unhealthy"]),
+    ];
+    let invalid = |key: &str, value: &str| Err(Error::bad(format!("invalid filter '{key}={value}'")));
+    for (key, known) in words {
+        if let Some(word) = filters.get(key).iter().find(|word| !known.contains(&word.as_str())) {
+            return invalid(key, word);
+        }
+    }
+    if let Some(code) = filters.get("exited").iter().find(|code| code.parse::<i64>().is_err()) {
+        return invalid("exited", code);
+    }
+    if let Err(value) = filters.flag("is-task") {
+        return invalid("is-task", &value);
+    }
+    for key in ["publish", "expose"] {
+        if let Some(port) = filters.get(key).iter().find(|port| range(port).is_none()) {
+            return invalid(key, port);
+        }
+    }
+    Ok(())
+}
+
+/// `80`, `80/udp`, `80-90/tcp`: first, last, protocol.
+fn range(text: &str) -> Option<(u16, u16, &str)> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && matches!(protocol, "tcp" | "udp" | "sctp")).then_some((first, last, protocol))
+}
+
 impl Containers {
     /// The containers, newest first.
     ///
@@ -51,14 +93,19 @@ impl Containers {
         if let Some(unknown) = filters.unknown(KNOWN) {
             return Err(Error::bad(format!("invalid filter '{unknown}'")));
         }
-        let bounds = (self.bound(filters, "before")?, self.bound(filters, "since")?);
+        check(filters)?;
+        let wanted = Wanted {
+            before: self.bound(filters, "before")?,
+            since: self.bound(filters, "since")?,
+            names: Patterns::new(filters.get("name")),
+        };
         let explicit = filters.contains("status") || filters.contains("exited");
         let all = query.all || query.limit.is_some() || explicit;
         let mut rows: Vec<(Container, std::sync::Arc<Record>)> = vec![];
         for container in self.all() {
             let record = container.record();
             let running = matches!(record.state.phase, Phase::Running | Phase::Paused | Phase::Restarting);
-            if (running || all) && self.passes(&record, filters, &bounds)? {
+            if (running || all) && self.passes(&record, filters, &wanted) {
                 rows.push((container, record));
             }
         }
@@ -78,18 +125,7 @@ impl Containers {
         filters.get(key).first().map(|name| Ok(self.find(name)?.record().created.clone())).transpose()
     }
 
-    fn passes(&self, record: &Record, filters: &Filters, bounds: &(Option<String>, Option<String>)) -> Result<bool> {
-        for word in filters.get("status") {
-            let known = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
-            if !known.contains(&word.as_str()) {
-                return Err(Error::bad(format!("invalid filter 'status={word}'")));
-            }
-        }
-        for word in filters.get("health") {
-            if !["none", "starting", "healthy", "unhealthy"].contains(&word.as_str()) {
-                return Err(Error::bad(format!("invalid filter 'health={word}'")));
-            }
-        }
+    fn passes(&self, record: &Record, filters: &Filters, wanted: &Wanted) -> bool {
         let any = |key: &str, test: &dyn Fn(&str) -> bool| {
             !filters.contains(key) || filters.get(key).iter().any(|value| test(value))
         };
@@ -101,12 +137,10 @@ impl Containers {
                 || image_id.trim_start_matches("sha256:").starts_with(wanted.trim_start_matches("sha256:"))
                 || self.context.images.resolve(wanted).is_ok_and(|image| Some(image.id) == record.image_id)
         };
-        Ok(any("status", &|word| word == state.phase.word())
+        any("status", &|word| word == state.phase.word())
             && any("exited", &|wanted| wanted == code && state.phase == Phase::Exited)
             && any("id", &|wanted| record.id.starts_with(wanted))
-            && any("name", &|wanted| {
-                record.name.contains(wanted.trim_start_matches('^').trim_start_matches('/').trim_end_matches('$'))
-            })
+            && (wanted.names.match_any(&record.name) || wanted.names.match_any(&format!("/{}", record.name)))
             && any("network", &|wanted| {
                 let on = self.context.networks.of(record);
                 on.iter().any(|(name, id)| name == wanted || id.starts_with(wanted))
@@ -119,10 +153,10 @@ impl Containers {
             && any("expose", &|wanted| has_port(record, wanted, false))
             && any("ancestor", &ancestor)
             && any("health", &|wanted| wanted == state.health.as_ref().map_or("none", |health| health.status.as_str()))
-            && any("is-task", &|wanted| wanted == "false")
-            && bounds.0.as_ref().is_none_or(|before| record.created < *before)
-            && bounds.1.as_ref().is_none_or(|since| record.created > *since)
-            && filters.match_labels(&record.config.labels))
+            && filters.flag("is-task") != Ok(Some(true))
+            && wanted.before.as_ref().is_none_or(|before| record.created < *before)
+            && wanted.since.as_ref().is_none_or(|since| record.created > *since)
+            && filters.match_labels(&record.config.labels)
     }
 
     fn row(&self, container: &Container, record: &Record, size: bool, now: Timestamp) -> Result<Summary> {
@@ -190,9 +224,7 @@ impl Containers {
 }
 
 fn has_port(record: &Record, wanted: &str, public: bool) -> bool {
-    let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-    let range = number.split_once('-').unwrap_or((number, number));
-    let (Ok(first), Ok(last)) = (range.0.parse::<u16>(), range.1.parse::<u16>()) else { return false };
+    let Some((first, last, protocol)) = range(wanted) else { return false };
     ports(record).iter().any(|port| {
         let number = if public { port.public_port.unwrap_or(0) } else { port.private_port };
         port.kind == protocol && (first..=last).contains(&number)

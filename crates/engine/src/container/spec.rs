@@ -132,7 +132,7 @@ pub(crate) fn generate(inputs: &Inputs<'_>) -> Result<Spec> {
         root: Some(Root { path: PathBuf::new(), readonly: host.readonly_rootfs }),
         hostname: if host.uts_mode == "host" { String::new() } else { inputs.hostname.into() },
         domainname: if host.uts_mode == "host" { String::new() } else { inputs.domainname.into() },
-        mounts: users::mapped(mounts(inputs, security.writable_cgroups), inputs.users),
+        mounts: users::mapped(mounts(inputs, security.writable_cgroups.unwrap_or(host.privileged)), inputs.users),
         hooks: None,
         annotations: host.annotations.clone(),
         linux: Some(Linux {
@@ -298,7 +298,8 @@ struct Security {
     seccomp: Seccomp,
     no_new_privileges: bool,
     system_paths: bool,
-    writable_cgroups: bool,
+    /// Privileged containers may change their own cgroups, unless it is said otherwise.
+    writable_cgroups: Option<bool>,
 }
 
 fn security(options: &[String]) -> Result<Security> {
@@ -312,8 +313,8 @@ fn security(options: &[String]) -> Result<Security> {
             ("seccomp", "builtin" | "default") => security.seccomp = Seccomp::Default,
             ("seccomp", text) => security.seccomp = Seccomp::Profile(text.into()),
             ("systempaths", "unconfined") => security.system_paths = true,
-            ("writable-cgroups", "" | "true") => security.writable_cgroups = true,
-            ("writable-cgroups", "false") => security.writable_cgroups = false,
+            ("writable-cgroups", "" | "true") => security.writable_cgroups = Some(true),
+            ("writable-cgroups", "false") => security.writable_cgroups = Some(false),
             ("apparmor", "unconfined" | "docker-default" | "") | ("label", _) => {}
             // Docker numbers what is not of the form KEY=VALUE, and what is.
             _ => {
@@ -360,7 +361,7 @@ fn mounts(inputs: &Inputs<'_>, writable_cgroups: bool) -> Vec<Mount> {
     let shm = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };
     let shm = format!("size={shm}");
     let access = |writable: bool| if writable { "rw" } else { "ro" };
-    let (writable, cgroups) = (access(host.privileged), access(host.privileged || writable_cgroups));
+    let (writable, cgroups) = (access(host.privileged), access(writable_cgroups));
     let quiet = ["nosuid", "noexec", "nodev"];
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &quiet),

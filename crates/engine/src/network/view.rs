@@ -37,11 +37,12 @@ pub(super) fn list(live: &Live, filters: &Filters) -> Result<Vec<Network>> {
     let any = |key: &str, test: &dyn Fn(&str) -> bool| {
         !filters.contains(key) || filters.get(key).iter().any(|value| test(value))
     };
+    let names = crate::pattern::Patterns::new(filters.get("name"));
     let passes = |net: &&Net| {
         let record = &net.record;
         any("driver", &|driver| record.driver == driver)
             && any("scope", &|scope| scope == "local")
-            && any("name", &|part| record.name.contains(part))
+            && names.match_any(&record.name)
             && any("id", &|part| record.id.starts_with(part))
             && any("type", &|kind| (kind == "builtin") == net.predefined())
             && filters.match_labels(&record.labels)

@@ -45,8 +45,9 @@ impl Volumes {
         let dangling =
             filters.flag("dangling").map_err(|value| Error::bad(format!("invalid filter 'dangling={value}'")))?;
         let mut volumes = vec![];
+        let names = crate::pattern::Patterns::new(filters.get("name"));
         for (name, record) in self.inner.table.list()? {
-            let named = !filters.contains("name") || filters.get("name").iter().any(|part| name.contains(part));
+            let named = names.match_any(&name);
             if named
                 && filters.matches("driver", "local")
                 && filters.match_labels(&record.labels.clone().unwrap_or_default())

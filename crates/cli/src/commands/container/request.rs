@@ -327,7 +327,7 @@ fn security(flags: &ContainerFlags, around: &Surroundings<'_>, host: &mut HostCo
                     .map_err(|error| format!("seccomp profile {file} is not JSON: {error}"))?;
                 host.security_opt.push(format!("seccomp={profile}"));
             }
-            ("no-new-privileges", _) => host.security_opt.push(option.clone()),
+            ("no-new-privileges" | "writable-cgroups", _) => host.security_opt.push(option.clone()),
             (_, "") => return Err(format!("invalid --security-opt: \"{option}\"")),
             _ => host.security_opt.push(format!("{key}={value}")),
         }

@@ -83,6 +83,9 @@ const COLUMNS: &[Column] = &[
     ("Labels", "LABELS"),
     ("Size", "SIZE"),
     ("Links", "LINKS"),
+    ("Availability", "AVAILABILITY"),
+    ("Group", "GROUP"),
+    ("Status", "STATUS"),
 ];
 
 impl Verb for Create {
@@ -132,6 +135,10 @@ fn cells(volume: &Volume) -> Row {
         ("Labels", Value::from(labels(volume.labels.iter().flatten()))),
         ("Size", Value::from("N/A")),
         ("Links", Value::from("N/A")),
+        // Of volumes in a swarm.
+        ("Availability", Value::from("N/A")),
+        ("Group", Value::from("N/A")),
+        ("Status", Value::from("N/A")),
     ])
     .labelled(volume.labels.as_ref().unwrap_or(&BTreeMap::new()))
 }

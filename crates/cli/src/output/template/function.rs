@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 /// All functions.
-const NAMES: [&str; 26] = [
-    "and", "eq", "ge", "gt", "html", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad",
-    "print", "printf", "println", "slice", "split", "table", "title", "truncate", "upper", "urlquery",
+const NAMES: [&str; 27] = [
+    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not", "or",
+    "pad", "print", "printf", "println", "slice", "split", "table", "title", "truncate", "upper", "urlquery",
 ];
 
 /// Whether there is a function of that name.
@@ -57,9 +57,24 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "println" => Value::from(arguments.iter().map(display).collect::<Vec<_>>().join(" ") + "\n"),
         "printf" => Value::from(format(&text(0)?, &arguments[1..])),
         "urlquery" => Value::from(crate::client::escape(&text(0)?)),
+        "js" => Value::from(javascript(&text(0)?)),
         "html" => Value::from(text(0)?.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")),
         _ => at(0)?.clone(),
     })
+}
+
+/// A text as it stands in a script's string.
+fn javascript(text: &str) -> String {
+    let mut out = String::new();
+    for char in text.chars() {
+        match char {
+            '\\' | '\'' | '"' => out.extend(['\\', char]),
+            '<' | '>' | '&' | '=' => out.push_str(&format!("\\u{:04X}", u32::from(char))),
+            char if char < ' ' => out.push_str(&format!("\\u{:04X}", u32::from(char))),
+            char => out.push(char),
+        }
+    }
+    out
 }
 
 /// The value of a label in a cell of labels, `a=1,b=2`.
@@ -69,9 +84,13 @@ pub(super) fn label(row: &Value, name: &str) -> String {
     pairs.find(|(label, _)| *label == name).map_or(String::new(), |(_, value)| value.to_owned())
 }
 
+/// A column for templates alone: the JSON is that of Docker 28, which does not have it.
+const NOT_IN_JSON: &str = "HealthStatus";
+
 /// The JSON of a list's row: names in order, `<`, `>` and `&` as escapes.
 pub(super) fn json_of_row(row: &Value) -> String {
-    let members: BTreeMap<&String, &Value> = row.as_object().into_iter().flatten().collect();
+    let shown = row.as_object().into_iter().flatten().filter(|(name, _)| *name != NOT_IN_JSON);
+    let members: BTreeMap<&String, &Value> = shown.collect();
     let text = serde_json::to_string(&members).unwrap_or_default();
     text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
