@@ -218,7 +218,8 @@ fn cgroups_can_be_written_to_only_when_that_is_asked_for() {
     let run = |option: &str| daemon.teu(["run", "--rm", "--security-opt", option, "busybox", "sh", "-c", script]);
     run("writable-cgroups=false").refused(1, &["Read-only file system"]);
     assert_eq!(run("writable-cgroups=true").ok().trim(), "made");
-    let all = ["run", "--rm", "--privileged", "--security-opt", "writable-cgroups=false", "busybox", "sh", "-c", script];
+    let all =
+        ["run", "--rm", "--privileged", "--security-opt", "writable-cgroups=false", "busybox", "sh", "-c", script];
     daemon.teu(all).refused(1, &["Read-only file system"]);
     run("writable-cgroups=maybe").refused(125, &["invalid --security-opt 2: \"writable-cgroups=maybe\""]);
 }

@@ -177,7 +177,8 @@ impl Images {
         let image = self.resolve(wanted)?;
         let Some(platform) = platform.filter(|platform| !platform.is_empty()) else { return Ok(image) };
         let platform: Platform = platform.parse().map_err(Error::bad)?;
-        if image.platform().serves(&platform) {
+        let own = image.platform();
+        if own.serves(&platform) {
             return Ok(image);
         }
         Err(Error::not_found(format!(
