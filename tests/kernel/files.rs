@@ -191,3 +191,12 @@ fn an_export_of_what_runs_has_what_was_written_and_not_what_is_mounted() {
     let has = |name: &str| names.lines().any(|line| line.trim_start_matches("./") == name);
     assert!(has("own") && has("mnt/") && has("bin/busybox") && !has("mnt/else") && !has("proc/self"), "{names}");
 }
+
+#[test]
+fn the_files_that_the_engine_writes_can_be_copied_before_the_first_start() {
+    let daemon = Daemon::start();
+    daemon.ok(["create", "--name", "box", "busybox"]);
+    let copy = daemon.folder().join("copy");
+    daemon.ok(["cp", "box:/etc/resolv.conf", copy.to_str().expect("a path")]);
+    assert_eq!(daemon.ok(["diff", "box"]), "");
+}

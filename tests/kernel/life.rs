@@ -262,6 +262,10 @@ fn a_link_is_a_further_name_that_follows_both_containers() {
     assert_eq!(daemon.inspect("front", "{{index .HostConfig.Links 0}}"), "/store:/front/sql");
     assert_eq!(daemon.inspect("front/sql", "{{.Id}}"), db);
     assert_eq!(daemon.ok(["ps", "--no-trunc", "-f", "name=store", "--format", "{{.Names}}"]), "store,front/sql");
+    let told = daemon.ok(["run", "--rm", "--link", "store:my-db", "-e", "MY_DB_NAME=own", "busybox", "env"]);
+    assert!(told.contains("MY_DB_NAME=own"), "{told}");
+    let told = daemon.ok(["run", "--rm", "--name", "third", "--link", "store:my-db", "busybox", "env"]);
+    assert!(told.contains("MY_DB_NAME=/third/my-db"), "{told}");
     // Started again it finds the container, whatever that is called now.
     daemon.ok(["restart", "-t", "0", "front"]);
     assert!(daemon.ok(["exec", "front", "cat", "/etc/hosts"]).contains("sql"));

@@ -417,3 +417,27 @@ fn who_leaves_none_can_join_a_network() {
     daemon.ok(["rm", "-f", "alone", "peer"]);
     daemon.ok(["network", "rm", "mine"]);
 }
+
+#[test]
+fn a_build_step_finds_who_is_on_its_network_by_name() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "yard"]);
+    daemon.ok([
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--network",
+        "yard",
+        "--network-alias",
+        "crate",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let id = daemon.ok(["network", "inspect", "-f", "{{.Id}}", "yard"]);
+    for network in ["yard", id.as_str()] {
+        let file = b"FROM busybox\nRUN nslookup crate && ping -c 1 box\n";
+        daemon.teu_with(["build", "--no-cache", "--network", network, "-"], file).ok();
+    }
+}

@@ -70,11 +70,14 @@ impl Driver {
         let network = joined.as_ref().map(|(_, pid)| *pid);
         let etc = joined.map_or(etc, |(other, _)| context.etc_dir(&other));
         let mounts = tokio::task::block_in_place(|| context.attach_mounts(record))?;
+        let mut env = self.link_environment()?;
+        // What the container sets itself comes later, and counts.
+        env.extend(record.config.env.iter().cloned());
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,
             args: record.words(),
-            env: &record.config.env,
+            env: &env,
             cwd: &record.config.working_dir,
             user: identity.user,
             home: &identity.home,

@@ -5,8 +5,9 @@
 //! stays as it was written.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use teu_api::container::{HostConfig, Inspect};
+use teu_api::container::{Config, HostConfig, Inspect};
 
 use super::{Container, Containers, driver};
 use crate::error::{Error, Kind, Result};
@@ -91,9 +92,70 @@ impl Containers {
     }
 }
 
+/// The variables that tell of a linked container: where its ports are, and what its own environment has.
+pub(super) fn environment(linker: &str, alias: &str, address: IpAddr, other: &Config) -> Vec<String> {
+    let prefix = alias.to_uppercase().replace('-', "_");
+    let mut ports: Vec<(&str, u16)> = other.exposed_ports.keys().filter_map(|key| port(key)).collect();
+    // TCP first.
+    ports.sort_by_key(|(protocol, number)| (*protocol != "tcp", *protocol, *number));
+    let at = |(protocol, number): &(&str, u16)| format!("{protocol}://{address}:{number}");
+    let name = |(protocol, number): &(&str, u16)| format!("{prefix}_PORT_{number}_{}", protocol.to_uppercase());
+    let mut all: Vec<String> = ports.first().map(|first| format!("{prefix}_PORT={}", at(first))).into_iter().collect();
+    for run in ports.chunk_by(|(protocol, number), next| *next == (*protocol, number.saturating_add(1))) {
+        for port in run {
+            let (protocol, number) = port;
+            let name = name(port);
+            all.push(format!("{name}={}", at(port)));
+            all.push(format!("{name}_ADDR={address}"));
+            all.push(format!("{name}_PORT={number}"));
+            all.push(format!("{name}_PROTO={protocol}"));
+        }
+        if let [first, .., last] = run {
+            for (word, port) in [("START", first), ("END", last)] {
+                all.push(format!("{}_{word}={}", name(first), at(port)));
+                all.push(format!("{}_PORT_{word}={}", name(first), port.1));
+            }
+        }
+    }
+    all.push(format!("{prefix}_NAME=/{linker}/{alias}"));
+    let told = |entry: &&String| entry.contains('=') && !["HOME=", "PATH="].iter().any(|own| entry.starts_with(own));
+    all.extend(other.env.iter().filter(told).map(|entry| format!("{prefix}_ENV_{entry}")));
+    all
+}
+
+/// `80/tcp`; without a protocol it is TCP.
+fn port(key: &str) -> Option<(&str, u16)> {
+    let (number, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
+    Some((protocol, number.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use teu_api::container::Config;
+
+    use super::{environment, split};
+
+    #[test]
+    fn a_linked_container_is_told_of_in_variables() {
+        let exposed = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), Default::default())).collect();
+        let other = Config {
+            env: vec!["FOO=1".into(), "PATH=/bin".into()],
+            exposed_ports: exposed(&["53/udp", "6379/tcp", "6380/tcp"]),
+            ..Config::default()
+        };
+        let told = environment("web", "my-db", "172.17.0.2".parse().unwrap(), &other);
+        for line in [
+            "MY_DB_PORT=tcp://172.17.0.2:6379",
+            "MY_DB_PORT_6379_TCP_ADDR=172.17.0.2",
+            "MY_DB_PORT_6379_TCP_PORT_END=6380",
+            "MY_DB_PORT_53_UDP=udp://172.17.0.2:53",
+            "MY_DB_NAME=/web/my-db",
+            "MY_DB_ENV_FOO=1",
+        ] {
+            assert!(told.iter().any(|entry| entry == line), "{line} in {told:?}");
+        }
+        assert!(!told.iter().any(|entry| entry.contains("ENV_PATH") || entry.contains("53_UDP_START")));
+    }
 
     #[test]
     fn a_link_is_read_in_every_form() {

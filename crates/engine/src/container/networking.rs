@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use teu_api::container::{EndpointSettings, PortMap};
 use teu_supervisor::protocol::{Event, NamesRequest, PortRequest, Request};
 
-use super::Phase;
 use super::driver::Driver;
 use super::etc::{self, Link, has_names};
 use super::links::split;
+use super::{Phase, Record};
 use crate::Context;
 use crate::error::{Error, Result};
 use crate::network::record::PortRecord;
@@ -82,6 +82,19 @@ impl Driver {
         Ok(Some((record.id.clone(), record.state.pid)))
     }
 
+    /// What a linked container's environment tells of the others.
+    pub(super) fn link_environment(&self) -> Result<Vec<String>> {
+        let mut environment = vec![];
+        let links = if has_names(&self.record) { &[] } else { self.record.host.links.as_slice() };
+        for (target, alias) in links.iter().map(|link| split(link)) {
+            let other = self.containers.find(target)?.record();
+            if let Some(address) = other.endpoints.get("bridge").and_then(|place| place.address(false)) {
+                environment.extend(super::links::environment(&self.record.name, alias, address, &other.config));
+            }
+        }
+        Ok(environment)
+    }
+
     /// Who is linked by the default bridge, with the addresses they have now.
     pub(super) fn links(&self) -> Result<Vec<Link>> {
         if has_names(&self.record) {
@@ -104,34 +117,8 @@ impl Driver {
         Ok(links)
     }
 
-    /// Tells the supervisor what to answer; it reads who is on the networks by itself.
     async fn serve_names(&self, context: &Context, task: &Task) -> Result<()> {
-        let record = &self.record;
-        let own = |name: &str| record.networking.endpoints_config.get(name).and_then(|own| own.links.clone());
-        let endpoint_links = record.endpoints.keys().filter_map(|name| own(name)).flatten();
-        let links = endpoint_links.chain(record.host.links.iter().cloned());
-        let links = links.map(|link| {
-            let (target, alias) = split(&link);
-            (alias.to_string(), target.to_string())
-        });
-        let gateways = record.endpoints.values().flat_map(|place| place.gateways.iter().copied());
-        let resolv = std::fs::read_to_string(context.etc_dir(&record.id).join("resolv.conf")).unwrap_or_default();
-        let servers = if record.host.dns.is_empty() { &context.config.dns } else { &record.host.dns };
-        let servers: Vec<IpAddr> = servers.iter().filter_map(|text| text.parse().ok()).collect();
-        let request = NamesRequest {
-            files: record
-                .endpoints
-                .iter()
-                .filter(|(name, _)| *name != "bridge")
-                .map(|(_, place)| context.config.run.join("networks").join(&place.network))
-                .collect(),
-            links: links.collect(),
-            host: gateways.collect(),
-            search: teu_network::dns::search_domains(&resolv),
-            servers,
-            upstream: Networks::has_way_out(record),
-        };
-        task.order(&Request::Names(Box::new(request))).await
+        serve_names(context, task, &self.record).await
     }
 
     /// Has the wanted ports held, each where it was if it was held before, and lets the firewall know.
@@ -304,6 +291,35 @@ impl Driver {
         let running = matches!(self.record.state.phase, Phase::Running | Phase::Paused);
         self.container.live().task.clone().filter(|_| running)
     }
+}
+
+/// Tells the supervisor what to answer; it reads who is on the networks by itself.
+pub(super) async fn serve_names(context: &Context, task: &Task, record: &Record) -> Result<()> {
+    let own = |name: &str| record.networking.endpoints_config.get(name).and_then(|own| own.links.clone());
+    let endpoint_links = record.endpoints.keys().filter_map(|name| own(name)).flatten();
+    let links = endpoint_links.chain(record.host.links.iter().cloned());
+    let links = links.map(|link| {
+        let (target, alias) = split(&link);
+        (alias.to_string(), target.to_string())
+    });
+    let gateways = record.endpoints.values().flat_map(|place| place.gateways.iter().copied());
+    let resolv = std::fs::read_to_string(context.etc_dir(&record.id).join("resolv.conf")).unwrap_or_default();
+    let servers = if record.host.dns.is_empty() { &context.config.dns } else { &record.host.dns };
+    let servers: Vec<IpAddr> = servers.iter().filter_map(|text| text.parse().ok()).collect();
+    let request = NamesRequest {
+        files: record
+            .endpoints
+            .iter()
+            .filter(|(name, _)| *name != "bridge")
+            .map(|(_, place)| context.config.run.join("networks").join(&place.network))
+            .collect(),
+        links: links.collect(),
+        host: gateways.collect(),
+        search: teu_network::dns::search_domains(&resolv),
+        servers,
+        upstream: Networks::has_way_out(record),
+    };
+    task.order(&Request::Names(Box::new(request))).await
 }
 
 /// A wish for any port that was fulfilled before is fulfilled the same way again.

@@ -24,7 +24,6 @@ use super::spec::{self, Inputs};
 use super::user::Accounts;
 use super::{Containers, Record};
 use crate::error::{Error, Result};
-use crate::network::Places;
 use crate::task::{Fresh, News, Task};
 
 /// What to run, on which tree.
@@ -88,20 +87,21 @@ impl Containers {
             host.network_mode = "bridge".into();
         }
         let config = Config { hostname: "buildkitsandbox".into(), ..Config::default() };
-        let record = Record { id: id.into(), name: format!("build-{}", &id[..12]), config, host, ..Record::default() };
+        let mut record =
+            Record { id: id.into(), name: format!("build-{}", &id[..12]), config, host, ..Record::default() };
+        context.networks.normalise(&mut record);
         let request = self.step_request(&record, step)?;
         let Fresh { task, mut news } = context.pool.take(id).await?;
         context.pool.refill();
-        let mut places = Places::new();
-        let result = match self.begin(&task, &record, request, &mut places).await {
+        let result = match self.begin(&task, &mut record, request).await {
             Ok(stream) => finish(&task, &mut news, copy_output(stream, output), cancelled).await,
             Err(error) => {
                 task.discard().await;
                 Err(error)
             }
         };
-        if !places.is_empty() {
-            context.networks.detach(id, &places);
+        if !record.endpoints.is_empty() {
+            context.networks.detach(id, &record.endpoints);
         }
         result
     }
@@ -142,13 +142,7 @@ impl Containers {
         })
     }
 
-    async fn begin(
-        &self,
-        task: &Task,
-        record: &Record,
-        request: CreateRequest,
-        places: &mut Places,
-    ) -> Result<BufReader<UnixStream>> {
+    async fn begin(&self, task: &Task, record: &mut Record, request: CreateRequest) -> Result<BufReader<UnixStream>> {
         let failed = |event: Event| match event {
             Event::Failed { error, .. } => explain(&error, "failed to create task for container").error,
             other => Error::internal(format!("unexpected answer from the supervisor: {other:?}")),
@@ -157,7 +151,10 @@ impl Containers {
             Event::Created { pid } => pid,
             other => return Err(failed(other)),
         };
-        *places = tokio::task::block_in_place(|| self.context.networks.attach(record, pid))?;
+        record.endpoints = tokio::task::block_in_place(|| self.context.networks.attach(record, pid))?;
+        if etc::has_names(record) {
+            super::networking::serve_names(&self.context, task, record).await?;
+        }
         let stream = task.attach(None, false, true, true).await?;
         match task.request(&Request::Start).await? {
             Event::Started { .. } => Ok(stream),

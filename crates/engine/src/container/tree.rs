@@ -124,6 +124,7 @@ fn build(context: &Context, record: &Record) -> Result<Tree> {
     let mounts: Vec<&MountRecord> = record.mounts.iter().filter(|mount| mount.point.kind != "tmpfs").collect();
     if mounts.is_empty() {
         let root = Root::from_fd(overlay.mount_detached().map_err(wrong)?);
+        make_mount_points(&root);
         return Ok(Tree { root, first_id: 0, _namespace: None, _volumes: vec![], _looking: None });
     }
     let mut volumes = vec![];
@@ -138,6 +139,7 @@ fn build(context: &Context, record: &Record) -> Result<Tree> {
         let mounted = overlay.mount_detached().map_err(wrong)?;
         mount::attach_over_root(&mounted).map_err(wrong)?;
         let root = Root::from_fd(mounted);
+        make_mount_points(&root);
         for mount in &mounts {
             let source = source(context, mount, mount.volume().and_then(place));
             let attached = source.and_then(|source| source.map_or(Ok(()), |source| attach(&root, mount, &source)));
@@ -154,6 +156,17 @@ fn build(context: &Context, record: &Record) -> Result<Tree> {
         thread.join().unwrap_or_else(|_| Err(broken()))
     })?;
     Ok(Tree { root, first_id: 0, _namespace: Some(namespace), _volumes: volumes, _looking: None })
+}
+
+/// The files that the engine's own come to lie on are there from the beginning, whether the container was ever started or
+/// not. What cannot be made is made, or told of, by the start.
+fn make_mount_points(root: &Root) {
+    for name in ["etc/resolv.conf", "etc/hostname", "etc/hosts"] {
+        if root.symlink_metadata(name).is_err() && root.metadata("etc").is_ok_and(|etc| etc.is_dir()) {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOCTTY;
+            let _ = root.open_with(name, flags, 0o644);
+        }
+    }
 }
 
 /// What is mounted, attached to nothing; none when a folder of the host is gone.

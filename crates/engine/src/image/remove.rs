@@ -22,6 +22,7 @@ impl Images {
         let mut items = vec![];
         if let Some(name) = by_name.filter(|_| names.len() > 1) {
             self.untag(&image.id, &name, &mut items)?;
+            self.forget_digests(&image, &name, &names, &mut items)?;
             return Ok(items);
         }
         let id_of_many = wanted.parse::<Reference>().map_or(true, |name| !names.contains(&name)) && names.len() > 1;
@@ -74,6 +75,29 @@ impl Images {
         if self.inner.tags.remove(&name.to_string())? {
             self.emit("untag", id, &name.familiar());
             items.push(DeleteItem { untagged: Some(name.familiar()), deleted: None });
+        }
+        Ok(())
+    }
+
+    /// With the last tag in a repository go the digests that the image has there.
+    fn forget_digests(
+        &self,
+        image: &Image,
+        gone: &Reference,
+        names: &[Reference],
+        items: &mut Vec<DeleteItem>,
+    ) -> Result<()> {
+        let repository = gone.familiar_repository();
+        if names.iter().any(|name| name != gone && name.familiar_repository() == repository) {
+            return Ok(());
+        }
+        let within = |digest: &String| digest.split_once('@').is_some_and(|(other, _)| other == repository);
+        let mut record = image.record.clone();
+        let (gone, kept) = record.repo_digests.into_iter().partition::<Vec<_>, _>(within);
+        record.repo_digests = kept;
+        if !gone.is_empty() {
+            self.inner.records.put(image.id.hex(), &record)?;
+            items.extend(gone.into_iter().map(|digest| DeleteItem { untagged: Some(digest), deleted: None }));
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ use default::{predefined, taken};
 use options::{GatewayMode, Options};
 use record::{EndpointRecord, NetworkRecord, PortRecord};
 
-pub(crate) use attach::{Places, asked, leads_out};
+pub(crate) use attach::{asked, leads_out};
 pub(crate) use ports::Targets;
 pub(crate) use view::settings;
 

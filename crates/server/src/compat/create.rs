@@ -109,8 +109,8 @@ fn mount(version: Version, mount: &mut Object) -> Answer<()> {
 fn networks(version: Version, body: &mut Value) -> Answer<()> {
     let before = |minor| version < Version::minor(minor);
     let address = body.get("MacAddress").and_then(Value::as_str).unwrap_or_default().to_owned();
-    // Until 1.44 the network card's address was the container's; it is the first network's.
-    if before(44) && !address.is_empty() {
+    // The network card's address was the container's until 1.44, and is still taken there; it is the first network's.
+    if !address.is_empty() {
         mac_address(body, address);
     }
     let Some(endpoints) = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut) else {
