@@ -23,9 +23,16 @@ pub struct Hairpin {
     pub index: u32,
     /// Name of the far end, where they come back in.
     pub back: String,
+    /// The mark, of the bits [`MARKS`], whose packets find their way back by the far end.
+    pub mark: u32,
     /// The neighbours beyond the near end; IPv6 only where the host has it.
     pub neighbours: (Ipv4Addr, Option<Ipv6Addr>),
 }
+
+/// The bits of a packet's mark that are used while a copy comes in; another use of them ends there.
+pub const MARKS: u32 = 0xff00_0000;
+/// Where the rule for marked packets stands: before the main table's.
+const RULE: u32 = 31_000;
 
 /// The largest packet that fits; as large as an IP packet can be.
 const MTU: u32 = 65535;
@@ -80,7 +87,23 @@ pub fn ensure(bridge: &str) -> Result<Hairpin, Error> {
     ];
     socket.request(messages).map_err(failed)?;
     let ipv6 = ensure_ipv6(&mut socket, &near, &near_link, &far, &far_link, metric);
-    Ok(Hairpin { index: near_link.index, back: far, neighbours: (there, ipv6) })
+    let mark = mark(hash);
+    for ipv6 in [false, true].into_iter().take(1 + usize::from(ipv6.is_some())) {
+        // A kernel with one routing table has no way back to show; nobody asks for it there either.
+        let _ = socket.request(vec![route::add_default_of(far_link.index, ipv6, table(mark))]);
+        let _ = socket.request(vec![route::add_rule(ipv6, (mark, MARKS), table(mark), RULE)]);
+    }
+    Ok(Hairpin { index: near_link.index, back: far, mark, neighbours: (there, ipv6) })
+}
+
+/// Daemons beside each other have marks that differ.
+fn mark(hash: u32) -> u32 {
+    (1 + hash % 0xff) << 24
+}
+
+/// The routing table for that mark, far from the numbers that people use.
+fn table(mark: u32) -> u32 {
+    0x7e75_0000 | mark >> 24
 }
 
 fn ensure_ipv6(
@@ -106,6 +129,12 @@ fn ensure_ipv6(
 
 /// Removes the pair. That it is not there is no error.
 pub fn remove(bridge: &str) -> Result<(), Error> {
+    let mut socket = Socket::open(Family::Route).map_err(|source| Error::io("open netlink socket", source))?;
+    let mark = mark(hash(bridge));
+    for ipv6 in [false, true] {
+        // Its route goes with the pair. That the rule is not there is no error.
+        let _ = socket.request(vec![route::remove_rule(ipv6, (mark, MARKS), table(mark), RULE)]);
+    }
     crate::bridge::remove(&names(bridge).0)
 }
 

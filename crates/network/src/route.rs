@@ -22,6 +22,14 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_TABLE: u16 = 15;
+const NEWRULE: u16 = 32;
+const DELRULE: u16 = 33;
+const FR_ACT_TO_TBL: u8 = 1;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_TABLE_LOCAL: u8 = 255;
 const RTPROT_BOOT: u8 = 3;
@@ -145,6 +153,34 @@ pub(crate) fn add_default(index: u32, gateway: IpAddr) -> Message {
 pub(crate) fn add_default_on_link(index: u32, ipv6: bool) -> Message {
     let family = if ipv6 { AF_INET6 } else { AF_INET };
     Message::new(NEWROUTE, flag::CREATE | flag::REPLACE, &rtmsg(family, 0, RT_SCOPE_LINK)).u32(RTA_OIF, index)
+}
+
+/// The same in a routing table of that number.
+pub(crate) fn add_default_of(index: u32, ipv6: bool, table: u32) -> Message {
+    let mut header = rtmsg(if ipv6 { AF_INET6 } else { AF_INET }, 0, RT_SCOPE_LINK);
+    header[4] = 0; // the attribute says which
+    Message::new(NEWROUTE, flag::CREATE | flag::REPLACE, &header).u32(RTA_OIF, index).u32(RTA_TABLE, table)
+}
+
+/// What has that mark, in the bits of that mask, is routed by that table.
+pub(crate) fn add_rule(ipv6: bool, mark: (u32, u32), table: u32, priority: u32) -> Message {
+    rule(NEWRULE, flag::CREATE | flag::EXCLUSIVE, ipv6, mark, table, priority)
+}
+
+/// Takes such a rule away.
+pub(crate) fn remove_rule(ipv6: bool, mark: (u32, u32), table: u32, priority: u32) -> Message {
+    rule(DELRULE, 0, ipv6, mark, table, priority)
+}
+
+fn rule(kind: u16, flags: u16, ipv6: bool, (mark, mask): (u32, u32), table: u32, priority: u32) -> Message {
+    let mut header = [0; 12]; // struct fib_rule_hdr
+    header[0] = if ipv6 { AF_INET6 } else { AF_INET };
+    header[7] = FR_ACT_TO_TBL;
+    Message::new(kind, flags, &header)
+        .u32(FRA_PRIORITY, priority)
+        .u32(FRA_FWMARK, mark)
+        .u32(FRA_FWMASK, mask)
+        .u32(FRA_TABLE, table)
 }
 
 /// Takes the default route of a family away.

@@ -53,6 +53,13 @@ pub enum Expression {
     Masquerade,
     /// Its source becomes that address.
     SnatTo(IpAddr),
+    /// Of its mark those bits are kept, and those are set.
+    Mark {
+        /// The bits that stay.
+        keep: u32,
+        /// The bits that are set.
+        set: u32,
+    },
     /// A copy of it is sent to that neighbour by the interface of that number.
     Copy(IpAddr, u32),
     /// Decides.
@@ -117,6 +124,7 @@ const LIST_ELEMENT: u16 = 1;
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 
+const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
@@ -187,6 +195,10 @@ impl Expression {
             Self::SnatTo(address) => instruction(immediate(list, WORD, &octets(*address)), "nat", |nat| {
                 nat.be32(1, NAT_SOURCE).be32(2, family(ipv6)).be32(3, WORD)
             }),
+            Self::Mark { keep, set } => {
+                let marked = bitwise(meta(list, META_MARK, WORD), &keep.to_ne_bytes(), &set.to_ne_bytes());
+                instruction(marked, "meta", |meta| meta.be32(2, META_MARK).be32(3, WORD))
+            }
             Self::Copy(to, device) => {
                 let loaded = immediate(immediate(list, WORD, &octets(*to)), WORD + 4, &device.to_ne_bytes());
                 instruction(loaded, "dup", |dup| dup.be32(1, WORD).be32(2, WORD + 4))
@@ -255,14 +267,18 @@ fn destination_type(list: Message) -> Message {
 
 /// Keeps the bits that are set in `bits`.
 fn mask(list: Message, bits: &[u8]) -> Message {
-    let length = u32::try_from(bits.len()).unwrap_or(0);
-    let zeros = vec![0; bits.len()];
-    instruction(list, "bitwise", |and| {
-        and.be32(1, WORD)
+    bitwise(list, bits, &vec![0; bits.len()])
+}
+
+/// Keeps the bits that are set in `and`, and then turns those over that are set in `xor`.
+fn bitwise(list: Message, and: &[u8], xor: &[u8]) -> Message {
+    let length = u32::try_from(and.len()).unwrap_or(0);
+    instruction(list, "bitwise", |both| {
+        both.be32(1, WORD)
             .be32(2, WORD)
             .be32(3, length)
-            .nest(4, |mask| mask.bytes(DATA_VALUE, bits))
-            .nest(5, |xor| xor.bytes(DATA_VALUE, &zeros))
+            .nest(4, |mask| mask.bytes(DATA_VALUE, and))
+            .nest(5, |turn| turn.bytes(DATA_VALUE, xor))
     })
 }
 

@@ -9,7 +9,9 @@
 //!   input        input        last  what the host's own chains let through:
 //!                                   from the hairpin: drop; from an internal bridge to a published port: drop;
 //!                                   new, to a published port: copy into the hairpin, drop
+//!   marked       raw         -300   from the hairpin: marked, so that its way back is found (see below)
 //!   prerouting   dstnat      -100   from the hairpin: dnat by published_at, then published
+//!   unmarked     prerouting  last   from the hairpin: the mark is gone before the packet is routed
 //!   forward      filter         0   to or from an internal bridge: drop; to a bridge: replies, published, routed
 //!                                   ports: accept; all else: drop
 //!   postrouting  srcnat       100   leaving a subnet: masquerade; published, back into the subnet it came from: masquerade
@@ -22,6 +24,9 @@
 //! connection tracking has confirmed it, so the flow is the copy's, and every further packet goes straight from the
 //! uplink to the container, with the client's address as its source. What the host itself sends (and what comes on a
 //! kernel that cannot copy) reaches the socket, and the supervisor passes it on.
+//!
+//! A firewall that drops what came in where it would not be answered (firewalld does, for IPv6) asks the routing table for
+//! the way to the packet's source, with the packet's mark. That of a copy is the uplink; marked, it is the hairpin.
 //!
 //! - *forward*: a neighbour machine may have a route to the subnet; only what came through a published port, or answers
 //!   something, gets in. Packets that do not concern our bridges are left to other tables.
@@ -38,7 +43,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rustix::io::Errno;
 
-use crate::hairpin::Hairpin;
+use crate::hairpin::{self, Hairpin};
 use crate::netlink::{Family, Message, Refused, Socket};
 use crate::publish::{Protocol, Publish};
 use crate::{Error, conntrack, route, sysctl};
@@ -229,7 +234,9 @@ fn chains(settings: &Settings, ipv6: bool) -> Vec<Chain> {
     let chain = |name, kind, hook, priority, rules| Chain { name, kind, hook, priority, rules };
     vec![
         chain("input", Kind::Filter, Hook::Input, LAST, input(settings, ipv6)),
+        chain("marked", Kind::Filter, Hook::Prerouting, -300, marks(settings, |pin| pin.mark)),
         chain("prerouting", Kind::Nat, Hook::Prerouting, -100, prerouting(settings)),
+        chain("unmarked", Kind::Filter, Hook::Prerouting, LAST, marks(settings, |_| 0)),
         chain("output", Kind::Nat, Hook::Output, -100, output()),
         chain("forward", Kind::Filter, Hook::Forward, 0, forward(ipv6)),
         chain("postrouting", Kind::Nat, Hook::Postrouting, 100, postrouting(settings, ipv6)),
@@ -259,6 +266,15 @@ fn input(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
 fn prerouting(settings: &Settings) -> Vec<Vec<Expression>> {
     let Some(pin) = &settings.hairpin else { return vec![] };
     WHERE.map(|which| vec![Expression::From(pin.back.clone()), Expression::Dnat(which)]).to_vec()
+}
+
+/// Gives what comes from the hairpin that mark.
+fn marks(settings: &Settings, mark: impl Fn(&Hairpin) -> u32) -> Vec<Vec<Expression>> {
+    let rule = |pin: &Hairpin| {
+        let set = Expression::Mark { keep: !hairpin::MARKS, set: mark(pin) };
+        vec![Expression::From(pin.back.clone()), set]
+    };
+    settings.hairpin.iter().map(rule).collect()
 }
 
 /// The supervisors have no sockets for SCTP, so what the host itself sends is translated on its way out.

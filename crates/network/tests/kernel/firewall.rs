@@ -60,6 +60,31 @@ fn reached_from_everywhere(world: &World) {
     }
 }
 
+#[test]
+fn a_firewall_that_asks_for_the_way_back_finds_it() {
+    let world = World::new();
+    // As firewalld has it for IPv6, with its priorities of nftables' and iptables' times; here for both families.
+    for priority in ["mangle + 10", "filter + 10"] {
+        let chain = priority.split(' ').next().expect("a word");
+        nft(
+            &world,
+            &format!(
+                "table inet strict {{ chain {chain} {{ type filter hook prerouting priority {priority}; icmpv6 type \
+                 {{ nd-router-advert, nd-neighbor-solicit }} accept; fib saddr . mark . iif oif missing drop; }}; }}"
+            ),
+        );
+    }
+    reached_from_everywhere(&world);
+    let rules = |family| world.host.run(|| Command::new("ip").args([family, "rule"]).output()).expect("ip").stdout;
+    for family in ["-4", "-6"] {
+        assert!(String::from_utf8_lossy(&rules(family)).contains("fwmark"));
+    }
+    world.host.run(|| hairpin::remove("teu-test0")).expect("remove");
+    for family in ["-4", "-6"] {
+        assert!(!String::from_utf8_lossy(&rules(family)).contains("fwmark"));
+    }
+}
+
 /// Runs nft on the host.
 fn nft(world: &World, rule: &str) {
     let output = world.host.run(|| Command::new("nft").arg(rule).output()).expect("nft: apt-get install nftables");
