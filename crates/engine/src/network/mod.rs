@@ -13,6 +13,7 @@
 mod attach;
 mod connect;
 mod default;
+mod going;
 mod names;
 pub(crate) mod options;
 mod parent;
@@ -79,6 +80,7 @@ struct Inner {
     names: PathBuf,
     events: Events,
     live: Mutex<Live>,
+    going: going::Going,
 }
 
 /// What changes as networks and containers come and go.
@@ -158,6 +160,7 @@ impl Networks {
             names: setup.names,
             events,
             live: Mutex::default(),
+            going: going::Going::default(),
             table,
         };
         let networks = Self { inner: Arc::new(inner) };
@@ -233,6 +236,7 @@ impl Networks {
         let mut net = Net::new(record)?;
         if net.is_bridge() {
             net.record.bridge = net.options.bridge.clone().unwrap_or_else(|| format!("br-{}", &net.record.id[..12]));
+            self.inner.going.wait_for(&net.record.bridge);
             net.record.foreign_bridge = bridge::exists(&net.record.bridge)?;
         }
         if net.has_parent() {
@@ -287,7 +291,7 @@ impl Networks {
         let Some(net) = live.networks.remove(id) else { return };
         let mut troubles: Vec<Error> = vec![];
         if net.is_bridge() && !net.record.foreign_bridge {
-            troubles.extend(bridge::remove(&net.record.bridge).err().map(Error::from));
+            self.inner.going.start(&net.record.bridge);
         }
         troubles.extend(Self::unmake_parent(live, &net).err());
         troubles.extend(self.inner.table.remove(id).err().map(Error::from));
@@ -370,6 +374,7 @@ impl Networks {
     /// Takes bridges and rules away if no container is left on them; records stay.
     pub(crate) fn close(&self) {
         let mut live = self.live();
+        self.inner.going.wait_for_all();
         let mut troubles: Vec<Error> = vec![];
         for net in live.networks.values_mut().filter(|net| net.made && net.held.is_empty()) {
             net.made = false;
