@@ -107,7 +107,8 @@ fn an_image_is_for_its_own_platform_alone() {
         assert_eq!((told(&own), told("s390x")), (good.into(), "404".into()), "{door}");
     }
     assert_eq!(status(&daemon, "DELETE", &format!("/images/busybox?platforms={}", platform("s390x"))), "404");
-    assert_eq!(status(&daemon, "POST", &format!("/images/load?platform={}", platform("s390x"))), "501");
+    let two = format!("/images/load?platform={}&platform={}", platform("s390x"), platform("amd64"));
+    assert_eq!(status(&daemon, "POST", &two), "400");
     assert_eq!(status(&daemon, "GET", "/images/busybox/json?platform=linux"), "400");
 }
 
@@ -199,4 +200,58 @@ fn only_what_was_asked_for_is_counted() {
     assert!(usage["Images"].as_array().is_some_and(|images| images.len() == 1));
     assert!(usage["Containers"].is_null() && usage["Volumes"].is_null() && usage["BuildCache"].is_null());
     assert_eq!(json(&daemon, "/system/df")["Volumes"], serde_json::json!([]));
+}
+
+#[test]
+fn each_version_is_told_things_its_own_way() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "box", "--health-cmd", "true", "busybox", "sleep", "1000"]);
+    let (old, new) = ("/v1.51", "");
+    let get = |version: &str, path: &str| json(&daemon, &format!("{version}{path}"));
+    assert_eq!(get(new, "/version")["ApiVersion"], "1.56");
+    // A container's health is in its row, and addresses are with the networks they are of.
+    let row = |version| get(version, "/containers/json")[0].clone();
+    assert!(row(old).get("Health").is_none() && row(new)["Health"]["Status"].is_string());
+    let settings = |version| get(version, "/containers/box/json")["NetworkSettings"].clone();
+    let address = settings(new)["Networks"]["bridge"]["IPAddress"].clone();
+    assert!(settings(old)["IPAddress"] == address && settings(new).get("IPAddress").is_none());
+    assert_eq!(daemon.inspect("box", "{{.NetworkSettings.IPAddress}}"), address.as_str().expect("an address"));
+    let config = |version| get(version, "/images/busybox/json")["Config"].clone();
+    assert!(config(new).as_object().is_some_and(|members| members.values().all(|value| !value.is_null())));
+    assert_eq!(config(new)["Cmd"], config(old)["Cmd"]);
+    let stats = |version| get(version, "/containers/box/stats?stream=0&one-shot=1");
+    assert!(stats(old).get("os_type").is_none() && stats(new)["os_type"] == "linux");
+    // What takes room, in sums and in lists.
+    let usage = get(new, "/system/df");
+    assert_eq!((&usage["ImageUsage"]["TotalCount"], &usage["ContainerUsage"]["ActiveCount"]), (&1.into(), &1.into()));
+    assert!(usage["Images"].is_array() && usage["ImageUsage"].get("Items").is_none());
+    let usage = get(new, "/system/df?verbose=1");
+    assert!(usage["ImageUsage"]["Items"].is_array() && usage.get("Images").is_none());
+    assert!(get(old, "/system/df?verbose=1").get("ImageUsage").is_none());
+    assert_eq!(status(&daemon, "GET", "/images/busybox/attestations"), "501");
+    assert_eq!(status(&daemon, "GET", "/images/nothing/attestations"), "404");
+}
+
+#[test]
+fn events_come_in_the_form_that_is_asked_for() {
+    let daemon = Daemon::start();
+    daemon.ok(["create", "--name", "box", "busybox"]);
+    let told = |version: &str, accept: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-i", "-H", &format!("Accept: {accept}"), "--unix-socket"]).arg(daemon.socket());
+        let path = "/events?since=1&until=2000000000.0&filters=%7B%22event%22%3A%5B%22create%22%5D%7D";
+        // The last moment is far away: what has happened is enough.
+        curl.args(["-m", "1"]).arg(format!("http://localhost{version}{path}"));
+        let out = String::from_utf8_lossy(&curl.output().expect("curl").stdout).into_owned();
+        let (head, body) = out.split_once("\r\n\r\n").expect("a body");
+        let kind = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-type: ").map(str::to_owned));
+        (kind.expect("a type"), body.lines().last().expect("an event").to_owned())
+    };
+    let (kind, event) = told("/v1.51", "*/*");
+    assert!(kind == "application/json" && event.contains(r#""status":"create""#), "{kind} {event}");
+    let (kind, event) = told("", "*/*");
+    assert!(kind == "application/jsonl" && !event.contains(r#""status""#), "{kind} {event}");
+    let (kind, event) = told("", "application/json-seq");
+    assert!(kind == "application/json-seq" && event.starts_with("\u{1e}{"), "{kind} {event}");
+    assert_eq!(told("/v1.51", "application/x-ndjson").0, "application/x-ndjson");
 }

@@ -28,7 +28,11 @@ pub use filters::Filters;
 pub use teu_oci::{Descriptor, Empty, Healthcheck, Platform, Reference, ReferenceError, size};
 
 /// The newest Engine API version spoken.
-pub const API_VERSION: &str = "1.51";
+pub const API_VERSION: &str = "1.56";
+
+/// The version that our own command line speaks: the last that tells the default bridge's addresses by themselves, as
+/// people's templates (`{{.NetworkSettings.IPAddress}}`) want them.
+pub const CLIENT_VERSION: &str = "1.51";
 
 /// The oldest Engine API version a client may ask for.
 pub const MIN_API_VERSION: &str = "1.24";

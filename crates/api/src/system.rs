@@ -23,6 +23,12 @@ pub const REGISTRY_AUTH: &str = "X-Registry-Auth";
 /// Header with base64url JSON of a map from host to [`AuthConfig`].
 pub const REGISTRY_CONFIG: &str = "X-Registry-Config";
 
+/// Sums of nothing are left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes by reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 wire! {
     /// Answer to `GET /version`.
     pub struct Version {
@@ -302,6 +308,94 @@ wire! {
         /// Bytes of the build cache.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub builder_size: Option<i64> = "BuilderSize",
+        /// Images in sums.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub image_usage: Option<ImageUsage> = "ImageUsage",
+        /// Containers in sums.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub container_usage: Option<ContainerUsage> = "ContainerUsage",
+        /// Volumes in sums.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub volume_usage: Option<VolumeUsage> = "VolumeUsage",
+        /// Build cache in sums.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub build_cache_usage: Option<BuildCacheUsage> = "BuildCacheUsage",
+    }
+
+    /// What images take, in sums.
+    pub struct ImageUsage {
+        /// Those in use.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub active_count: i64 = "ActiveCount",
+        /// All.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_count: i64 = "TotalCount",
+        /// Bytes that would come free without those that nobody uses.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub reclaimable: i64 = "Reclaimable",
+        /// Bytes of all.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_size: i64 = "TotalSize",
+        /// Each of them, when asked for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub items: Vec<image::Summary> = "Items",
+    }
+
+    /// What containers take, in sums.
+    pub struct ContainerUsage {
+        /// Those in use.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub active_count: i64 = "ActiveCount",
+        /// All.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_count: i64 = "TotalCount",
+        /// Bytes that would come free without those that nobody uses.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub reclaimable: i64 = "Reclaimable",
+        /// Bytes of all.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_size: i64 = "TotalSize",
+        /// Each of them, when asked for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub items: Vec<container::Summary> = "Items",
+    }
+
+    /// What volumes take, in sums.
+    pub struct VolumeUsage {
+        /// Those in use.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub active_count: i64 = "ActiveCount",
+        /// All.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_count: i64 = "TotalCount",
+        /// Bytes that would come free without those that nobody uses.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub reclaimable: i64 = "Reclaimable",
+        /// Bytes of all.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_size: i64 = "TotalSize",
+        /// Each of them, when asked for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub items: Vec<Volume> = "Items",
+    }
+
+    /// What records of the build cache take, in sums.
+    pub struct BuildCacheUsage {
+        /// Those in use.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub active_count: i64 = "ActiveCount",
+        /// All.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_count: i64 = "TotalCount",
+        /// Bytes that would come free without those that nobody uses.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub reclaimable: i64 = "Reclaimable",
+        /// Bytes of all.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub total_size: i64 = "TotalSize",
+        /// Each of them, when asked for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub items: Vec<BuildCache> = "Items",
     }
 
     /// Credentials for a registry.

@@ -129,7 +129,41 @@ pub(crate) fn container(version: Version, mut container: Value) -> Value {
     if version < Version::minor(48) {
         remove(&mut container, &["ImageManifestDescriptor"]);
     }
+    if version < Version::minor(52) {
+        remove(&mut container, &["Health"]);
+        return container;
+    }
+    // The default bridge's addresses are told with those of the other networks.
+    if let Some(settings) = container.get_mut("NetworkSettings").and_then(Value::as_object_mut) {
+        settings.retain(|name, _| ["SandboxID", "SandboxKey", "Ports", "Networks"].contains(&name.as_str()));
+    }
+    remove(&mut container, &["Config", "MacAddress"]);
+    drop_empty(container.get_mut("Config"), &["OnBuild"]);
     container
+}
+
+/// Whether containers have been told in this shape since 1.48, so that nothing is to be done.
+pub(crate) fn is_usual(version: Version) -> bool {
+    (Version::minor(48)..Version::minor(52)).contains(&version)
+}
+
+/// Whether objects are told with their legacy fields, `status`, `id` and `from` of events, lists of all that `df` counts.
+pub(crate) fn has_legacy_fields(version: Version) -> bool {
+    version < Version::minor(52)
+}
+
+/// Takes members away that are empty.
+fn drop_empty(value: Option<&mut Value>, names: &[&str]) {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    if let Some(members) = value.and_then(Value::as_object_mut) {
+        members.retain(|name, value| !names.contains(&name.as_str()) || !is_empty(value));
+    }
 }
 
 /// What an update asks for, in the newest shape. Since 1.40 the limit of processes can be changed; 0 and whatever is below
@@ -137,6 +171,13 @@ pub(crate) fn container(version: Version, mut container: Value) -> Value {
 pub(crate) fn update_request(version: Version, request: &mut UpdateRequest) {
     if version < Version::minor(40) {
         request.pids_limit = None;
+    }
+    if version < Version::minor(55) {
+        request.blkio_weight_device = None;
+        request.blkio_device_read_bps = None;
+        request.blkio_device_write_bps = None;
+        request.blkio_device_read_iops = None;
+        request.blkio_device_write_iops = None;
     }
     request.pids_limit = request.pids_limit.map(|limit| limit.max(0));
 }
@@ -205,6 +246,11 @@ pub(crate) fn image(version: Version, mut image: Value) -> Value {
         && let Some(size) = image.get("Size").cloned()
     {
         image["VirtualSize"] = size;
+    }
+    if version >= Version::minor(52) {
+        drop_empty(Some(&mut image), &["Parent", "Comment", "DockerVersion", "Author"]);
+        let names = ["Cmd", "Entrypoint", "Env", "Labels", "OnBuild", "User", "Volumes", "WorkingDir"];
+        drop_empty(image.get_mut("Config"), &names);
     }
     image
 }
@@ -275,6 +321,23 @@ mod tests {
         assert_eq!(old["BridgeNfIptables"], false);
         let new = super::info(Version::minor(50), info);
         assert!(new["RuncCommit"].get("Expected").is_none() && new.get("BridgeNfIptables").is_none());
+    }
+
+    #[test]
+    fn new_clients_are_not_told_things_twice() {
+        let container = serde_json::json!({
+            "Health": {"Status": "none"}, "Config": {"OnBuild": null, "Env": []},
+            "NetworkSettings": {"Ports": {}, "Networks": {}, "IPAddress": "10.0.0.1", "Bridge": ""}
+        });
+        let new = super::container(Version::minor(52), container.clone());
+        let expected = serde_json::json!({
+            "Health": {"Status": "none"}, "Config": {"Env": []}, "NetworkSettings": {"Ports": {}, "Networks": {}}
+        });
+        assert_eq!(new, expected);
+        let old = super::container(Version::minor(51), container);
+        assert_eq!((old.get("Health"), &old["NetworkSettings"]["IPAddress"]), (None, &Value::from("10.0.0.1")));
+        let image = serde_json::json!({"Author": "", "Config": {"Cmd": ["sh"], "Env": null}});
+        assert_eq!(super::image(Version::minor(52), image), serde_json::json!({"Config": {"Cmd": ["sh"]}}));
     }
 
     #[test]

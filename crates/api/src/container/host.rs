@@ -251,6 +251,21 @@ wire! {
         pub memory_swap: i64 = "MemorySwap",
         /// Most processes at once.
         pub pids_limit: Option<i64> = "PidsLimit",
+        /// I/O weights by device; not there leaves them, none at all takes them away. So with the limits below.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub blkio_weight_device: Option<Vec<WeightDevice>> = "BlkioWeightDevice",
+        /// Read limits in bytes per second.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub blkio_device_read_bps: Option<Vec<ThrottleDevice>> = "BlkioDeviceReadBps",
+        /// Write limits in bytes per second.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub blkio_device_write_bps: Option<Vec<ThrottleDevice>> = "BlkioDeviceWriteBps",
+        /// Read limits in operations per second.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub blkio_device_read_iops: Option<Vec<ThrottleDevice>> = "BlkioDeviceReadIOps",
+        /// Write limits in operations per second.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub blkio_device_write_iops: Option<Vec<ThrottleDevice>> = "BlkioDeviceWriteIOps",
         /// What happens after exit; an empty name leaves it.
         pub restart_policy: RestartPolicy = "RestartPolicy",
         /// Published ports, by `80/tcp`: the ports named get these places on the host instead of theirs, an empty list

@@ -156,12 +156,23 @@ wire! {
         pub state: String = "State",
         /// State's sentence, `Up 3 minutes (healthy)`.
         pub status: String = "Status",
+        /// Health, `none` without a check.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub health: Option<HealthSummary> = "Health",
         /// The few host settings shown here.
         pub host_config: SummaryHostConfig = "HostConfig",
         /// Its networks.
         pub network_settings: SummaryNetworks = "NetworkSettings",
         /// Mounts.
         pub mounts: Vec<MountPoint> = "Mounts",
+    }
+
+    /// Health in a list row.
+    pub struct HealthSummary {
+        /// `none`, `starting`, `healthy` or `unhealthy`.
+        pub status: String = "Status",
+        /// Failures in a row.
+        pub failing_streak: i64 = "FailingStreak",
     }
 
     /// Host settings in a list row.

@@ -13,7 +13,7 @@ pub use host::{
     UpdateResponse, WeightDevice,
 };
 pub use inspect::{
-    ChangeItem, GraphDriver, Health, HealthResult, Inspect, PathStat, Port, PruneReport, State, Summary,
+    ChangeItem, GraphDriver, Health, HealthResult, HealthSummary, Inspect, PathStat, Port, PruneReport, State, Summary,
     SummaryHostConfig, SummaryNetworks, TopResponse, WaitError, WaitResponse,
 };
 pub use mount::{BindOptions, ImageOptions, Mount, MountPoint, TmpfsOptions, VolumeDriverConfig, VolumeOptions};

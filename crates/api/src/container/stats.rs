@@ -9,6 +9,9 @@ wire! {
         pub name: String = "name",
         /// Container's id.
         pub id: String = "id",
+        /// `linux`.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub os_type: String = "os_type",
         /// When it was read, RFC 3339.
         pub read: String = "read",
         /// When the sample before was read.

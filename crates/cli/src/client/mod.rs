@@ -45,7 +45,7 @@ impl Session {
     pub(crate) fn client(&self) -> Client<'_> {
         let version = match variable("DOCKER_API_VERSION") {
             Some(version) => (version.trim_start_matches('v').to_owned(), true),
-            None => (teu_api::API_VERSION.to_owned(), false),
+            None => (teu_api::CLIENT_VERSION.to_owned(), false),
         };
         Client { session: self, idle: RefCell::default(), version: version.into() }
     }

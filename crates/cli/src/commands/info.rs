@@ -48,7 +48,7 @@ fn client_info(session: &Session) -> serde_json::Value {
     serde_json::json!({
         "Debug": session.debug,
         "Version": env!("CARGO_PKG_VERSION"),
-        "DefaultAPIVersion": teu_api::API_VERSION,
+        "DefaultAPIVersion": teu_api::CLIENT_VERSION,
         "Os": std::env::consts::OS,
         "Arch": std::env::consts::ARCH,
         "Context": session.context,

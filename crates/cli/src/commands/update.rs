@@ -119,6 +119,7 @@ impl Update {
             pids_limit: self.pids_limit,
             restart_policy: self.restart.clone().unwrap_or_default(),
             port_bindings: self.ports().map_err(Failure::new)?,
+            ..UpdateRequest::default()
         };
         let kernel = self.kernel_memory.is_some();
         match request == UpdateRequest::default() && !kernel {

@@ -85,7 +85,7 @@ fn own(context: &str, api: &str) -> Value {
         "Platform": {"Name": "teu"},
         "Version": env!("CARGO_PKG_VERSION"),
         "ApiVersion": api,
-        "DefaultAPIVersion": teu_api::API_VERSION,
+        "DefaultAPIVersion": teu_api::CLIENT_VERSION,
         "Os": std::env::consts::OS,
         "Arch": arch,
         "Context": context,

@@ -149,6 +149,31 @@ pub(super) fn block_io(host: &HostConfig) -> Result<Option<BlockIo>> {
     Ok((block_io != BlockIo::default()).then_some(block_io))
 }
 
+/// Adds to limits that are changed the end of those of `before` that are no longer there.
+pub(super) fn lift(limits: &mut Option<BlockIo>, before: &HostConfig) -> Result<()> {
+    // A device that is gone has no limit to be lifted.
+    let Ok(Some(before)) = block_io(before) else { return Ok(()) };
+    let now = limits.get_or_insert_default();
+    for (now, before) in [
+        (&mut now.read_bps, before.read_bps),
+        (&mut now.write_bps, before.write_bps),
+        (&mut now.read_iops, before.read_iops),
+        (&mut now.write_iops, before.write_iops),
+    ] {
+        for old in before {
+            if !now.iter().any(|new| (new.major, new.minor) == (old.major, old.minor)) {
+                now.push(Throttle { rate: 0, ..old });
+            }
+        }
+    }
+    for old in before.weight_device {
+        if !now.weight_device.iter().any(|new| (new.major, new.minor) == (old.major, old.minor)) {
+            now.weight_device.push(runtime::WeightDevice { weight: Some(0), ..old });
+        }
+    }
+    Ok(())
+}
+
 fn throttles(limits: &[ThrottleDevice]) -> Result<Vec<Throttle>> {
     let throttle = |limit: &ThrottleDevice| {
         let (major, minor) = block_device(&limit.path)?;

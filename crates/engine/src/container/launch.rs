@@ -180,8 +180,10 @@ impl Driver {
 
     /// Takes over what the request says, here and in the kernel. After an error the record is to be put back.
     async fn change(&mut self, request: UpdateRequest) -> Result<()> {
+        let before = self.record.host.clone();
         merge(&mut self.record.host, &request);
-        let resources = spec::limits(&self.record.host)?;
+        let mut resources = spec::limits(&self.record.host)?;
+        super::devices::lift(&mut resources.block_io, &before)?;
         self.rebind(&request.port_bindings)?;
         super::create::recheck(&self.record.host, self.containers.context.facts.processors)?;
         let task = self.container.live().task.clone();
@@ -228,6 +230,19 @@ fn merge(host: &mut HostConfig, request: &UpdateRequest) {
         if !new.is_empty() {
             old.clone_from(new);
         }
+    }
+    for (new, old) in [
+        (&request.blkio_device_read_bps, &mut host.blkio_device_read_bps),
+        (&request.blkio_device_write_bps, &mut host.blkio_device_write_bps),
+        (&request.blkio_device_read_iops, &mut host.blkio_device_read_iops),
+        (&request.blkio_device_write_iops, &mut host.blkio_device_write_iops),
+    ] {
+        if let Some(new) = new {
+            old.clone_from(new);
+        }
+    }
+    if let Some(new) = &request.blkio_weight_device {
+        host.blkio_weight_device.clone_from(new);
     }
     if request.blkio_weight != 0 {
         host.blkio_weight = request.blkio_weight;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use teu_api::Filters;
-use teu_api::container::{Port, PruneReport, Summary, SummaryHostConfig, SummaryNetworks};
+use teu_api::container::{HealthSummary, Port, PruneReport, Summary, SummaryHostConfig, SummaryNetworks};
 
 use super::inspect::status;
 use super::{Container, Containers, Phase, Record, RemoveOptions};
@@ -175,6 +175,10 @@ impl Containers {
             labels: record.config.labels.clone(),
             state: record.state.phase.word().into(),
             status: status(&record.state, now),
+            health: Some(record.state.health.as_ref().map_or_else(
+                || HealthSummary { status: "none".into(), failing_streak: 0 },
+                |health| HealthSummary { status: health.status.clone(), failing_streak: health.failing_streak },
+            )),
             host_config: SummaryHostConfig { network_mode: mode.clone(), annotations: record.host.annotations.clone() },
             network_settings: SummaryNetworks {
                 networks: crate::network::settings(record, &self.context.networks).networks,

@@ -48,6 +48,7 @@ impl Container {
         let mut stats = Stats {
             name: format!("/{}", record.name),
             id: record.id.clone(),
+            os_type: "linux".into(),
             read: now,
             preread: super::inspect::NEVER.into(),
             ..Stats::default()

@@ -278,8 +278,11 @@ fn plan_weights(list: &mut List<'_>, controller: &str, device: WeightDevice) -> 
     let field = "blockIO.weightDevice";
     if let Some(weight) = weight {
         let legacy = "blkio.weight_device|blkio.bfq.weight_device";
-        let value = format!("{major}:{minor} {weight}");
-        let unified = format!("{value}|{major}:{minor} {}", weight_of_bfq(weight));
+        // 0 takes the device's own weight away.
+        let written = |weight: u64| if weight == 0 { "default".to_owned() } else { weight.to_string() };
+        let value = format!("{major}:{minor} {}", written(weight.into()));
+        let other = if weight == 0 { 0 } else { weight_of_bfq(weight) };
+        let unified = format!("{value}|{major}:{minor} {}", written(other));
         list.both(controller, field, (legacy, value), ("io.bfq.weight|io.weight", unified))?;
     }
     if let Some(weight) = leaf_weight {

@@ -28,6 +28,12 @@ pub(crate) fn create_request(version: Version, mut body: Value) -> Answer<Value>
     {
         check.remove("StartInterval");
     }
+    if !before(52)
+        && let Some(members) = body.as_object_mut()
+    {
+        // Asked for with the network that it is on.
+        members.remove("MacAddress");
+    }
     networks(version, &mut body)?;
     if let Some(host) = object(&mut body, "HostConfig") {
         host_config(version, host);

@@ -95,6 +95,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             json::<Vec<teu_api::Platform>>("platforms", "Only these platforms."),
         ])
         .answers(&[gives::<Vec<DeleteItem>>(200, "What was removed."), MISSING, CONFLICT]),
+    get("ImageAttestations", "/images/{name}/attestations", "Not there: no statement about an image is kept with it.")
+        .query(&[
+            PLATFORM,
+            texts("type", "Only statements of these types."),
+            flag("statement", "With the statements themselves."),
+        ])
+        .answers(&[empty(501, "Attestations are not supported."), MISSING]),
     get("DistributionInspect", "/distribution/{name}/json", "Asks a registry what a name means.")
         .headers(&[AUTH])
         .answers(&[

@@ -52,8 +52,9 @@ async fn list(State(engine): State<Engine>, query: Query, version: Version) -> A
         size: query.flag("size"),
         filters: query.filters()?,
     };
-    let rows = engine.containers.list(&query).await?;
-    if version >= Version::minor(48) {
+    let mut rows = engine.containers.list(&query).await?;
+    if compat::is_usual(version) {
+        rows.iter_mut().for_each(|row| row.health = None);
         return ok(rows);
     }
     ok(rows.into_iter().map(|row| compat::container(version, to_value(row))).collect::<Vec<_>>())
@@ -93,7 +94,7 @@ async fn inspect(
     let mut container = engine.containers.find(&id)?.inspect(query.flag("size")).await?;
     engine.containers.show_links(&mut container);
     compat::name_log_driver(&headers, &mut container.host_config.log_config.kind);
-    if version >= Version::minor(48) {
+    if compat::is_usual(version) {
         return ok(container);
     }
     ok(compat::container(version, to_value(container)))

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
+use http::{HeaderMap, header};
 use teu_api::Filters;
 use teu_api::event::Message;
 use teu_engine::{Engine, Listener};
 use tokio::time::Instant;
 
 use super::Doors;
+use crate::compat::{self, Version};
 use crate::failure::Answer;
-use crate::json_lines::{self, line};
+use crate::json_lines::line;
 use crate::query::Query;
 
 /// What events are asked for by.
@@ -41,7 +44,7 @@ pub(super) fn doors() -> Doors {
     Doors::default().open("SystemEvents", events)
 }
 
-async fn events(State(engine): State<Engine>, query: Query) -> Answer {
+async fn events(State(engine): State<Engine>, query: Query, version: Version, headers: HeaderMap) -> Answer {
     let filters = query.filters_among(FILTERS)?;
     // The beginning of time is a moment too: whoever gives it wants all that is remembered.
     let since = query.moment("since")?.or(query.text("since").map(|_| 0));
@@ -51,11 +54,35 @@ async fn events(State(engine): State<Engine>, query: Query) -> Answer {
         None => (Vec::new(), engine.events.subscribe()),
     };
     let past = past.into_iter().filter(move |message| until.is_none_or(|until| message.time_nano <= until));
+    let kind = kind(&headers, version);
     let lines = stream::iter(past).chain(future_events(coming, until)).filter_map(move |message| {
         let wanted = matches(&filters, &message);
-        async move { wanted.then(|| Ok::<Bytes, io::Error>(line(&*message))) }
+        async move { wanted.then(|| Ok::<Bytes, io::Error>(told(&message, version, kind))) }
     });
-    Ok(json_lines::json(Body::from_stream(lines)))
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response())
+}
+
+/// The kinds of streams of JSON that a client may ask for.
+const KINDS: [&str; 3] = ["application/jsonl", "application/x-ndjson", SEQUENCE];
+/// Texts of JSON, each after a sign that separates it from what came before, RFC 7464.
+const SEQUENCE: &str = "application/json-seq";
+
+/// What the client asks for, or else what its version expects.
+fn kind(headers: &HeaderMap, version: Version) -> &'static str {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut asked = accepted.flat_map(|text| text.split(',')).map(|one| one.split(';').next().unwrap_or(one).trim());
+    let usual = if compat::has_legacy_fields(version) { "application/json" } else { KINDS[0] };
+    asked.find_map(|one| KINDS.into_iter().find(|kind| *kind == one)).unwrap_or(usual)
+}
+
+fn told(message: &Message, version: Version, kind: &str) -> Bytes {
+    let text = if compat::has_legacy_fields(version) {
+        line(message)
+    } else {
+        let (status, id, from) = Default::default();
+        line(&Message { status, id, from, ..message.clone() })
+    };
+    if kind == SEQUENCE { [&[0x1e], &text[..]].concat().into() } else { text }
 }
 
 /// When a moment of the wall clock will be; now if it has been.

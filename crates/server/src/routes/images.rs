@@ -30,6 +30,7 @@ pub(super) fn doors() -> Doors {
         .open("ImageSearch", search)
         .open("ImageInspect", inspect)
         .open("ImageHistory", history)
+        .open("ImageAttestations", attestations)
         .open("ImageGet", save_one)
         .open("ImageTag", tag)
         .open("ImagePush", push)
@@ -68,6 +69,15 @@ fn expect(engine: &Engine, image: &str, query: &Query, name: &str) -> Answer<()>
 async fn inspect(State(engine): State<Engine>, Path(name): Name, query: Query, version: Version) -> Answer {
     expect(&engine, &name, &query, "platform")?;
     ok(compat::image(version, to_value(engine.images.inspect(&name)?)))
+}
+
+async fn attestations(State(engine): State<Engine>, Path(name): Name) -> Failure {
+    match engine.images.resolve(&name) {
+        Ok(_) => {
+            Failure::new(StatusCode::NOT_IMPLEMENTED, "attestations of images are not supported by this version of teu")
+        }
+        Err(error) => error.into(),
+    }
 }
 
 async fn history(State(engine): State<Engine>, Path(name): Name, query: Query) -> Answer {

@@ -10,6 +10,7 @@ mod exec;
 mod images;
 mod networks;
 mod system;
+mod usage;
 mod volumes;
 
 use axum::extract::Request;

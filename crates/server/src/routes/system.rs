@@ -9,13 +9,11 @@ use teu_api::system::{AuthConfig, AuthResponse, ping};
 use teu_engine::Engine;
 use teu_registry::client::{Auth, Client};
 
-use super::build::cache_rows;
 use super::{Doors, ok, to_value};
 use crate::body::Json;
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
 use crate::openapi;
-use crate::query::Query;
 
 pub(super) fn doors() -> Doors {
     let [swarm, plugins] = openapi::absent();
@@ -25,7 +23,7 @@ pub(super) fn doors() -> Doors {
         .open("SystemVersion", version)
         .open("SystemInfo", info)
         .open("SystemAuth", auth)
-        .open("SystemDataUsage", disk_usage)
+        .open("SystemDataUsage", super::usage::disk_usage)
         .open("OpenApi", document)
         .open("PluginList", plugin_list)
         .open("Session", no_session)
@@ -71,34 +69,6 @@ async fn version(State(engine): State<Engine>) -> Answer {
 
 async fn info(State(engine): State<Engine>, version: Version) -> Answer {
     ok(compat::info(version, to_value(engine.info()?)))
-}
-
-async fn disk_usage(State(engine): State<Engine>, query: Query) -> Answer {
-    let mut usage = engine.disk_usage().await?;
-    let wanted = query.all("type");
-    let unwanted = |kind: &str| !wanted.is_empty() && !wanted.iter().any(|name| name == kind);
-    if let Some(unknown) =
-        wanted.iter().find(|name| !["container", "image", "volume", "build-cache"].contains(&name.as_str()))
-    {
-        return Err(Failure::bad(format!("unknown object type: {unknown}")));
-    }
-    if unwanted("image") {
-        usage.layers_size = 0;
-    }
-    if !unwanted("build-cache") {
-        usage.build_cache = cache_rows(&engine)?;
-        usage.builder_size = Some(usage.build_cache.iter().map(|record| record.size).sum());
-    }
-    let mut usage = to_value(usage);
-    // Nothing of that sort is an empty list; what was not asked for is none.
-    for (kind, member) in
-        [("container", "Containers"), ("image", "Images"), ("volume", "Volumes"), ("build-cache", "BuildCache")]
-    {
-        if unwanted(kind) {
-            usage[member] = serde_json::Value::Null;
-        }
-    }
-    ok(usage)
 }
 
 /// Checks credentials with the registry they are for.

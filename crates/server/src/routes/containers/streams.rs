@@ -90,22 +90,28 @@ fn tail(query: &Query) -> Option<usize> {
     query.text("tail").and_then(|text| text.parse().ok())
 }
 
-async fn stats(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+async fn stats(State(engine): State<Engine>, Path(id): Id, query: Query, version: Version) -> Answer {
     let container = engine.containers.find(&id)?;
+    let told = move |mut sample: Stats| {
+        if compat::has_legacy_fields(version) {
+            sample.os_type.clear();
+        }
+        sample
+    };
     if query.flag_or("stream", true) {
-        let samples = stream::unfold((container, None), |(container, before)| async move {
-            let sample = next_sample(&container, before.as_ref()).await?;
+        let samples = stream::unfold((container, None), move |(container, before)| async move {
+            let sample = told(next_sample(&container, before.as_ref()).await?);
             Some((Ok::<_, std::io::Error>(line(&sample)), (container, Some(sample))))
         });
         return Ok(json_lines::json(Body::from_stream(samples)));
     }
     let first = container.stats_once().await?;
     if query.flag("one-shot") || first.read == first.preread {
-        return ok(first);
+        return ok(told(first));
     }
     // Two samples, so that the answer's second has a past to compare with.
     tokio::time::sleep(SAMPLE).await;
-    ok(after(&first, container.stats_once().await?))
+    ok(told(after(&first, container.stats_once().await?)))
 }
 
 /// The sample after `before`, when it is time for it; `None` when the container is gone.
