@@ -138,6 +138,46 @@ fn a_disks_weight_is_in_force_or_refused_by_name() {
     daemon.ok(["rm", "-f", "weighed"]);
 }
 
+/// Asks for a change of limits, as the API takes it since 1.55.
+fn update(daemon: &Daemon, name: &str, body: &str) {
+    let mut curl = Command::new("curl");
+    curl.args(["-sf", "-H", "Content-Type: application/json", "--data-binary", body, "--unix-socket"]);
+    run(curl.arg(daemon.socket()).arg(format!("http://localhost/v1.55/containers/{name}/update"))).ok();
+}
+
+#[test]
+fn limits_of_disks_change_while_a_container_runs() {
+    let daemon = Daemon::start();
+    let entries = fs::read_dir("/sys/block").expect("/sys/block").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let disk = names.filter(|name| Path::new(&format!("/dev/{name}")).exists()).min().expect("a disk");
+    let numbers = fs::read_to_string(format!("/sys/block/{disk}/dev")).expect("numbers").trim().to_owned();
+    let asked = format!("/dev/{disk}:1mb");
+    let id = daemon.ok(["run", "-d", "--name", "box", "--device-read-bps", &asked, "busybox", "sleep", "1000"]);
+    let limits = || {
+        let read = |folder: &PathBuf| {
+            let files = ["blkio.throttle.read_bps_device", "blkio.throttle.write_iops_device", "io.max"];
+            let texts = files.iter().filter_map(|file| fs::read_to_string(folder.join(file)).ok());
+            Some(texts.collect::<String>()).filter(|text| !text.is_empty())
+        };
+        let text = cgroup_of(&id).iter().filter_map(read).collect::<String>();
+        text.lines().filter(|line| line.starts_with(&numbers)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(limits().iter().any(|line| line.contains("1048576")), "{:?}", limits());
+    let body = format!(r#"{{"BlkioDeviceReadBps":[],"BlkioDeviceWriteIOps":[{{"Path":"/dev/{disk}","Rate":77}}]}}"#);
+    update(&daemon, "box", &body);
+    let now = limits();
+    let of = |limit: &str| now.iter().any(|line| line.contains(limit));
+    assert!(of("77") && !of("1048576"), "{now:?}");
+    let kept = "{{json .HostConfig.BlkioDeviceReadBps}} {{json .HostConfig.BlkioDeviceWriteIOps}}";
+    assert_eq!(daemon.inspect("box", kept), format!(r#"[] [{{"Path":"/dev/{disk}","Rate":77}}]"#));
+    update(&daemon, "box", r#"{"BlkioDeviceWriteIOps":[]}"#);
+    assert_eq!(limits(), [""; 0]);
+    // Older versions leave them alone, and so does whoever says nothing of them.
+    update(&daemon, "box", r#"{"CpuShares":512}"#);
+    daemon.ok(["rm", "-f", "box"]);
+}
+
 /// A file system with project quotas, mounted for as long as this lives.
 struct Quotas(tempfile::TempDir);
 
