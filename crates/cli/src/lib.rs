@@ -28,6 +28,7 @@ mod session;
 mod signals;
 mod table;
 mod terminal;
+mod zip;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

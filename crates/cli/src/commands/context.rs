@@ -17,6 +17,7 @@ use crate::output::list::{List, Row, row};
 use crate::output::template::Template;
 use crate::session::variable;
 use crate::table::Verb;
+use crate::zip;
 
 /// Creates a context.
 #[derive(Debug, clap::Args)]
@@ -293,7 +294,7 @@ fn pack(store: &Store, meta: &Meta) -> io::Result<Vec<u8>> {
 
 impl Verb for Import {
     const USAGE: &'static str = "CONTEXT FILE|-";
-    const ABOUT: &'static str = "Import a context from a tar file";
+    const ABOUT: &'static str = "Import a context from a tar or zip file";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let store = Store::new(&session.config);
@@ -322,19 +323,13 @@ type Files = Vec<(String, String, Vec<u8>)>;
 
 /// Reads an archive whole before anything is written.
 fn unpack(bytes: &[u8]) -> Result<(Meta, Files), Failure> {
-    if bytes.starts_with(b"PK\x03\x04") {
-        return Err(Failure::new("zip archives of contexts are not supported, only tar archives"));
-    }
-    let broken = |error: io::Error| Failure::io("read the archive", &error);
     let (mut meta, mut files) = (None, Vec::new());
-    for entry in tar::Archive::new(bytes).entries().map_err(broken)? {
-        let mut entry = entry.map_err(|_| Failure::new("read the archive: it is no tar archive, or a broken one"))?;
-        if entry.header().entry_type() != tar::EntryType::Regular {
-            continue;
-        }
-        let path = entry.path().map_err(broken)?.display().to_string();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(broken)?;
+    let held = if zip::is_zip(bytes) {
+        zip::files(bytes).map_err(|why| Failure::new(format!("read the archive: {why}")))?
+    } else {
+        held_by_tar(bytes)?
+    };
+    for (path, content) in held {
         match path.split('/').collect::<Vec<_>>()[..] {
             ["meta.json"] => {
                 let read = serde_json::from_slice(&content);
@@ -348,6 +343,21 @@ fn unpack(bytes: &[u8]) -> Result<(Meta, Files), Failure> {
     }
     let meta: Meta = meta.ok_or_else(|| Failure::new("the archive holds no context: it has no meta.json"))?;
     Ok((meta, files))
+}
+
+fn held_by_tar(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let broken = |error: io::Error| Failure::io("read the archive", &error);
+    let mut held = Vec::new();
+    for entry in tar::Archive::new(bytes).entries().map_err(broken)? {
+        let mut entry = entry.map_err(|_| Failure::new("read the archive: it is no tar archive, or a broken one"))?;
+        if entry.header().entry_type() == tar::EntryType::Regular {
+            let path = entry.path().map_err(broken)?.display().to_string();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).map_err(broken)?;
+            held.push((path, content));
+        }
+    }
+    Ok(held)
 }
 
 impl Verb for Inspect {
