@@ -255,3 +255,40 @@ fn events_come_in_the_form_that_is_asked_for() {
     assert!(kind == "application/json-seq" && event.starts_with("\u{1e}{"), "{kind} {event}");
     assert_eq!(told("/v1.51", "application/x-ndjson").0, "application/x-ndjson");
 }
+
+#[test]
+fn a_cache_of_a_build_lasts_until_it_is_pruned_and_leaves_nothing_in_the_image() {
+    let mut daemon = Daemon::start();
+    let build = |daemon: &Daemon, script: &str| {
+        let file = format!(
+            "FROM busybox\nRUN --mount=type=cache,target=/var/store/own,id=own --mount=type=tmpfs,target=/scratch {script}\n"
+        );
+        daemon.teu_with(["build", "--no-cache", "-t", "made", "-"], file.as_bytes()).ok()
+    };
+    build(
+        &daemon,
+        "echo kept >/var/store/own/file && echo gone >/scratch/file && mount | grep -q '/scratch type tmpfs'",
+    );
+    assert_eq!(daemon.ok(["run", "--rm", "made", "ls", "/"]), daemon.ok(["run", "--rm", "busybox", "ls", "/"]));
+    daemon.stop();
+    daemon.restart();
+    build(&daemon, "grep kept /var/store/own/file");
+    let rows = json(&daemon, "/system/df?type=build-cache");
+    let rows = rows["BuildCache"].as_array().expect("a list");
+    let mounts: Vec<&Value> = rows.iter().filter(|row| row["Type"] == "exec.cachemount").collect();
+    assert!(mounts.len() == 1 && mounts[0]["Size"] == 5, "{rows:?}");
+    daemon.ok(["builder", "prune", "-af"]);
+    build(&daemon, "test ! -e /var/store/own/file");
+    daemon.ok(["builder", "prune", "-af"]);
+}
+
+#[test]
+fn a_builders_session_is_taken_and_held() {
+    let daemon = Daemon::bare();
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
+    command.args(["-H", "Connection: Upgrade", "-H", "Upgrade: h2c", "--unix-socket"]);
+    // curl waits for more until its patience ends: the connection is not closed.
+    let ran = run(command.arg(daemon.socket()).arg("http://localhost/session"));
+    assert_eq!((ran.code, ran.out.as_str()), (28, "101"));
+}

@@ -193,6 +193,9 @@ async fn drop_orphans(containers: &Containers, context: &Context, tasks: &Path) 
     }
     let stray = |name: &str| containers.find(name).map_or(true, |found| found.id() != name);
     for key in context.store.snapshots().active().unwrap_or_default().iter().filter(|key| stray(key)) {
+        if key.starts_with(teu_store::CACHE_MOUNT) {
+            continue;
+        }
         let _ = context.remove_stray_layer(key);
     }
     for dir in ["etc", "logs"].map(|name| context.config.root.join(name)) {

@@ -42,3 +42,7 @@ pub use lease::Lease;
 pub use snapshots::{Change, ChangeKind, Committed, Layer, Snapshots, Unpacked, Usage};
 pub use store::Store;
 pub use table::{Record, Table};
+
+/// What the keys of active snapshots begin with that belong to no container or build step: folders that build steps keep
+/// from one build to the next.
+pub const CACHE_MOUNT: &str = "cache-mount:";

@@ -24,6 +24,9 @@ pub fn run(parent: Option<&Digest>, step: &RunStep) -> Digest {
         key.field(&script.path);
         key.field(&script.content);
     }
+    for mount in &step.mounts {
+        key.list(&mount.fields());
+    }
     key.finish()
 }
 

@@ -11,10 +11,12 @@
 
 pub mod created_by;
 pub mod key;
+pub mod mount;
 pub mod scope;
 pub mod stage;
 pub mod step;
 
+pub use mount::StepMount;
 pub use scope::{Inputs, Scope};
 pub use stage::{Base, Plan, PlannedStage, PlannedStep, plan};
 pub use step::{Action, CopyStep, InlineFile, RunStep, Script, State};

@@ -3,7 +3,7 @@
 use teu_oci::{ConfigChange, ContainerConfig, Healthcheck};
 
 use super::created_by;
-use super::{PlanError, Scope};
+use super::{PlanError, Scope, StepMount};
 use crate::dockerfile::expand;
 use crate::dockerfile::heredoc::Heredoc;
 use crate::dockerfile::instruction::{self as written, Arg, Command, Instruction, Pair, RunNetwork, Transfer};
@@ -61,6 +61,8 @@ pub struct RunStep {
     pub proxies: Vec<String>,
     /// Working directory.
     pub cwd: String,
+    /// What it sees that is no part of the tree.
+    pub mounts: Vec<StepMount>,
     /// User, as USER said it.
     pub user: String,
     /// Whether it has a network.
@@ -255,9 +257,6 @@ impl State {
     }
 
     fn run(&self, run: &written::Run) -> Result<RunStep, PlanError> {
-        if let Some(mount) = run.mounts.first() {
-            return Err(PlanError::new(format!("RUN --mount=type={} is not supported yet", mount.kind)));
-        }
         if run.insecure || !run.devices.is_empty() {
             let flag = if run.insecure { "security=insecure" } else { "device" };
             return Err(PlanError::new(format!("RUN --{flag} is not supported yet")));
@@ -266,6 +265,9 @@ impl State {
             return Err(PlanError::new("RUN --network=host is not allowed: a build has no entitlement to it"));
         }
         let (args, script) = self.run_args(run)?;
+        let cwd = if self.config.working_dir.is_empty() { "/".into() } else { self.config.working_dir.clone() };
+        let mounts = run.mounts.iter().map(|mount| super::mount::mount(mount, &cwd, &|text| self.word(text)));
+        let mounts = mounts.collect::<Result<Vec<_>, _>>()?;
         let visible: Vec<_> = self.args.iter().filter(|(name, _)| self.env(name).is_none()).collect();
         let env = self.config.env.iter().cloned().chain(visible.iter().map(|(name, value)| format!("{name}={value}")));
         let mut env: Vec<String> = env.collect();
@@ -280,7 +282,8 @@ impl State {
         Ok(RunStep {
             env,
             proxies: proxies.map(|(name, value)| format!("{name}={value}")).collect(),
-            cwd: if self.config.working_dir.is_empty() { "/".into() } else { self.config.working_dir.clone() },
+            cwd,
+            mounts,
             user: self.config.user.clone(),
             network: run.network != RunNetwork::None,
             script,

@@ -16,6 +16,7 @@ mod context;
 mod copy;
 mod export;
 mod layer;
+pub mod mount;
 mod owner;
 mod run;
 mod source;

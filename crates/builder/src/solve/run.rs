@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::layer::Work;
 use super::stage::Found;
-use super::{Solver, blocking, random, stubs};
+use super::{Solver, blocking, mount, random, stubs};
 use crate::Error;
 use crate::plan::{RunStep, Script, key};
 
@@ -33,8 +33,9 @@ impl Solver<'_> {
         }
         self.progress.arrow(&format!("Removed intermediate container {id}")).await?;
         let created_by = step.created_by.clone();
+        let targets: Vec<String> = step.mounts.iter().map(|mount| mount.target().to_owned()).collect();
         blocking(move || {
-            stubs::clear(work.overlay());
+            stubs::clear(work.overlay(), &targets);
             let layer = work.commit(&desk.lease)?;
             Ok(desk.made(&key, Some(layer), created_by))
         })
@@ -53,6 +54,8 @@ impl Solver<'_> {
         if !step.network {
             host.network_mode = "none".into();
         }
+        let (mut mounts, _in_use) = mount::prepare(self.engine.store(), &step.mounts, &mut host).await?;
+        mounts.extend(script.iter().map(|(_, mount)| mount.clone()));
         let spec = StepSpec {
             overlay: work.overlay().clone(),
             args: step.args.clone(),
@@ -60,7 +63,7 @@ impl Solver<'_> {
             cwd: step.cwd.clone(),
             user: step.user.clone(),
             host,
-            mounts: script.iter().map(|(_, mount)| mount.clone()).collect(),
+            mounts,
         };
         let (sender, receiver) = mpsc::channel(16);
         let ended = self.engine.containers.run_step(spec, sender);

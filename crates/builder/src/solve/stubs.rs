@@ -10,10 +10,12 @@ use teu_sys::mount::Overlay;
 /// The targets, inner ones first.
 const TARGETS: [&str; 8] = ["etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/pipes", "dev", "proc", "sys", "etc"];
 
-/// Removes the empty targets from the upper directory of a tree that nothing has mounted any more.
-pub(super) fn clear(overlay: &Overlay) {
+/// Removes the empty targets, and those of the step's own mounts, from the upper directory of a tree that nothing has
+/// mounted any more.
+pub(super) fn clear(overlay: &Overlay, own: &[String]) {
     let Some(upper) = &overlay.upper else { return };
-    for target in TARGETS {
+    let own = own.iter().flat_map(|target| Path::new(target.trim_start_matches('/')).ancestors());
+    for target in own.filter(|path| !path.as_os_str().is_empty()).chain(TARGETS.map(Path::new)) {
         let path = upper.join(target);
         let Ok(have) = fs::symlink_metadata(&path) else { continue };
         // The parents of a target on the way (etc) may be the image's own, copied up: then only if nothing differs.
@@ -50,9 +52,10 @@ mod tests {
         fs::write(upper.join("etc/hosts"), "").unwrap();
         fs::write(upper.join("etc/resolv.conf"), "kept").unwrap();
         let overlay = Overlay { lowers: vec![lower], upper: Some(upper.clone()), ..Overlay::default() };
-        clear(&overlay);
+        fs::create_dir_all(upper.join("var/cache/own")).unwrap();
+        clear(&overlay, &["/var/cache/own".into()]);
         let exists = |path: &str| upper.join(path).exists();
         assert!(exists("etc/resolv.conf") && exists("app"));
-        assert!(!exists("etc/hosts") && !exists("dev") && !exists("proc"));
+        assert!(!exists("var") && !exists("etc/hosts") && !exists("dev") && !exists("proc"));
     }
 }

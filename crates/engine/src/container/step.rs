@@ -1,7 +1,6 @@
 //! A build step: a task without a container record. The same spec, supervisor and network as any container; no log, no
 //! name, and nothing of it is left when the future that runs it ends or is dropped.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 
@@ -125,7 +124,7 @@ impl Containers {
             domainname: "",
             mounts: &mounts,
             etc: Some(&etc),
-            tmpfs: BTreeMap::new(),
+            tmpfs: super::mounts::tmpfs::all(&record.host)?,
             devices: vec![],
             joined: spec::Joined::default(),
             users: None,

@@ -10,6 +10,7 @@ use teu_api::build::{BuildCache, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
+use teu_builder::solve::mount;
 use teu_builder::{Cache, Context, Options, build};
 use teu_engine::{Engine, PruneMode};
 
@@ -41,8 +42,8 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
 }
 
 fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
-    if query.text("version") == Some("2") {
-        return Err(unsupported("BuildKit: build with DOCKER_BUILDKIT=0"));
+    if query.text("version") == Some("2") && query.text("remote") == Some("client-session") {
+        return Err(unsupported("BuildKit's way to send a context: build with DOCKER_BUILDKIT=0"));
     }
     if let Some(name) = UNSUPPORTED.iter().find(|name| !is_default(query.text(name))) {
         return Err(unsupported(&format!("build option \"{name}\"")));
@@ -138,9 +139,10 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
         if mode == PruneMode::Tell {
             return Ok(PruneReport { caches_deleted, ..PruneReport::default() });
         }
+        let mounts = mount::remove(&store, &caches_deleted)?;
         Cache::open(&store)?.forget(&caches_deleted)?;
         let collected = store.collect()?;
-        Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes })
+        Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes + mounts })
     });
     ok(report.await?)
 }
@@ -211,7 +213,16 @@ pub(super) fn cache_rows(engine: &Engine) -> Answer<Vec<BuildCache>> {
         usage_count: 1,
         ..BuildCache::default()
     };
-    Ok(records.into_iter().map(row).collect())
+    let mounts = mount::list(engine.store()).map_err(Failure::from)?.into_iter().map(|kept| BuildCache {
+        description: format!("cached mount {}", kept.key.trim_start_matches(teu_store::CACHE_MOUNT)),
+        id: kept.key,
+        kind: "exec.cachemount".into(),
+        size: i64::try_from(kept.size).unwrap_or(i64::MAX),
+        created_at: kept.changed,
+        usage_count: 1,
+        ..BuildCache::default()
+    });
+    Ok(records.into_iter().map(row).chain(mounts).collect())
 }
 
 #[cfg(test)]
@@ -237,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_said() {
-        for query in ["squash=1", "remote=http%3A%2F%2Fx", "version=2"] {
+        for query in ["squash=1", "remote=http%3A%2F%2Fx", "version=2&remote=client-session"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::NOT_IMPLEMENTED, "{query}");
         }
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {

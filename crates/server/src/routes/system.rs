@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use hyper_util::rt::TokioIo;
 use teu_api::system::{AuthConfig, AuthResponse, ping};
 use teu_engine::Engine;
 use teu_registry::client::{Auth, Client};
@@ -13,6 +14,7 @@ use super::{Doors, ok, to_value};
 use crate::body::Json;
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
+use crate::hijack::Hijack;
 use crate::openapi;
 
 pub(super) fn doors() -> Doors {
@@ -26,7 +28,7 @@ pub(super) fn doors() -> Doors {
         .open("SystemDataUsage", super::usage::disk_usage)
         .open("OpenApi", document)
         .open("PluginList", plugin_list)
-        .open("Session", no_session)
+        .open("Session", session)
         .open("Grpc", no_session);
     let doors = swarm.fold(doors, |doors, id| doors.open(id, no_swarm));
     plugins.fold(doors, |doors, id| doors.open(id, no_plugins))
@@ -117,6 +119,21 @@ async fn no_swarm() -> Failure {
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
          swarm and try again.",
     )
+}
+
+/// A builder's client offers what it has (credentials, files) over a connection of its own. It is taken and held; nothing
+/// is asked over it, for whatever a build needs comes with its request.
+async fn session(hijack: Hijack) -> Answer {
+    let Some(upgrade) = hijack.into_upgrade() else {
+        return Err(Failure::bad("a session takes a connection that can be upgraded to h2c"));
+    };
+    tokio::spawn(async move {
+        if let Ok(connection) = upgrade.await {
+            let _ = tokio::io::copy(&mut TokioIo::new(connection), &mut tokio::io::sink()).await;
+        }
+    });
+    let headers = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "h2c")];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
 async fn no_session() -> Failure {

@@ -206,7 +206,11 @@ fn the_history_says_what_was_done() {
 #[test]
 fn what_this_builder_does_not_do_is_refused_by_name() {
     for (steps, want) in [
-        ("RUN --mount=type=cache,target=/x a", "RUN --mount=type=cache is not supported yet"),
+        ("RUN --mount=target=/x a", "RUN --mount=type=bind is not supported yet"),
+        ("RUN --mount=type=cache,target=/x,from=b a", "RUN --mount=type=cache,from=b is not supported yet"),
+        ("RUN --mount=type=cache,target=/x,sharing=private a", "sharing=private is not supported yet"),
+        ("RUN --mount=type=cache,id=x a", "target is missing"),
+        ("RUN --mount=type=tmpfs,target=/x,id=y a", "unexpected key \"id\""),
         ("RUN --mount=type=secret,id=x a", "RUN --mount=type=secret is not supported yet"),
         ("RUN --security=insecure a", "RUN --security=insecure is not supported yet"),
         ("RUN --device=x a", "RUN --device is not supported yet"),
