@@ -85,7 +85,7 @@ fn what_cannot_be_planned_is_refused_with_its_line() {
         ("FROM Upper", None, 1, "must be lowercase", None),
         ("FROM a:b:c", None, 1, "invalid reference format", None),
         ("FROM ${X", None, 1, "no closing }", None),
-        ("FROM --platform=a/b/c/d x", None, 1, "invalid platform", None),
+        ("FROM --platform=a/b/c/d x", None, 1, "cannot parse platform", None),
         ("FROM a\nFROM b\nCOPY --from=7 /x /", None, 3, "invalid stage index 7", None),
         ("FROM a AS build\nFROM b\nCOPY --from=BILD:x:y /x /", None, 3, "invalid reference", None),
         (
