@@ -231,6 +231,51 @@ pub enum Remote {
     Syslog(Syslog),
     /// The journal of systemd.
     Journald(Journald),
+    /// A Graylog.
+    Gelf(Gelf),
+    /// A Fluentd.
+    Fluentd(Fluentd),
+}
+
+/// How to speak to a Graylog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gelf {
+    /// Tried in this order.
+    pub addresses: Vec<LogAddress>,
+    /// The machine.
+    pub hostname: String,
+    /// How datagrams are packed; a stream is not.
+    pub compression: Option<GelfCompression>,
+    /// Further fields of every message, without the underscore that they begin with.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// How a datagram for Graylog is packed; by level, -1 is the usual one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GelfCompression {
+    /// Not at all.
+    Plain,
+    /// RFC 1952.
+    Gzip(i8),
+    /// RFC 1950.
+    Zlib(i8),
+}
+
+/// How to speak to a Fluentd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fluentd {
+    /// Tried in this order.
+    pub addresses: Vec<LogAddress>,
+    /// What messages are sorted by there.
+    pub tag: String,
+    /// Fields of every record.
+    pub fields: BTreeMap<String, String>,
+    /// Times have nanoseconds.
+    pub sub_second: bool,
+    /// Bytes that wait at most, unless the buffer says otherwise.
+    #[serde(default)]
+    pub limit: Option<u64>,
 }
 
 /// How to speak to a syslog.

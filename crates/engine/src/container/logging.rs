@@ -3,6 +3,8 @@
 //! A container without a driver gets the daemon's. The daemon's own default is `local`; options without a driver are
 //! taken for `json-file`'s, whose they were when whoever wrote them read Docker's manual.
 
+mod collectors;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,9 @@ use crate::error::{Error, Kind, Result};
 use crate::size;
 
 /// The drivers that there are, for `info`.
-pub(crate) const DRIVERS: [&str; 5] = ["journald", "json-file", "local", "none", "syslog"];
+pub(crate) const DRIVERS: [&str; 7] = ["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"];
+/// Those that send what they are given elsewhere.
+const REMOTE: [&str; 4] = ["fluentd", "gelf", "journald", "syslog"];
 /// The driver of who says nothing.
 pub(crate) const DEFAULT: &str = "local";
 
@@ -27,6 +31,21 @@ const MAX_FILES: u32 = 3;
 const CACHE: [&str; 4] = ["cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"];
 /// Options that add to each message.
 const DETAILS: [&str; 5] = ["env", "env-regex", "labels", "labels-regex", "tag"];
+/// Options of the driver for syslog.
+const SYSLOG: [&str; 12] = [
+    "syslog-address",
+    "syslog-facility",
+    "syslog-format",
+    "syslog-tls-ca-cert",
+    "syslog-tls-cert",
+    "syslog-tls-key",
+    "syslog-tls-skip-verify",
+    "env",
+    "env-regex",
+    "labels",
+    "labels-regex",
+    "tag",
+];
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "",
     "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
@@ -35,6 +54,7 @@ const FACILITIES: [&str; 24] = [
 const DAEMON: u8 = 3;
 /// Where a machine's own syslog may listen.
 const LOCAL_SYSLOG: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+const SYSLOG_PORT: u16 = 514;
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The driver of containers that ask for none.
@@ -85,21 +105,10 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
         "json-file" => &["max-size", "max-file", "compress", "env", "env-regex", "labels", "labels-regex", "tag"],
         "local" => &["max-size", "max-file", "compress"],
         "journald" => &DETAILS,
-        "syslog" => &[
-            "syslog-address",
-            "syslog-facility",
-            "syslog-format",
-            "syslog-tls-ca-cert",
-            "syslog-tls-cert",
-            "syslog-tls-key",
-            "syslog-tls-skip-verify",
-            "env",
-            "env-regex",
-            "labels",
-            "labels-regex",
-            "tag",
-        ],
-        "gelf" | "fluentd" | "awslogs" | "splunk" | "gcplogs" | "etwlogs" => {
+        "syslog" => &SYSLOG,
+        "gelf" => &collectors::GELF,
+        "fluentd" => &collectors::FLUENTD,
+        "awslogs" | "splunk" | "gcplogs" | "etwlogs" => {
             let message = format!("--log-driver {kind} is not supported by this version of teu");
             return Err(Error::new(Kind::NotImplemented, message));
         }
@@ -117,9 +126,11 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
             .and_then(|_| facility(option(config, "syslog-facility")))
             .and_then(|_| syslog_format(option(config, "syslog-format")))
             .map(drop)?,
+        "gelf" => collectors::check_gelf(config)?,
+        "fluentd" => collectors::check_fluentd(config)?,
         _ => {}
     }
-    if matches!(kind.as_str(), "syslog" | "journald") {
+    if REMOTE.contains(&kind.as_str()) {
         local(config, "cache-", PathBuf::new())?;
     }
     details(config, &BTreeMap::new(), &[], |name| name.into()).map(drop)
@@ -145,6 +156,8 @@ pub(super) async fn plan(context: &Context, record: &Record) -> Result<LogConfig
         "local" => log.file = Some(local(config, "", context.log_dir(&record.id))?),
         "syslog" => log.remote = Some(Remote::Syslog(info.syslog(config).await?)),
         "journald" => log.remote = Some(Remote::Journald(info.journald(config)?)),
+        "gelf" => log.remote = Some(Remote::Gelf(info.gelf(config).await?)),
+        "fluentd" => log.remote = Some(Remote::Fluentd(info.fluentd(config).await?)),
         _ => {}
     }
     if log.remote.is_some() && boolean(config, "cache-disabled")? != Some(true) {
@@ -158,7 +171,7 @@ pub(super) fn kept(asked: &Asked) -> Option<LogFormat> {
     match asked.kind.as_str() {
         "json-file" => Some(LogFormat::JsonFile),
         "local" => Some(LogFormat::Local),
-        "syslog" | "journald" if !matches!(boolean(&asked.config, "cache-disabled"), Ok(Some(true))) => {
+        kind if REMOTE.contains(&kind) && !matches!(boolean(&asked.config, "cache-disabled"), Ok(Some(true))) => {
             Some(LogFormat::Local)
         }
         _ => None,
@@ -270,6 +283,28 @@ enum Endpoint {
     },
 }
 
+impl Endpoint {
+    fn is_tcp(&self) -> bool {
+        matches!(self, Self::Known(LogAddress::Tcp(_)) | Self::Named { tcp: true, .. })
+    }
+
+    /// Where it is, with the names looked up.
+    async fn addresses(self) -> Result<Vec<LogAddress>> {
+        match self {
+            Self::Local => Ok(vec![]),
+            Self::Known(address) => Ok(vec![address]),
+            Self::Named { tcp, host, port } => {
+                let found = teu_registry::client::lookup(&host).await.map_err(|error| {
+                    Error::internal(format!("failed to initialize logging driver: look up {host}: {error}"))
+                })?;
+                let address = |ip| SocketAddr::new(ip, port);
+                let of_kind = |ip| if tcp { LogAddress::Tcp(address(ip)) } else { LogAddress::Udp(address(ip)) };
+                Ok(found.into_iter().map(of_kind).collect())
+            }
+        }
+    }
+}
+
 fn syslog_address(text: &str) -> Result<Endpoint> {
     if text.is_empty() {
         return Ok(Endpoint::Local);
@@ -285,7 +320,7 @@ fn syslog_address(text: &str) -> Result<Endpoint> {
                 if scheme == "unix" { LogAddress::Unix(path.into()) } else { LogAddress::Unixgram(path.into()) };
             Ok(Endpoint::Known(address))
         }
-        "udp" | "tcp" => network_address(scheme == "tcp", rest, text),
+        "udp" | "tcp" => network_address(scheme == "tcp", rest, text, SYSLOG_PORT),
         "tcp+tls" => Err(Error::new(
             Kind::NotImplemented,
             "--log-opt syslog-address with tcp+tls is not supported by this version of teu",
@@ -294,19 +329,20 @@ fn syslog_address(text: &str) -> Result<Endpoint> {
     }
 }
 
-fn network_address(tcp: bool, rest: &str, text: &str) -> Result<Endpoint> {
-    let invalid = || Error::bad(format!("invalid syslog address: \"{text}\""));
+/// `HOST[:PORT]`, with the port of who names none.
+fn network_address(tcp: bool, rest: &str, text: &str, port: u16) -> Result<Endpoint> {
+    let invalid = || Error::bad(format!("invalid address of a log driver: \"{text}\""));
     let rest = rest.split(['/', '?']).next().unwrap_or(rest);
     let known = |address| Endpoint::Known(if tcp { LogAddress::Tcp(address) } else { LogAddress::Udp(address) });
     if let Ok(address) = rest.parse::<SocketAddr>() {
         return Ok(known(address));
     }
     if let Ok(address) = rest.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(known(SocketAddr::new(address, 514)));
+        return Ok(known(SocketAddr::new(address, port)));
     }
     let (host, port) = match rest.split_once(':') {
         Some((host, port)) => (host, port.parse().map_err(|_| invalid())?),
-        None => (rest, 514),
+        None => (rest, port),
     };
     if host.is_empty() || host.contains([':', ' ']) {
         return Err(invalid());
@@ -402,14 +438,7 @@ impl Info<'_> {
                 let both = |path: &&&str| [LogAddress::Unixgram((**path).into()), LogAddress::Unix((**path).into())];
                 there.iter().flat_map(both).collect()
             }
-            Endpoint::Known(address) => vec![address],
-            Endpoint::Named { tcp, host, port } => {
-                let found = teu_registry::client::lookup(&host).await;
-                let found = found.map_err(|error| failed(format!("look up {host}: {error}")))?;
-                let address = |ip| SocketAddr::new(ip, port);
-                let of_kind = |ip| if tcp { LogAddress::Tcp(address(ip)) } else { LogAddress::Udp(address(ip)) };
-                found.into_iter().map(of_kind).collect()
-            }
+            elsewhere => elsewhere.addresses().await?,
         };
         Ok(Syslog {
             addresses,

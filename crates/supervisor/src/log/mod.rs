@@ -3,7 +3,8 @@
 //! ```text
 //!                     ┌─ json-file   <path>, <path>.1, <path>.2.gz …      Docker's format      json_writer, json_reader
 //! pipe ─ lines ─ Log ─┼─ local       <dir>/0000000007.log, …6.zst …       ours, see segment    local_writer, local_reader
-//!                     └─ syslog, journald        a socket                 link, syslog, journald
+//!                     └─ syslog, journald,       a socket                 link and one for each
+//!                        gelf, fluentd
 //! ```
 //!
 //! What is sent elsewhere is also kept as `local`, so that it can be read. Reader and writer share nothing but the files.
@@ -12,6 +13,8 @@
 //! stays a sequence of whole records.
 
 mod compress;
+mod fluentd;
+mod gelf;
 mod journald;
 mod json_line;
 mod json_reader;

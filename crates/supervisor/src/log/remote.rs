@@ -2,12 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::Stream;
 use super::journald::{self, Partial};
 use super::lines::Pieces;
 use super::link::Link;
-use super::syslog;
-use crate::protocol::{Journald, LogConfig, Remote as Config, Syslog};
+use super::{Stream, fluentd, gelf, syslog};
+use crate::protocol::{Fluentd, Gelf, Journald, LogConfig, Remote as Config, Syslog};
 
 /// Bytes that wait at most, unless the user says otherwise.
 const LIMIT: usize = 1 << 20;
@@ -24,19 +23,45 @@ pub(crate) struct Remote {
 #[derive(Debug)]
 enum Encoder {
     Syslog(Syslog, u32),
-    Journald {
-        config: Journald,
-        epoch: String,
-        ordinal: u64,
-        /// The line of each stream that has been sent in part, and how many parts.
-        partial: [Option<Partial>; 2],
-    },
+    Journald(Journald, Parts),
+    Gelf(Gelf),
+    Fluentd(Fluentd, Parts),
+}
+
+/// Counts messages, and the parts of lines that are longer than one.
+#[derive(Debug)]
+struct Parts {
+    epoch: String,
+    ordinal: u64,
+    /// The line of each stream that has been sent in part, and how many parts.
+    partial: [Option<Partial>; 2],
+}
+
+impl Parts {
+    fn new() -> Self {
+        let mut random = [0_u8; 16];
+        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+        let epoch = format!("{:032x}", u128::from_ne_bytes(random));
+        Self { epoch, ordinal: 0, partial: [None, None] }
+    }
+
+    /// Where the next piece stands in its line; none if it is one by itself.
+    fn next(&mut self, stream: Stream, whole: bool) -> Option<Partial> {
+        self.ordinal += 1;
+        let place = &mut self.partial[stream as usize];
+        let part = match place.take() {
+            Some(before) => Some(Partial { ordinal: before.ordinal + 1, last: whole, ..before }),
+            None if whole => None,
+            None => Some(Partial { id: format!("{}-{}", self.epoch, self.ordinal), ordinal: 1, last: false }),
+        };
+        *place = part.clone().filter(|part| !part.last);
+        part
+    }
 }
 
 impl Remote {
     /// None when the log is only kept.
     pub(crate) fn new(config: &LogConfig) -> Option<Remote> {
-        let limit = config.buffer.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(LIMIT);
         let blocking = config.buffer.is_none();
         let (encoder, addresses) = match config.remote.clone()? {
             Config::Syslog(syslog) => {
@@ -45,49 +70,57 @@ impl Remote {
                 (Encoder::Syslog(syslog.clone(), pid), addresses.clone())
             }
             Config::Journald(config) => {
-                let mut random = [0_u8; 16];
-                let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-                let epoch = format!("{:032x}", u128::from_ne_bytes(random));
                 let addresses = vec![config.socket.clone()];
-                (Encoder::Journald { config, epoch, ordinal: 0, partial: [None, None] }, addresses)
+                (Encoder::Journald(config, Parts::new()), addresses)
+            }
+            Config::Gelf(config) => {
+                let addresses = config.addresses.clone();
+                (Encoder::Gelf(config), addresses)
+            }
+            Config::Fluentd(config) => {
+                let addresses = config.addresses.clone();
+                (Encoder::Fluentd(config, Parts::new()), addresses)
             }
         };
+        let own = match &encoder {
+            Encoder::Fluentd(config, _) => config.limit,
+            _ => None,
+        };
+        let limit = config.buffer.or(own).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(LIMIT);
         Some(Remote { link: Link::new(addresses, limit), encoder, blocking })
     }
 
     /// Takes a block that was read at `time`.
     pub(crate) fn block(&mut self, stream: Stream, block: &[u8], time: Timestamp) {
         for piece in Pieces(block) {
-            let message = self.encoder.message(stream, piece, time);
-            message.into_iter().for_each(|message| self.link.push(message));
+            let messages = self.encoder.messages(stream, piece, time);
+            messages.into_iter().for_each(|message| self.link.push(message));
         }
     }
 }
 
 impl Encoder {
-    fn message(&mut self, stream: Stream, piece: &[u8], time: Timestamp) -> Option<Vec<u8>> {
+    fn messages(&mut self, stream: Stream, piece: &[u8], time: Timestamp) -> Vec<Vec<u8>> {
         let (line, whole) = match piece.strip_suffix(b"\n") {
             Some(line) => (line, true),
             None => (piece, false),
         };
         match self {
-            // Docker's driver sends no empty message.
-            Encoder::Syslog(_, _) if line.is_empty() => None,
+            // Docker's drivers send no empty message.
+            Encoder::Syslog(..) | Encoder::Gelf(_) if line.is_empty() => vec![],
             Encoder::Syslog(config, pid) => {
                 let offset = teu_sys::clock::offset(time.as_second());
-                Some(syslog::message(config, *pid, stream, line, time, offset))
+                vec![syslog::message(config, *pid, stream, line, time, offset)]
             }
-            Encoder::Journald { config, epoch, ordinal, partial } => {
-                *ordinal += 1;
-                let place = &mut partial[stream as usize];
-                let part = match place.take() {
-                    Some(before) => Some(Partial { ordinal: before.ordinal + 1, last: whole, ..before }),
-                    None if whole => None,
-                    None => Some(Partial { id: format!("{epoch}-{ordinal}"), ordinal: 1, last: false }),
-                };
-                let message = journald::message(&config.fields, (epoch, *ordinal), stream, line, time, part.as_ref());
-                *place = part.filter(|part| !part.last);
-                Some(message)
+            Encoder::Journald(config, parts) => {
+                let part = parts.next(stream, whole);
+                let place = (parts.epoch.as_str(), parts.ordinal);
+                vec![journald::message(&config.fields, place, stream, line, time, part.as_ref())]
+            }
+            Encoder::Gelf(config) => gelf::messages(config, stream, line, time),
+            Encoder::Fluentd(config, parts) => {
+                let part = parts.next(stream, whole);
+                vec![fluentd::message(config, stream, line, time, part.as_ref())]
             }
         }
     }

@@ -6,7 +6,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use teu_supervisor::protocol::{CreateRequest, Journald, LogAddress, LogConfig, Remote, Syslog, SyslogFormat};
+use teu_supervisor::protocol::{
+    CreateRequest, Fluentd, Gelf, GelfCompression, Journald, LogAddress, LogConfig, Remote, Syslog, SyslogFormat,
+};
 
 use crate::harness::Task;
 
@@ -133,4 +135,55 @@ fn nothing_is_lost_on_the_way_to_a_slow_syslog_that_reads_in_time() {
     let numbers: Vec<String> = reader.join().expect("reader");
     assert_eq!(numbers.len(), 200_000);
     assert!(numbers.iter().enumerate().all(|(place, number)| *number == (place + 1).to_string()));
+}
+
+/// Runs a script whose output goes to a collector alone.
+fn run_for(remote: Remote, script: &str) {
+    let task = Task::new();
+    let mut control = task.control();
+    let mut request = task.request(script);
+    request.log = LogConfig { file: None, remote: Some(remote), buffer: None };
+    control.run(request);
+    assert_eq!(control.exited(None).code, 0);
+}
+
+#[test]
+fn lines_arrive_at_a_graylog_over_udp_and_tcp() {
+    let fields = BTreeMap::from([("container_name".to_owned(), "box".to_owned())]);
+    let gelf = |address, compression| {
+        Remote::Gelf(Gelf { addresses: vec![address], hostname: "host".into(), compression, fields: fields.clone() })
+    };
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    run_for(gelf(LogAddress::Udp(udp.local_addr().expect("address")), Some(GelfCompression::Plain)), "echo hello >&2");
+    let mut buffer = [0; 2000];
+    let count = udp.recv(&mut buffer).expect("received");
+    let message: serde_json::Value = serde_json::from_slice(&buffer[..count]).expect("JSON");
+    assert_eq!((&message["short_message"], &message["level"]), (&"hello".into(), &3.into()));
+    assert_eq!(message["_container_name"], "box");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    run_for(gelf(LogAddress::Tcp(listener.local_addr().expect("address")), None), "echo one; echo; echo two");
+    let stream = BufReader::new(listener.accept().expect("accepted").0);
+    let messages: Vec<_> = stream.split(0).map(|message| message.expect("bytes")).collect();
+    let said = |message: &Vec<u8>| {
+        let message: serde_json::Value = serde_json::from_slice(message).expect("JSON");
+        message["short_message"].as_str().map(str::to_owned)
+    };
+    assert_eq!(messages.iter().map(said).collect::<Vec<_>>(), [Some("one".into()), Some("two".into())]);
+}
+
+#[test]
+fn lines_arrive_at_a_fluentd() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addresses = vec![LogAddress::Tcp(listener.local_addr().expect("address"))];
+    let fields = BTreeMap::from([("container_name".to_owned(), "/box".to_owned())]);
+    run_for(
+        Remote::Fluentd(Fluentd { addresses, tag: "tag".into(), fields, sub_second: true, limit: None }),
+        "echo hello; printf rest",
+    );
+    let mut bytes = vec![];
+    std::io::Read::read_to_end(&mut listener.accept().expect("accepted").0, &mut bytes).expect("read");
+    let begin = bytes.windows(5).filter(|window| *window == b"\x94\xa3tag").count();
+    let holds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    assert_eq!(begin, 2, "{bytes:?}");
+    assert!(holds(b"\xa3log\xa5hello\x80") && holds(b"\xa3log\xa4rest") && holds(b"\xa6stdout"), "{bytes:?}");
 }

@@ -60,7 +60,7 @@ pub(super) fn values_of_flag(flag: &str, command: &str) -> &'static [&'static st
     match (flag, command) {
         ("restart", _) => &["no", "always", "on-failure", "unless-stopped"],
         ("pull", "run" | "create") => &["always", "missing", "never"],
-        ("log-driver", _) => &["json-file", "local", "none", "syslog", "journald"],
+        ("log-driver", _) => &["json-file", "local", "none", "syslog", "journald", "gelf", "fluentd"],
         ("log-level", _) => &["debug", "info", "warn", "error", "fatal"],
         ("format", _) => &["json", "table"],
         ("platform", _) => &["linux/amd64", "linux/arm64"],
