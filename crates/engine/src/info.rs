@@ -85,17 +85,21 @@ impl Engine {
             init_binary: "teu".into(),
             runc_commit: Commit { id: VERSION.into() },
             security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
-            ..self.devices()
+            ..self.surroundings()
         })
     }
 
-    /// The devices that can be asked for by name, where they are described, and what is wrong there.
-    fn devices(&self) -> Info {
+    /// The devices that can be asked for by name, where they are described, and what is wrong there; and proxies.
+    fn surroundings(&self) -> Info {
+        let proxies = self.images.registries().proxies.shown();
         let directories = &self.context().config.cdi_spec_dirs;
         let registry = cdi::Registry::scan(directories);
         let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
         Info {
             cdi_spec_dirs: directories.iter().map(|dir| dir.display().to_string()).collect(),
+            http_proxy: proxies.http,
+            https_proxy: proxies.https,
+            no_proxy: proxies.none,
             discovered_devices: registry.names().map(device).collect(),
             warnings: registry.problems,
             ..Info::default()

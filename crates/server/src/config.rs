@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use teu_api::container::{LogConfig, Ulimit};
 use teu_engine::AddressPool;
+use teu_registry::client::Proxies;
 
 pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
 const DATA_ROOT: &str = "/var/lib/teu";
@@ -115,6 +116,7 @@ struct Settings {
     registry_mirrors: Vec<String>,
     cdi_spec_dirs: Option<Vec<PathBuf>>,
     features: BTreeMap<String, bool>,
+    proxies: BTreeMap<String, String>,
     dns: Vec<String>,
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
@@ -199,6 +201,8 @@ pub(crate) enum Error {
     Mirror(String),
     #[error("features: teu has no feature \"{0}\" to turn on or off")]
     Feature(String),
+    #[error("proxy \"{0}\": write http://[USER:PASSWORD@]HOST[:PORT]")]
+    Proxy(String),
     #[error("metrics address \"{0}\": write ADDRESS:PORT")]
     Metrics(String),
     #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
@@ -260,7 +264,17 @@ fn settle(
     if let Some(host) = environment("TEU_HOST").filter(|host| !host.is_empty()) {
         all.insert("hosts".into(), vec![host].into());
     }
+    let mut proxies = Map::new();
+    let found = Proxies::from_environment(environment);
+    for (key, value) in [("http-proxy", found.http), ("https-proxy", found.https), ("no-proxy", found.none)] {
+        proxies.extend((!value.is_empty()).then(|| (key.to_owned(), value.into())));
+    }
+    for named in [all.remove("proxies"), flags.get("proxies").cloned()].into_iter().flatten() {
+        // The file's was looked at before, and a flag's is an object.
+        proxies.extend(named.as_object().cloned().unwrap_or_default());
+    }
     all.extend(flags.clone());
+    all.insert("proxies".into(), proxies.into());
     let settings = Settings::deserialize(Value::Object(all));
     let settings = settings.map_err(|source| Error::Syntax { path: "the command line".into(), source })?;
     settings.settle()
@@ -282,6 +296,9 @@ impl Settings {
             return Err(Error::Dns(wrong.clone()));
         }
         let mirrors = self.registry_mirrors.iter().map(|url| mirror(url)).collect::<Result<_, _>>()?;
+        let named = |key: &str| self.proxies.get(key).cloned().unwrap_or_default();
+        let proxies = Proxies { http: named("http-proxy"), https: named("https-proxy"), none: named("no-proxy") };
+        proxies.check().map_err(Error::Proxy)?;
         let debug = self.debug || self.log_level.as_deref() == Some("debug");
         let level = self.log_level.as_deref().unwrap_or("info");
         let exec_root = absolute("exec root", self.exec_root.clone(), EXEC_ROOT.as_ref())?;
@@ -303,7 +320,7 @@ impl Settings {
             live: Live {
                 debug,
                 log_level: if debug { tracing::Level::DEBUG } else { log_level(level)? },
-                registries: teu_engine::Registries { insecure: self.insecure_registries, mirrors },
+                registries: teu_engine::Registries { insecure: self.insecure_registries, mirrors, proxies },
                 labels: self.labels,
             },
         })

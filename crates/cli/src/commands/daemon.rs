@@ -71,6 +71,15 @@ pub struct DaemonArgs {
     /// Search domains of containers
     #[arg(long, value_name = "list")]
     pub dns_search: Vec<String>,
+    /// Proxy for registries that are spoken to without TLS (default $HTTP_PROXY)
+    #[arg(long, value_name = "string")]
+    pub http_proxy: Option<String>,
+    /// Proxy for all other registries (default $HTTPS_PROXY)
+    #[arg(long, value_name = "string")]
+    pub https_proxy: Option<String>,
+    /// What is asked without a proxy (default $NO_PROXY)
+    #[arg(long, value_name = "string")]
+    pub no_proxy: Option<String>,
     /// Registries that may be spoken to without TLS
     #[arg(long, value_name = "list")]
     pub insecure_registry: Vec<String>,
@@ -151,6 +160,9 @@ impl DaemonArgs {
             None => (text.clone(), Value::Bool(true)),
         };
         let features: Map<String, Value> = self.feature.iter().map(feature).collect();
+        let proxies =
+            [("http-proxy", &self.http_proxy), ("https-proxy", &self.https_proxy), ("no-proxy", &self.no_proxy)];
+        let proxies = proxies.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
         let all = [
             ("bip", text(&self.bip)),
             ("bridge", text(&self.bridge)),
@@ -181,6 +193,7 @@ impl DaemonArgs {
             ("no-new-privileges", flag(self.no_new_privileges)),
             ("pidfile", path(&self.pidfile)),
             ("registry-mirrors", list(&self.registry_mirror)),
+            ("proxies", object(proxies.collect())),
             ("seccomp-profile", path(&self.seccomp_profile)),
             ("tls", flag(self.tls)),
             ("tlscacert", path(&self.tlscacert)),

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_id, media_type};
+use teu_registry::client::Proxies;
 use teu_store::{Store, Table};
 
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub struct Registries {
     pub insecure: Vec<String>,
     /// Whose copies of Docker Hub's images are taken, one after the other, before it is asked itself; URLs.
     pub mirrors: Vec<String>,
+    /// By way of whom they are asked.
+    pub proxies: Proxies,
 }
 
 struct Inner {

@@ -9,7 +9,7 @@ use teu_oci::{Index, Manifest, Platform, Reference, media_type};
 use teu_registry::client::{Auth, Client, Config, Error as RegistryError, Progress};
 use tokio::sync::mpsc;
 
-use super::{DOCKER_HUB, Image, ImageRecord, Images};
+use super::{DOCKER_HUB, Image, ImageRecord, Images, Registries};
 use crate::error::{Error, Kind, Result};
 
 /// Passes progress on as Docker's messages. A slow listener misses counts, never words, and holds nobody up.
@@ -58,13 +58,15 @@ impl Images {
             identity_token: auth.identity_token,
             registry_token: auth.registry_token,
         });
-        Client::new(Config { insecure: self.registries().insecure, auth, ..Config::default() })
+        let Registries { insecure, proxies, .. } = self.registries();
+        Client::new(Config { insecure, proxies, auth, ..Config::default() })
     }
 
     /// Who may have an image of that name: the mirrors of Docker Hub if it is one of its, then the registry itself.
     fn clients(&self, reference: &Reference, auth: Option<AuthConfig>) -> Vec<Client> {
-        let mirrors = if reference.domain() == DOCKER_HUB { self.registries().mirrors } else { vec![] };
-        let mirror = |url| Client::new(Config { mirror: Some(url), ..Config::default() });
+        let Registries { mirrors, proxies, .. } = self.registries();
+        let mirrors = if reference.domain() == DOCKER_HUB { mirrors } else { vec![] };
+        let mirror = |url| Client::new(Config { mirror: Some(url), proxies: proxies.clone(), ..Config::default() });
         mirrors.into_iter().map(mirror).chain([self.client(reference, auth)]).collect()
     }
 

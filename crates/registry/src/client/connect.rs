@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Error, names};
+use super::{Error, Proxies, names};
 use crate::body::Outgoing;
 
 /// RFC 8305's pause before the next address is tried beside the one that has not answered.
@@ -110,13 +110,24 @@ impl Pool {
 }
 
 /// Opens a connection.
-pub(super) async fn dial(origin: &Origin, patience: Duration) -> Result<Sender, Error> {
+pub(super) async fn dial(origin: &Origin, proxies: &Proxies, patience: Duration) -> Result<Sender, Error> {
     let silent = || Error::Connect { address: origin.authority(), source: io::ErrorKind::TimedOut.into() };
-    tokio::time::timeout(patience, dial_now(origin)).await.map_err(|_| silent())?
+    tokio::time::timeout(patience, dial_now(origin, proxies)).await.map_err(|_| silent())?
 }
 
-async fn dial_now(origin: &Origin) -> Result<Sender, Error> {
-    let tcp = dial_tcp(origin).await?;
+async fn dial_now(origin: &Origin, proxies: &Proxies) -> Result<Sender, Error> {
+    let tcp = match proxies.of(origin)? {
+        None => dial_tcp(origin).await?,
+        Some(proxy) => {
+            let mut tcp = dial_tcp(&proxy.origin).await?;
+            if origin.secure {
+                let address = || format!("{} by the proxy {}", origin.authority(), proxy.origin.authority());
+                let tunnel = proxy.tunnel(&mut tcp, origin).await;
+                tunnel.map_err(|source| Error::Connect { address: address(), source })?;
+            }
+            tcp
+        }
+    };
     // Requests are written whole; waiting for more would only delay them.
     tcp.set_nodelay(true).map_err(|source| Error::Connect { address: origin.authority(), source })?;
     let stream = if origin.secure { Stream::Tls(Box::new(wrap(tcp, origin).await?)) } else { Stream::Plain(tcp) };

@@ -164,7 +164,7 @@ impl Exchange {
         let authority = if domain == DOCKER_HUB.0 { DOCKER_HUB.1 } else { domain };
         let secure = Origin::of_authority(authority, true).ok_or_else(wrong)?;
         let origin = if self.may_be_plain(domain, &secure).await {
-            match connect::dial(&secure, self.config.retry.connect).await {
+            match connect::dial(&secure, &self.config.proxies, self.config.retry.connect).await {
                 Ok(sender) => {
                     self.pool.keep(&secure, sender);
                     secure
@@ -266,14 +266,19 @@ impl Exchange {
         payload: &Payload,
     ) -> Result<Response<Incoming>, Error> {
         let moved = Arc::new(AtomicU64::new(0));
+        let proxy = if url.origin.secure { None } else { self.config.proxies.of(&url.origin)? };
+        let target = if proxy.is_some() { format!("{}{}", url.origin, url.target) } else { url.target.clone() };
         let mut request = Request::builder()
             .method(method)
-            .uri(&url.target)
+            .uri(target)
             .header(header::HOST, url.origin.authority())
             .header(header::USER_AGENT, &self.config.user_agent)
             .body(payload.body(moved.clone()))
             .map_err(|error| Error::invalid(what, error.to_string()))?;
         request.headers_mut().extend(headers);
+        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+        }
         let sending = self.send_on_some_connection(what, &url.origin, request);
         tokio::pin!(sending);
         let (mut before, mut silent) = (0, 0);
@@ -311,7 +316,7 @@ impl Exchange {
                 },
             }
         }
-        let mut sender = connect::dial(origin, self.config.retry.connect).await?;
+        let mut sender = connect::dial(origin, &self.config.proxies, self.config.retry.connect).await?;
         let broken = |source| Error::Broken { what: what.into(), source };
         let response = sender.send_request(request).await.map_err(broken)?;
         self.pool.keep(origin, sender);

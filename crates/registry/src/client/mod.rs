@@ -19,6 +19,7 @@ mod download;
 mod error;
 mod exchange;
 mod names;
+mod proxy;
 mod pull;
 mod push;
 mod resolve;
@@ -35,6 +36,7 @@ use teu_store::{Lease, Store};
 
 pub use error::Error;
 pub use names::lookup;
+pub use proxy::Proxies;
 pub use push::StoreLayers;
 pub use retry::Retry;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub insecure: Vec<String>,
     /// Whose copies of Docker Hub's images are taken instead (`https://mirror.example`); it sees no credentials.
     pub mirror: Option<String>,
+    /// By way of whom registries are asked.
+    pub proxies: Proxies,
     /// Who we are; nobody if `None`.
     pub auth: Option<Auth>,
     /// The `User-Agent` header.
@@ -61,6 +65,7 @@ impl Default for Config {
         Self {
             insecure: Vec::new(),
             mirror: None,
+            proxies: Proxies::default(),
             auth: None,
             user_agent: concat!("teu/", env!("CARGO_PKG_VERSION")).into(),
             retry: Retry::default(),

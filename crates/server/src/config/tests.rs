@@ -108,3 +108,26 @@ fn debug_is_a_log_level_too() {
     let config = from_file(r#"{"log-level":"debug"}"#);
     assert!(config.live.debug && config.live.log_level == tracing::Level::DEBUG);
 }
+
+#[test]
+fn proxies_are_named_by_flag_file_and_environment_each_for_itself() {
+    let file = r#"{"proxies":{"http-proxy":"http://file:1","no-proxy":"file"}}"#;
+    let environment = [("HTTP_PROXY", "http://env:1"), ("https_proxy", "http://env:2")];
+    let flags = serde_json::json!({"proxies": {"no-proxy": "flag"}});
+    let proxies = settled(&flags, &environment, file).expect("settled").live.registries.proxies;
+    assert_eq!(
+        (proxies.http.as_str(), proxies.https.as_str(), proxies.none.as_str()),
+        ("http://file:1", "http://env:2", "flag")
+    );
+    assert!(sentence(r#"{"proxies":{"https-proxy":"socks5://x"}}"#).contains("proxy \"socks5://x\": write http://"));
+    assert!(sentence(r#"{"proxies":7}"#).contains("key \"proxies\""));
+}
+
+#[test]
+fn where_devices_are_described_can_be_said_and_turned_off() {
+    let dirs = |file: &str| from_file(file).cdi_spec_dirs;
+    assert_eq!(dirs(""), [Path::new("/etc/cdi"), Path::new("/var/run/cdi")]);
+    assert_eq!(dirs(r#"{"cdi-spec-dirs":["/a",""],"features":{"cdi":true}}"#), [Path::new("/a")]);
+    assert!(dirs(r#"{"features":{"cdi":false}}"#).is_empty() && dirs(r#"{"cdi-spec-dirs":[]}"#).is_empty());
+    assert!(sentence(r#"{"features":{"time-travel":true}}"#).contains("no feature \"time-travel\""));
+}

@@ -83,8 +83,10 @@ async fn auth(State(engine): State<Engine>, Json(auth): Json<AuthConfig>) -> Ans
         identity_token: auth.identity_token,
         registry_token: auth.registry_token,
     };
+    let teu_engine::Registries { insecure, proxies, .. } = engine.images.registries();
     let client = Client::new(teu_registry::client::Config {
-        insecure: engine.images.registries().insecure,
+        insecure,
+        proxies,
         auth: Some(credentials),
         ..teu_registry::client::Config::default()
     });

@@ -3,13 +3,14 @@
 use serde::Deserialize;
 use teu_api::Reference;
 use teu_oci::{Digest, Manifest, media_type};
-use teu_registry::client::{Auth, Client, Config, Error, Resolved};
+use teu_registry::client::{Auth, Client, Config, Error, Proxies, Resolved};
 
 use super::store::{Entry, ImageManifest, Machine};
 use crate::Session;
 use crate::config::registry_key;
 use crate::failure::Failure;
 use crate::output::line;
+use crate::session::variable;
 
 /// One registry, as its user.
 pub(super) struct Remote {
@@ -43,7 +44,14 @@ impl Remote {
             registry_token: kept.registry_token,
         });
         let insecure = if insecure { vec![domain] } else { Vec::new() };
-        Ok(Self { client: Client::new(Config { insecure, auth, ..Config::default() }) })
+        Ok(Self {
+            client: Client::new(Config {
+                insecure,
+                auth,
+                proxies: Proxies::from_environment(variable),
+                ..Config::default()
+            }),
+        })
     }
 
     async fn resolve(&self, name: &Reference) -> Result<Resolved, Failure> {
