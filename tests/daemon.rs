@@ -116,7 +116,7 @@ fn images_of_docker_hub_come_from_its_mirror() {
     let daemon = Daemon::with(&["--config-file", file.to_str().expect("path")]);
     daemon.ok(["pull", "-q", "mirrored:1"]);
     assert_eq!(daemon.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]), "mirrored:1");
-    assert_eq!(daemon.ok(["info", "--format", "{{.RegistryConfig.Mirrors}}"]), format!("[{url}]"));
+    assert_eq!(daemon.ok(["info", "--format", "{{.RegistryConfig.Mirrors}}"]), format!("[{url}/]"));
     let mut curl = Command::new("curl");
     curl.args(["-s", "--unix-socket"]).arg(daemon.socket()).arg("http://localhost/distribution/mirrored:1/json");
     assert!(run(&mut curl).ok().contains("\"Descriptor\""));
@@ -193,4 +193,20 @@ fn a_container_whose_supervisor_is_frozen_blocks_no_other() {
     daemon.ok(["stop", "-t", "0", "other"]);
     kill_process(supervisor, Signal::CONT).expect("continued");
     waiting.finish().ends_with(0);
+}
+
+#[test]
+fn an_init_and_proxies_are_the_daemons_to_give() {
+    let proxy = ["--http-proxy", "http://me:secret@proxy.test:3128", "--no-proxy", "near.test"];
+    let daemon = Daemon::with(&["--init", "--max-concurrent-downloads", "1", proxy[0], proxy[1], proxy[2], proxy[3]]);
+    daemon.load();
+    // The first process is ours, unless the container says otherwise.
+    let first = |flags: &[&str]| {
+        let line =
+            ["run", "--rm"].into_iter().chain(flags.iter().copied()).chain(["busybox", "cat", "/proc/1/cmdline"]);
+        daemon.ok(line).contains("cat")
+    };
+    assert!(!first(&[]) && first(&["--init=false"]));
+    let told = daemon.ok(["info", "--format", "{{.HttpProxy}} {{.NoProxy}}"]);
+    assert_eq!(told, "http://xxxxx:xxxxx@proxy.test:3128 near.test");
 }

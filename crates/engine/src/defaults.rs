@@ -17,6 +17,8 @@ pub struct Defaults {
     pub shm_size: i64,
     /// Limits of processes.
     pub ulimits: Vec<Ulimit>,
+    /// The first process only looks after the others.
+    pub init: bool,
     /// No process gains privileges over execve(2).
     pub no_new_privileges: bool,
     /// A seccomp profile, or `unconfined`.
@@ -42,6 +44,9 @@ impl Defaults {
             if own.is_empty() {
                 own.clone_from(default);
             }
+        }
+        if self.init && host.init.is_none() {
+            host.init = Some(true);
         }
         if host.shm_size == 0 {
             host.shm_size = self.shm_size;

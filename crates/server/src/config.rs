@@ -117,6 +117,10 @@ struct Settings {
     cdi_spec_dirs: Option<Vec<PathBuf>>,
     features: BTreeMap<String, bool>,
     proxies: BTreeMap<String, String>,
+    init: bool,
+    max_concurrent_downloads: usize,
+    max_concurrent_uploads: usize,
+    max_download_attempts: Option<u32>,
     dns: Vec<String>,
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
@@ -201,6 +205,8 @@ pub(crate) enum Error {
     Mirror(String),
     #[error("features: teu has no feature \"{0}\" to turn on or off")]
     Feature(String),
+    #[error("max download attempts 0: write at least 1")]
+    Attempts,
     #[error("proxy \"{0}\": write http://[USER:PASSWORD@]HOST[:PORT]")]
     Proxy(String),
     #[error("metrics address \"{0}\": write ADDRESS:PORT")]
@@ -299,6 +305,11 @@ impl Settings {
         let named = |key: &str| self.proxies.get(key).cloned().unwrap_or_default();
         let proxies = Proxies { http: named("http-proxy"), https: named("https-proxy"), none: named("no-proxy") };
         proxies.check().map_err(Error::Proxy)?;
+        let (downloads, uploads) = (self.max_concurrent_downloads, self.max_concurrent_uploads);
+        let attempts = self.max_download_attempts.unwrap_or_default();
+        if self.max_download_attempts == Some(0) {
+            return Err(Error::Attempts);
+        }
         let debug = self.debug || self.log_level.as_deref() == Some("debug");
         let level = self.log_level.as_deref().unwrap_or("info");
         let exec_root = absolute("exec root", self.exec_root.clone(), EXEC_ROOT.as_ref())?;
@@ -320,7 +331,14 @@ impl Settings {
             live: Live {
                 debug,
                 log_level: if debug { tracing::Level::DEBUG } else { log_level(level)? },
-                registries: teu_engine::Registries { insecure: self.insecure_registries, mirrors, proxies },
+                registries: teu_engine::Registries {
+                    insecure: self.insecure_registries,
+                    mirrors,
+                    proxies,
+                    downloads,
+                    uploads,
+                    attempts,
+                },
                 labels: self.labels,
             },
         })
@@ -369,6 +387,7 @@ impl Settings {
             cgroup_parent: self.cgroup_parent.clone(),
             cgroupns_mode: among("default-cgroupns-mode", &self.default_cgroupns_mode, &modes, words)?,
             ipc_mode: among("default-ipc-mode", &self.default_ipc_mode, &ipc_modes, ipc_words)?,
+            init: self.init,
             shm_size: self.default_shm_size,
             ulimits: self.default_ulimits.iter().map(named).collect(),
             no_new_privileges: self.no_new_privileges,

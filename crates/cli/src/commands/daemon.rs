@@ -86,6 +86,18 @@ pub struct DaemonArgs {
     /// Labels of the daemon
     #[arg(long, value_name = "list")]
     pub label: Vec<String>,
+    /// Give every container a first process that only looks after the others
+    #[arg(long)]
+    pub init: bool,
+    /// How many layers of a pull are fetched at once
+    #[arg(long, value_name = "int")]
+    pub max_concurrent_downloads: Option<u32>,
+    /// How many layers of a push are sent at once
+    #[arg(long, value_name = "int")]
+    pub max_concurrent_uploads: Option<u32>,
+    /// How often a request to a registry is tried
+    #[arg(long, value_name = "int")]
+    pub max_download_attempts: Option<u32>,
     /// Parent of the containers' cgroups
     #[arg(long, value_name = "string")]
     pub cgroup_parent: Option<String>,
@@ -160,9 +172,6 @@ impl DaemonArgs {
             None => (text.clone(), Value::Bool(true)),
         };
         let features: Map<String, Value> = self.feature.iter().map(feature).collect();
-        let proxies =
-            [("http-proxy", &self.http_proxy), ("https-proxy", &self.https_proxy), ("no-proxy", &self.no_proxy)];
-        let proxies = proxies.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
         let all = [
             ("bip", text(&self.bip)),
             ("bridge", text(&self.bridge)),
@@ -183,17 +192,15 @@ impl DaemonArgs {
             ("group", text(&self.group)),
             ("host-gateway-ips", list(&self.host_gateway_ip)),
             ("hosts", list(&self.hosts)),
-            ("insecure-registries", list(&self.insecure_registry)),
             ("labels", list(&self.label)),
             ("log-driver", text(&self.log_driver)),
             ("log-format", text(&self.log_format)),
             ("log-level", text(&self.log_level)),
             ("log-opts", object(pairs)),
+            ("init", flag(self.init)),
             ("metrics-addr", text(&self.metrics_addr)),
             ("no-new-privileges", flag(self.no_new_privileges)),
             ("pidfile", path(&self.pidfile)),
-            ("registry-mirrors", list(&self.registry_mirror)),
-            ("proxies", object(proxies.collect())),
             ("seccomp-profile", path(&self.seccomp_profile)),
             ("tls", flag(self.tls)),
             ("tlscacert", path(&self.tlscacert)),
@@ -201,7 +208,25 @@ impl DaemonArgs {
             ("tlskey", path(&self.tlskey)),
             ("tlsverify", flag(self.tlsverify)),
         ];
-        all.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
+        all.into_iter().chain(self.of_registries()).filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
+    }
+
+    /// What is said of registries.
+    fn of_registries(&self) -> [(&'static str, Option<Value>); 6] {
+        let number = |number: Option<u32>| number.map(Value::from);
+        let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list.to_vec()));
+        let proxies =
+            [("http-proxy", &self.http_proxy), ("https-proxy", &self.https_proxy), ("no-proxy", &self.no_proxy)];
+        let proxies = proxies.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
+        let proxies: Map<String, Value> = proxies.collect();
+        [
+            ("insecure-registries", list(&self.insecure_registry)),
+            ("max-concurrent-downloads", number(self.max_concurrent_downloads)),
+            ("max-concurrent-uploads", number(self.max_concurrent_uploads)),
+            ("max-download-attempts", number(self.max_download_attempts)),
+            ("proxies", (!proxies.is_empty()).then_some(Value::Object(proxies))),
+            ("registry-mirrors", list(&self.registry_mirror)),
+        ]
     }
 
     /// Fills in from the environment what no flag has set.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_id, media_type};
-use teu_registry::client::Proxies;
+use teu_registry::client::{Config, Proxies, Retry};
 use teu_store::{Store, Table};
 
 use crate::error::{Error, Result};
@@ -41,6 +41,26 @@ pub struct Registries {
     pub mirrors: Vec<String>,
     /// By way of whom they are asked.
     pub proxies: Proxies,
+    /// How many blobs are fetched at once; 0 is the usual number.
+    pub downloads: usize,
+    /// How many are sent at once.
+    pub uploads: usize,
+    /// How often a request is tried; 0 is the usual number.
+    pub attempts: u32,
+}
+
+impl Registries {
+    /// A client's settings, for so many blobs at once.
+    fn config(&self, concurrency: usize) -> Config {
+        let usual = Config::default();
+        Config {
+            insecure: self.insecure.clone(),
+            proxies: self.proxies.clone(),
+            retry: if self.attempts == 0 { usual.retry } else { Retry { attempts: self.attempts, ..usual.retry } },
+            concurrency: if concurrency == 0 { usual.concurrency } else { concurrency },
+            ..usual
+        }
+    }
 }
 
 struct Inner {

@@ -9,7 +9,7 @@ use teu_oci::{Index, Manifest, Platform, Reference, media_type};
 use teu_registry::client::{Auth, Client, Config, Error as RegistryError, Progress};
 use tokio::sync::mpsc;
 
-use super::{DOCKER_HUB, Image, ImageRecord, Images, Registries};
+use super::{DOCKER_HUB, Image, ImageRecord, Images};
 use crate::error::{Error, Kind, Result};
 
 /// Passes progress on as Docker's messages. A slow listener misses counts, never words, and holds nobody up.
@@ -50,7 +50,8 @@ impl Progress for Messages {
 }
 
 impl Images {
-    pub(super) fn client(&self, reference: &Reference, auth: Option<AuthConfig>) -> Client {
+    /// A client for so many blobs at once, with those credentials.
+    pub(super) fn client(&self, reference: &Reference, auth: Option<AuthConfig>, concurrency: usize) -> Client {
         let auth = auth.filter(|auth| auth != &AuthConfig::default()).map(|auth| Auth {
             registry: reference.domain().into(),
             username: auth.username,
@@ -58,16 +59,16 @@ impl Images {
             identity_token: auth.identity_token,
             registry_token: auth.registry_token,
         });
-        let Registries { insecure, proxies, .. } = self.registries();
-        Client::new(Config { insecure, proxies, auth, ..Config::default() })
+        Client::new(Config { auth, ..self.registries().config(concurrency) })
     }
 
     /// Who may have an image of that name: the mirrors of Docker Hub if it is one of its, then the registry itself.
     fn clients(&self, reference: &Reference, auth: Option<AuthConfig>) -> Vec<Client> {
-        let Registries { mirrors, proxies, .. } = self.registries();
-        let mirrors = if reference.domain() == DOCKER_HUB { mirrors } else { vec![] };
-        let mirror = |url| Client::new(Config { mirror: Some(url), proxies: proxies.clone(), ..Config::default() });
-        mirrors.into_iter().map(mirror).chain([self.client(reference, auth)]).collect()
+        let registries = self.registries();
+        let mirrors = if reference.domain() == DOCKER_HUB { registries.mirrors.clone() } else { vec![] };
+        let plain = Config { insecure: vec![], ..registries.config(registries.downloads) };
+        let mirror = |url| Client::new(Config { mirror: Some(url), ..plain.clone() });
+        mirrors.into_iter().map(mirror).chain([self.client(reference, auth, registries.downloads)]).collect()
     }
 
     /// Fetches an image by name, and tag or digest.

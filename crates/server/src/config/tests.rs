@@ -131,3 +131,14 @@ fn where_devices_are_described_can_be_said_and_turned_off() {
     assert!(dirs(r#"{"features":{"cdi":false}}"#).is_empty() && dirs(r#"{"cdi-spec-dirs":[]}"#).is_empty());
     assert!(sentence(r#"{"features":{"time-travel":true}}"#).contains("no feature \"time-travel\""));
 }
+
+#[test]
+fn how_much_moves_at_once_and_what_looks_after_the_others_can_be_said() {
+    let config =
+        from_file(r#"{"init":true,"max-concurrent-downloads":1,"max-concurrent-uploads":2,"max-download-attempts":9}"#);
+    let registries = &config.live.registries;
+    assert_eq!((registries.downloads, registries.uploads, registries.attempts), (1, 2, 9));
+    assert!(config.defaults.init && !from_file("").defaults.init);
+    assert!(sentence(r#"{"max-download-attempts":0}"#).contains("at least 1"));
+    assert!(sentence(r#"{"max-concurrent-downloads":-1}"#).contains("max-concurrent-downloads"));
+}
