@@ -54,7 +54,7 @@ deny:
 
 compat-theirs: ## The tests of stock clients, against Docker's own engine (root)
 	@tools/setup bench
-	@ENGINE_UNDER_TEST=theirs $(CARGO) test --test compat
+	@ENGINE_UNDER_TEST=theirs $(CARGO) test --test compat -- --test-threads=1
 
 fuzz-api: ## The API asked from its own document, at random and for long; TEU_FUZZ_SEED for the same again (root)
 	@tools/setup test

@@ -50,7 +50,8 @@ async function execs() {
   assert.strictEqual(await text(said), "got it\n");
   assert.strictEqual((await exec.inspect()).ExitCode, 0);
   const stats = await box.stats({ stream: false });
-  assert.ok(stats.memory_stats.usage > 0);
+  // Docker 20.10 has no figures where cgroups are hybrid.
+  assert.ok(stats.memory_stats.usage > 0 || (process.env.ENGINE_UNDER_TEST === "theirs" && !stats.memory_stats.usage));
   await box.kill();
 }
 

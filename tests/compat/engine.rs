@@ -30,6 +30,11 @@ impl Engine {
         engine
     }
 
+    /// Whether it is ours. What Docker's older engine does otherwise, or not at all on hybrid cgroups, is asked of ours alone.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Self::Ours(_))
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         match self {
             Self::Ours(daemon) => daemon.folder(),

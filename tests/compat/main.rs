@@ -36,7 +36,9 @@ fn docker_exec_has_a_terminal_an_exit_code_and_settings() {
     let docker = Engine::start();
     docker.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     docker.docker(["exec", "box", "sh", "-c", "exit 42"]).ends_with(42);
-    docker.docker(["exec", "box", "no-such-program"]).ends_with(127);
+    let missing = docker.docker(["exec", "box", "no-such-program"]);
+    // Docker 20.10 says that it cannot be executed.
+    assert!(missing.code == 127 || (!docker.is_ours() && missing.code == 126), "{missing:?}");
     let told = docker.ok(["exec", "-e", "A=b", "-w", "/etc", "-u", "nobody", "box", "sh", "-c", "echo $A; pwd; id -u"]);
     assert_eq!(told, "b\n/etc\n65534");
     let mut session = docker.on_terminal("exec -it box sh");
@@ -164,7 +166,9 @@ fn docker_runs_lists_shows_and_removes() {
     assert_eq!(Running::spawn(&mut docker.command(["logs", "-f", "box"])).line(), "up");
     let template = "{{.State.Running}} {{.Name}} {{json .Config.Env}} {{.HostConfig.NetworkMode}}";
     let shown = docker.ok(["inspect", "-f", template, "box"]);
-    assert!(shown.starts_with("true /box [\"A=1\",") && shown.ends_with("bridge"), "{shown}");
+    // Docker 20.10 shows what was asked for.
+    let network = if docker.is_ours() { "bridge" } else { "default" };
+    assert!(shown.starts_with("true /box [\"A=1\",") && shown.ends_with(network), "{shown}");
     let port = docker.ok(["port", "box", "80/tcp"]);
     let port = port.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     assert!(fetch(port, "/passwd").contains("root:x:0:0"));
@@ -216,7 +220,8 @@ fn docker_hears_of_events_and_sees_processes_and_figures() {
     assert_eq!(events.line(), "start");
     assert!(docker.ok(["top", "box"]).contains("sleep 1000"));
     let figures = docker.ok(["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "box"]);
-    assert!(figures.starts_with("box 1 ") && figures.ends_with("/ 64MiB"), "{figures}");
+    let told = figures.starts_with("box 1 ") && figures.ends_with("/ 64MiB");
+    assert!(told || (!docker.is_ours() && figures == "box 0 0B / 0B"), "{figures}");
     docker.ok(["update", "-m", "128m", "--memory-swap", "128m", "box"]);
     assert_eq!(docker.ok(["inspect", "-f", "{{.HostConfig.Memory}}", "box"]), "134217728");
     docker.ok(["rename", "box", "bin"]);
