@@ -254,6 +254,22 @@ fn a_tmpfs_can_begin_with_what_it_covers() {
 }
 
 #[test]
+fn a_mount_can_be_made_again_with_other_options() {
+    let mut bundle = Bundle::new("grep ' /data ' /proc/self/mountinfo; df -k /data | tail -1");
+    let mounts = bundle.config["mounts"].as_array_mut().expect("mounts");
+    mounts.push(json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "size=1m"] }));
+    mounts.push(json!({ "destination": "/data", "options": ["remount", "nosuid", "noexec", "size=2m"] }));
+    let told = bundle.run().ok();
+    assert!(told.contains(" rw,nosuid,noexec,relatime ") && told.contains("size=2048k"), "{told}");
+    assert!(told.contains(" 2048 "), "{told}");
+    let mut bundle = Bundle::new("true");
+    let mounts = bundle.config["mounts"].as_array_mut().expect("mounts");
+    mounts.push(json!({ "destination": "/etc", "options": ["remount", "ro"] }));
+    let ran = bundle.run();
+    assert!(ran.code == 1 && ran.err.contains("mount /etc: remount of what is no mount"), "{}", ran.err);
+}
+
+#[test]
 fn what_this_kernel_lacks_is_refused_by_name() {
     let refused = |change: &dyn Fn(&mut Value), words: &str| {
         let mut bundle = Bundle::new("true");

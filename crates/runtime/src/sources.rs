@@ -55,7 +55,7 @@ impl Sources {
                     }
                 }
                 Source::Layers(overlay) => mounts.push(users.layers(overlay, planned)?),
-                Source::Filesystem { .. } => {}
+                Source::Filesystem { .. } | Source::Remount { .. } => {}
             }
         }
         Ok(Sources { mounts: mounts.into_iter() })
@@ -66,7 +66,7 @@ impl Sources {
         let of = |planned: &Planned| match planned.source {
             Source::Bind { .. } | Source::Layers(_) => 1,
             Source::Cgroup => orders.hierarchies.len(),
-            Source::Filesystem { .. } => 0,
+            Source::Filesystem { .. } | Source::Remount { .. } => 0,
         };
         1 + orders.mounts.iter().map(of).sum::<usize>() - orders.later.len()
     }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +231,22 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64)
         }
     }
     finish(&context, attributes)
+}
+
+/// Gives the file system whose mount `mount` is the root of other options.
+///
+/// # Errors
+/// As fspick(2) and fsconfig(2); `EINVAL` when `mount` is not the root of one.
+pub fn reconfigure(mount: impl AsFd, options: &[(&str, Option<&str>)]) -> io::Result<()> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = rustix::mount::fspick(mount.as_fd(), "", flags)?;
+    for (key, value) in options {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
+            None => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
+        }
+    }
+    Ok(rustix::mount::fsconfig_reconfigure(context.as_fd())?)
 }
 
 fn finish(context: &OwnedFd, attributes: u64) -> io::Result<OwnedFd> {

@@ -67,6 +67,7 @@ pub(crate) fn apply(
         match planned.source {
             Source::Cgroup => mount_cgroup(root, planned, hierarchies, &mut supply.sources)?,
             Source::Filesystem { .. } => apply_one(root, planned, None, &mut mounts)?,
+            Source::Remount { ref data } => remount(root, planned, data)?,
             Source::Bind { .. } | Source::Layers(_) => {
                 let tree = match (supply.ask)(place)? {
                     Some(tree) => tree,
@@ -105,6 +106,32 @@ fn apply_one(root: &Root, planned: &Planned, tree: Option<OwnedFd>, mounts: &mut
         _ => {}
     }
     Ok(())
+}
+
+/// Changes what is mounted at the destination already.
+fn remount(root: &Root, planned: &Planned, data: &[(String, Option<String>)]) -> Result<(), Error> {
+    let destination = planned.destination.as_str();
+    let there = root.open_path(destination).map_err(at(destination, "open the target"))?;
+    let (own, all) = (planned.own, planned.all);
+    let travels = planned.propagation.filter(|(_, recursive)| !recursive).map(|(propagation, _)| propagation);
+    let change = Change { set: own.set, clear: own.clear, propagation: travels, ..Change::default() };
+    let not_mounted = |error: io::Error| match error.raw_os_error() {
+        Some(errno) if errno == Errno::INVAL.raw_os_error() => Error::refused(format!(
+            "mount {destination}: remount of what is no mount, or with options it does not have"
+        )),
+        _ => at(destination, "remount")(error),
+    };
+    mount::set_attributes(&there, false, change).map_err(not_mounted)?;
+    let travels = planned.propagation.filter(|(_, recursive)| *recursive).map(|(propagation, _)| propagation);
+    if all.set | all.clear != 0 || travels.is_some() {
+        let change = Change { set: all.set, clear: all.clear, propagation: travels, ..Change::default() };
+        mount::set_attributes(&there, true, change).map_err(at(destination, "remount"))?;
+    }
+    if data.is_empty() {
+        return Ok(());
+    }
+    let options: Vec<_> = data.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+    mount::reconfigure(&there, &options).map_err(not_mounted)
 }
 
 /// A tmpfs takes the mode of the directory it covers where it was given none.

@@ -40,6 +40,8 @@ pub(crate) enum Source {
     Layers(Overlay),
     /// A file system with its options.
     Filesystem { kind: String, data: Vec<(String, Option<String>)> },
+    /// What is there already, changed: all its attributes, and the file system's options if there are any.
+    Remount { data: Vec<(String, Option<String>)> },
     /// The container's own cgroup, in every hierarchy.
     Cgroup,
 }
@@ -84,6 +86,15 @@ const ATTRIBUTES: [(&str, u64, bool); 17] = [
     ("symfollow", attribute::NO_SYMLINK_FOLLOW, false),
 ];
 
+/// All of them.
+const ALL: u64 = attribute::READ_ONLY
+    | attribute::NO_SETUID
+    | attribute::NO_DEVICES
+    | attribute::NO_EXEC
+    | attribute::ACCESS_TIME
+    | attribute::NO_DIRECTORY_ACCESS_TIME
+    | attribute::NO_SYMLINK_FOLLOW;
+
 /// Every option that is no file system's own.
 pub(crate) fn known_options() -> Vec<String> {
     let others = [
@@ -94,6 +105,7 @@ pub(crate) fn known_options() -> Vec<String> {
         "loud",
         "private",
         "rbind",
+        "remount",
         "relatime",
         "ridmap",
         "rprivate",
@@ -167,7 +179,7 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
         subpath: mount.subpath.clone(),
     };
     let mut bind = (mount.kind == "bind").then_some(false);
-    let mut data = Vec::new();
+    let (mut data, mut remount) = (Vec::new(), false);
     for option in &mount.options {
         match option.as_str() {
             "bind" => bind = Some(bind.unwrap_or(false)),
@@ -178,10 +190,7 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
                 planned.owners.get_or_insert_default();
                 planned.owners_below = option == "ridmap";
             }
-            "remount" => {
-                let what = format!("mount {}: option \"{option}\" is not supported", mount.destination);
-                return Err(Error::refused(what));
-            }
+            "remount" => remount = true,
             other => {
                 if !take_propagation(&mut planned, other) && !take_attribute(&mut planned, other) {
                     data.push(split(other));
@@ -189,7 +198,11 @@ fn plan_one(mount: &Mount) -> Result<Planned, Error> {
             }
         }
     }
-    planned.source = source(mount, bind, data)?;
+    planned.source = if remount { Source::Remount { data } } else { source(mount, bind, data)? };
+    if remount {
+        // As mount(2) has it: what is not said again is gone.
+        planned.own.clear |= ALL & !planned.own.set;
+    }
     if planned.owners.is_some() && !matches!(planned.source, Source::Bind { .. } | Source::Layers(_)) {
         return Err(Error::refused(format!("mount {}: only a bind can be idmapped", mount.destination)));
     }
@@ -342,6 +355,15 @@ mod tests {
             ..Mount::default()
         };
         assert!(plan_one(&upper).is_err());
+    }
+
+    #[test]
+    fn a_remount_says_all_attributes_anew() {
+        let planned = mount("", &["remount", "nosuid", "noatime", "size=1m"]);
+        assert_eq!(planned.source, Source::Remount { data: vec![("size".to_owned(), Some("1m".to_owned()))] });
+        assert_eq!(planned.own.set, attribute::NO_SETUID | attribute::NO_ACCESS_TIME);
+        assert_eq!(planned.own.clear & attribute::READ_ONLY, attribute::READ_ONLY);
+        assert_eq!(planned.own.clear & (attribute::NO_SETUID | attribute::ACCESS_TIME), attribute::ACCESS_TIME);
     }
 
     #[test]
