@@ -72,7 +72,7 @@ fn an_unhealthy_container_meets_what_it_was_promised() {
     let run = |name: &str, consequence: &str| {
         let health = ["--health-cmd", "test -e /well", "--health-interval", "50ms", "--health-retries", "1"];
         let line = ["run", "-d", "--name", name, "--network", "none", "--health-on-failure", consequence];
-        let program = ["busybox", "sh", "-c", "trap 'exit 7' TERM; while :; do read -t 1 line; done"];
+        let program = ["busybox", "sh", "-c", "trap 'exit 7' TERM; sleep 1000 & wait"];
         daemon.ok(line.iter().chain(&health).chain(&program));
     };
     run("stopped", "stop");

@@ -94,7 +94,7 @@ class Engine:
         self.ask("POST", "/images/busybox/tag?repo=fuzz/image&tag=1").raise_for_status()
         self.ask("POST", "/networks/create", json={"Name": "net"})
         self.ask("POST", "/volumes/create", json={"Name": "vol"})
-        for name, command in (("box", "trap exit TERM; while :; do read -t 1 line; done"), ("done", "exit 3")):
+        for name, command in (("box", "trap exit TERM; sleep 1000000 & wait"), ("done", "exit 3")):
             config = {"Image": "busybox", "Cmd": ["sh", "-c", command], "HostConfig": {"NetworkMode": "none"}}
             self.ask("POST", f"/containers/create?name={name}", json=config)
         self.ask("POST", "/containers/box/update", json={"RestartPolicy": {"Name": "no"}, "Memory": 0})
