@@ -289,6 +289,7 @@ fn a_volume_is_renamed_under_its_containers() {
     daemon.ok(["create", "--name", "two", "--mount", "type=volume,src=old,dst=/v", "busybox", "cat", "/v/f"]);
     daemon.ok(["volume", "create", "taken"]);
     daemon.teu(["volume", "rename", "old", "taken"]).refused(1, &["exists already"]);
+    daemon.teu(["volume", "rename", "old", "old"]).refused(1, &["exists already"]);
     daemon.ok(["volume", "rename", "old", "new"]);
     assert_eq!(daemon.ok(["volume", "ls", "-q"]), "new\ntaken");
     for name in ["one", "two"] {

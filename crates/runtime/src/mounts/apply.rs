@@ -114,7 +114,7 @@ fn remount(root: &Root, planned: &Planned, data: &[(String, Option<String>)]) ->
     let there = root.open_path(destination).map_err(at(destination, "open the target"))?;
     let (own, all) = (planned.own, planned.all);
     let travels = planned.propagation.filter(|(_, recursive)| !recursive).map(|(propagation, _)| propagation);
-    let change = Change { set: own.set, clear: own.clear, propagation: travels, ..Change::default() };
+    let change = Change { set: own.set, clear: own.clear, propagation: travels };
     let not_mounted = |error: io::Error| match error.raw_os_error() {
         Some(errno) if errno == Errno::INVAL.raw_os_error() => Error::refused(format!(
             "mount {destination}: remount of what is no mount, or with options it does not have"
@@ -124,7 +124,7 @@ fn remount(root: &Root, planned: &Planned, data: &[(String, Option<String>)]) ->
     mount::set_attributes(&there, false, change).map_err(not_mounted)?;
     let travels = planned.propagation.filter(|(_, recursive)| *recursive).map(|(propagation, _)| propagation);
     if all.set | all.clear != 0 || travels.is_some() {
-        let change = Change { set: all.set, clear: all.clear, propagation: travels, ..Change::default() };
+        let change = Change { set: all.set, clear: all.clear, propagation: travels };
         mount::set_attributes(&there, true, change).map_err(at(destination, "remount"))?;
     }
     if data.is_empty() {

@@ -178,7 +178,8 @@ impl Room {
 fn unneeded(mut rows: Vec<BuildCache>, filters: &Filters, kept: i64) -> Answer<Vec<BuildCache>> {
     let before = ["until", "unused-for"].iter().flat_map(|name| filters.get(name)).map(|text| teu_engine::until(text));
     let before: Vec<_> = before.collect::<Result<_, _>>()?;
-    let flag = |name: &str| filters.flag(name).map_err(Failure::bad);
+    let flag =
+        |name: &str| filters.flag(name).map_err(|value| Failure::bad(format!("invalid filter '{name}={value}'")));
     let (in_use, shared, private) = (flag("inuse")?, flag("shared")?, flag("private")?);
     let wanted = |row: &BuildCache| {
         let is = |name: &str, value: &str| !filters.contains(name) || filters.get(name).iter().any(|one| one == value);
