@@ -286,7 +286,7 @@ fn a_cache_of_a_build_lasts_until_it_is_pruned_and_leaves_nothing_in_the_image()
 fn a_builders_session_is_taken_and_held() {
     let daemon = Daemon::bare();
     let mut command = Command::new("curl");
-    command.args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
+    command.args(["-sS", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
     command.args(["-H", "Connection: Upgrade", "-H", "Upgrade: h2c", "--unix-socket"]);
     // curl waits for more until its patience ends: the connection is not closed.
     let ran = run(command.arg(daemon.socket()).arg("http://localhost/session"));
