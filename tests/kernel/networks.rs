@@ -333,6 +333,40 @@ fn neighbours_of_a_network_without_icc_reach_the_host_only() {
 }
 
 #[test]
+fn the_daemon_says_how_networks_are_that_say_nothing() {
+    let opts = "bridge=com.docker.network.driver.mtu=1300";
+    let daemon = Daemon::with(&["--mtu", "1400", "--icc=false", "--ip-masq=false", "--default-network-opt", opts]);
+    daemon.load();
+    let shown = |network: &str, option: &str| {
+        daemon.ok([
+            "network",
+            "inspect",
+            "-f",
+            &format!("{{{{index .Options \"com.docker.network.{option}\"}}}}"),
+            network,
+        ])
+    };
+    assert_eq!(shown("bridge", "driver.mtu"), "1400");
+    assert_eq!(shown("bridge", "bridge.enable_icc"), "false");
+    assert_eq!(shown("bridge", "bridge.enable_ip_masquerade"), "false");
+    daemon.ok(["network", "create", "usual"]);
+    assert_eq!(shown("usual", "driver.mtu"), "1300");
+    daemon.ok(["network", "create", "-o", "com.docker.network.driver.mtu=1000", "own"]);
+    for (network, mtu) in [("bridge", "1400"), ("usual", "1300"), ("own", "1000")] {
+        let seen = daemon.ok(["run", "--rm", "--network", network, "busybox", "cat", "/sys/class/net/eth0/mtu"]);
+        assert_eq!(seen, mtu, "{network}");
+    }
+    echo(&daemon, "echo", &[]);
+    let bind = format!("{}:/probe:ro", probe().display());
+    let there = address(&daemon, "echo", "bridge", "IPAddress");
+    let ask = ["run", "--rm", "-v", &bind, "busybox", "timeout", "1", "/probe", "ask", "tcp", &there, "7"];
+    let ran = daemon.teu(ask);
+    assert!(!ran.out.contains("hello"), "{ran:?}");
+    let there: Ipv4Addr = there.parse().expect("an address");
+    assert!(ask_tcp(there, 7).expect("the host reaches it").ends_with(" hello"));
+}
+
+#[test]
 fn ports_of_a_container_that_runs_are_changed() {
     let daemon = Daemon::start();
     let (first, second) = (free_port(), free_port());

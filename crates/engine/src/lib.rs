@@ -34,6 +34,7 @@ mod task;
 mod usage;
 mod volume;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -71,6 +72,10 @@ pub struct Config {
     pub bridge: String,
     /// The default bridge's subnet; chosen clear of the host's routes if none.
     pub subnet: Option<Ipv4Net>,
+    /// Options of the default bridge.
+    pub bridge_options: BTreeMap<String, String>,
+    /// Options of new networks that do not say otherwise, by driver.
+    pub network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Where networks get their subnets from; the private addresses of IPv4 and a unique local prefix of IPv6 if empty.
     pub address_pools: Vec<AddressPool>,
     /// Name servers of containers, instead of the host's.
@@ -105,6 +110,8 @@ impl Config {
             program: "/proc/self/exe".into(),
             bridge,
             subnet: None,
+            bridge_options: BTreeMap::new(),
+            network_options: BTreeMap::new(),
             address_pools: vec![],
             dns: vec![],
             cdi_spec_dirs: cdi::DIRECTORIES.map(PathBuf::from).into(),
@@ -184,6 +191,8 @@ impl Engine {
         let setup = network::Setup {
             bridge: &config.bridge,
             subnet: config.subnet,
+            bridge_options: &config.bridge_options,
+            options: &config.network_options,
             pools: &config.address_pools,
             names: config.run.join("networks"),
         };

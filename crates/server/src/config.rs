@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) group: Group,
     pub(crate) bridge: Option<String>,
     pub(crate) subnet: Option<ipnet::Ipv4Net>,
+    pub(crate) bridge_options: BTreeMap<String, String>,
+    pub(crate) network_options: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) address_pools: Vec<AddressPool>,
     pub(crate) dns: Vec<String>,
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
@@ -128,6 +130,10 @@ struct Settings {
     host_gateway_ips: Vec<String>,
     bridge: Option<String>,
     bip: Option<String>,
+    icc: Option<bool>,
+    ip_masq: Option<bool>,
+    mtu: u32,
+    default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
     default_address_pools: Vec<Pool>,
     labels: Vec<String>,
     metrics_addr: Option<String>,
@@ -211,6 +217,8 @@ pub(crate) enum Error {
     Proxy(String),
     #[error("metrics address \"{0}\": write ADDRESS:PORT")]
     Metrics(String),
+    #[error("mtu {0}: write a number between 68 and 65535")]
+    Mtu(u32),
     #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
     Subnet(String),
     #[error("address pool \"{0}\": write a network as \"base\" and the longer prefix of its subnets as \"size\"")]
@@ -323,6 +331,8 @@ impl Settings {
             group,
             bridge: self.bridge.clone(),
             subnet: self.bip.as_deref().map(subnet).transpose()?,
+            bridge_options: self.bridge_options()?,
+            network_options: self.default_network_opts.clone(),
             address_pools: self.default_address_pools.iter().map(Pool::settle).collect::<Result<_, _>>()?,
             dns: self.dns.clone(),
             cdi_spec_dirs: self.cdi_spec_dirs(),
@@ -342,6 +352,19 @@ impl Settings {
                 labels: self.labels,
             },
         })
+    }
+
+    /// What the default bridge is told as other networks are by their options.
+    fn bridge_options(&self) -> Result<BTreeMap<String, String>, Error> {
+        if self.mtu != 0 && !(68..=65535).contains(&self.mtu) {
+            return Err(Error::Mtu(self.mtu));
+        }
+        let options = [
+            ("com.docker.network.bridge.enable_icc", self.icc.map(|icc| icc.to_string())),
+            ("com.docker.network.bridge.enable_ip_masquerade", self.ip_masq.map(|masquerade| masquerade.to_string())),
+            ("com.docker.network.driver.mtu", (self.mtu != 0).then(|| self.mtu.to_string())),
+        ];
+        Ok(options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
     }
 
     fn tls(&self) -> Result<Option<Tls>, Error> {

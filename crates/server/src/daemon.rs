@@ -177,6 +177,8 @@ fn engine_config(config: &Config) -> teu_engine::Config {
         dns: config.dns.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
         subnet: config.subnet.or(usual.subnet),
+        bridge_options: config.bridge_options.clone(),
+        network_options: config.network_options.clone(),
         live: engine_live(&config.live),
         defaults: config.defaults.clone(),
         root: usual.root,

@@ -62,6 +62,18 @@ pub struct DaemonArgs {
     /// Subnet of the default bridge
     #[arg(long, value_name = "string")]
     pub bip: Option<String>,
+    /// Keep containers of the default bridge from each other with --icc=false
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub icc: Option<bool>,
+    /// Give what leaves the default bridge the host's address
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ip_masq: Option<bool>,
+    /// Largest packet of the default bridge (default: the uplink's)
+    #[arg(long, value_name = "int")]
+    pub mtu: Option<u32>,
+    /// Options of new networks by driver (DRIVER=KEY=VALUE)
+    #[arg(long, value_name = "mapmap", value_parser = network_option)]
+    pub default_network_opt: Vec<(String, String, String)>,
     /// Name servers of containers
     #[arg(long, value_name = "list")]
     pub dns: Vec<String>,
@@ -151,6 +163,13 @@ pub struct DaemonArgs {
     pub detached: bool,
 }
 
+/// `DRIVER=KEY=VALUE`.
+fn network_option(text: &str) -> Result<(String, String, String), String> {
+    let parts: Option<_> = text.split_once('=').and_then(|(driver, pair)| Some((driver, pair.split_once('=')?)));
+    let (driver, (key, value)) = parts.ok_or_else(|| format!("invalid value {text:?}: write DRIVER=KEY=VALUE"))?;
+    Ok((driver.into(), key.into(), value.into()))
+}
+
 impl DaemonArgs {
     /// What was given, by the keys of the configuration file.
     #[must_use]
@@ -208,7 +227,28 @@ impl DaemonArgs {
             ("tlskey", path(&self.tlskey)),
             ("tlsverify", flag(self.tlsverify)),
         ];
-        all.into_iter().chain(self.of_registries()).filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
+        all.into_iter()
+            .chain(self.of_registries())
+            .chain(self.of_networks())
+            .filter_map(|(key, value)| Some((key.to_string(), value?)))
+            .collect()
+    }
+
+    /// What is said of networks.
+    fn of_networks(&self) -> [(&'static str, Option<Value>); 4] {
+        let mut drivers = Map::new();
+        for (driver, key, value) in &self.default_network_opt {
+            let options = drivers.entry(driver.clone()).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(options) = options {
+                options.insert(key.clone(), value.clone().into());
+            }
+        }
+        [
+            ("default-network-opts", (!drivers.is_empty()).then_some(Value::Object(drivers))),
+            ("icc", self.icc.map(Value::from)),
+            ("ip-masq", self.ip_masq.map(Value::from)),
+            ("mtu", self.mtu.map(Value::from)),
+        ]
     }
 
     /// What is said of registries.

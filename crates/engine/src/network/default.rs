@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use teu_api::network::{Ipam, IpamConfig};
+use teu_api::network::{CreateRequest, Ipam, IpamConfig};
 use teu_network::bridge;
 use teu_network::ipam::{self, Subnet};
 use teu_store::Table;
 
 use super::record::NetworkRecord;
-use super::{Live, Net, Networks};
+use super::{Live, Net, Networks, options};
 use crate::container::names::random_id;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Networks {
     /// Gives the default bridge its subnets, where it has none yet or others are in the way.
     pub(super) fn default_bridge(&self, mut record: NetworkRecord, live: &Live) -> Result<NetworkRecord> {
         record.bridge.clone_from(&self.inner.bridge);
-        record.options = BTreeMap::from([("com.docker.network.bridge.name".into(), self.inner.bridge.clone())]);
-        record.ipv6 = self.inner.ipv6;
+        record.options.clone_from(&self.inner.bridge_options);
+        record.options.insert("com.docker.network.bridge.name".into(), self.inner.bridge.clone());
+        record.ipv6 = self.inner.ipv6 && options::parse("bridge", &record.options)?.fits_v6();
         let before: Vec<IpNet> = record.subnets.iter().map(|subnet| subnet.subnet).collect();
         let before = before.into_iter().chain(record.subnet.take().map(IpNet::V4));
         let taken = self.others(live, &record.id);
@@ -48,6 +49,23 @@ impl Networks {
         Ok(record)
     }
 
+    /// The request with what the daemon's configuration says of its driver's networks.
+    pub(super) fn with_defaults(&self, request: &CreateRequest) -> CreateRequest {
+        let mut request = request.clone();
+        let driver = if request.driver.is_empty() { "bridge" } else { &request.driver };
+        for (key, value) in self.inner.options.get(driver).into_iter().flatten() {
+            let settled = match key.as_str() {
+                "com.docker.network.enable_ipv4" => request.enable_ipv4.is_some(),
+                "com.docker.network.enable_ipv6" => request.enable_ipv6.is_some(),
+                _ => false,
+            };
+            if !settled {
+                request.options.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        request
+    }
+
     /// Takes other subnets for the default bridge if a network that the host has got since the last choice is in the way.
     pub(super) fn reconsider(&self, live: &mut Live, id: &str) -> Result<()> {
         // An old bridge of ours would be in its own way; without containers nobody misses it.
@@ -62,6 +80,18 @@ impl Networks {
         live.networks.insert(id.into(), Net::new(record)?);
         Ok(())
     }
+}
+
+/// The options of new networks, if they can be read.
+pub(super) fn options(
+    drivers: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+    for (driver, options) in drivers {
+        let wrong =
+            |error: Error| Error { message: format!("default-network-opts of {driver}: {}", error.message), ..error };
+        options::parse(driver, options).map_err(wrong)?;
+    }
+    Ok(drivers.clone())
 }
 
 /// One of the three networks that are always there.

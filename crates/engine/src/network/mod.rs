@@ -57,6 +57,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) bridge: &'a str,
     /// The default bridge's subnet, if the user named one.
     pub(crate) subnet: Option<Ipv4Net>,
+    /// The default bridge's options.
+    pub(crate) bridge_options: &'a BTreeMap<String, String>,
+    /// Options of new networks, by driver.
+    pub(crate) options: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// Where subnets come from, if the user named pools.
     pub(crate) pools: &'a [AddressPool],
     /// Where the files of names go.
@@ -73,6 +77,8 @@ struct Inner {
     bridge: String,
     /// Named by the daemon's configuration.
     fixed: Option<Ipv4Net>,
+    bridge_options: BTreeMap<String, String>,
+    options: BTreeMap<String, BTreeMap<String, String>>,
     table: Table<NetworkRecord>,
     mtu: u32,
     pools: Vec<AddressPool>,
@@ -154,6 +160,8 @@ impl Networks {
         let inner = Inner {
             bridge: setup.bridge.into(),
             fixed: setup.subnet,
+            bridge_options: setup.bridge_options.clone(),
+            options: default::options(setup.options)?,
             mtu: teu_network::route::uplink_mtu()?.unwrap_or(DEFAULT_MTU),
             pools,
             ipv6: teu_network::sysctl::has_ipv6(),
@@ -216,7 +224,7 @@ impl Networks {
             return Err(Error::conflict(format!("network with name {} already exists", request.name)));
         }
         let request = match request.config_from.as_ref().filter(|from| !from.network.is_empty()) {
-            None => request.clone(),
+            None => self.with_defaults(request),
             Some(from) => {
                 let known =
                     live.networks.values().find(|net| net.record.name == from.network && net.record.config_only);

@@ -127,6 +127,11 @@ fn link<'a>(driver: &str, text: &dyn Fn(&str) -> Option<&'a str>) -> Result<(u32
 }
 
 impl Options {
+    /// Whether packets are as large as IPv6 asks for (RFC 8200, 5).
+    pub(crate) fn fits_v6(&self) -> bool {
+        self.mtu.is_none_or(|mtu| mtu >= 1280)
+    }
+
     /// What the source of a packet that leaves becomes.
     pub(crate) fn source(&self, ipv6: bool) -> Source {
         let (mode, address) = if ipv6 { (self.ipv6, self.host_ipv6) } else { (self.ipv4, self.host_ipv4) };

@@ -38,7 +38,8 @@ pub(crate) fn network(request: &CreateRequest, around: &Surroundings<'_>) -> Res
     let ipv4 = flag(request.enable_ipv4, "com.docker.network.enable_ipv4")?.unwrap_or(true);
     // Nothing said and no subnet named: both families. Whoever names subnets says with them what is wanted.
     let by_config = configs.is_empty() || configs.iter().any(|config| config.subnet.is_some_and(is_v6));
-    let ipv6 = flag(request.enable_ipv6, "com.docker.network.enable_ipv6")?.unwrap_or(by_config && around.ipv6);
+    let ipv6 = flag(request.enable_ipv6, "com.docker.network.enable_ipv6")?
+        .unwrap_or(by_config && around.ipv6 && options.fits_v6());
     validate(&configs, ipv6)?;
     if driver == "bridge" {
         check_bridge(request, &options, &configs, ipv4 || ipv6)?;

@@ -66,6 +66,10 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
     assert!(sentence(r#"{"host-gateway-ip":"router"}"#).contains("host gateway \"router\""));
     assert_eq!(config.defaults.ulimits[0].hard, 64);
     assert_eq!(config.subnet.expect("a subnet").to_string(), "172.30.0.0/16");
+    let bridge = from_file(r#"{"mtu":1400,"icc":false,"ip-masq":true}"#).bridge_options;
+    let bridge: Vec<_> = bridge.values().map(String::as_str).collect();
+    assert_eq!(bridge, ["false", "true", "1400"]);
+    assert!(sentence(r#"{"mtu":9}"#).contains("mtu 9: write a number between"));
     let pools = from_file(r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":24}]}"#).address_pools;
     assert_eq!((pools.len(), pools[0].size), (1, 24));
     assert!(sentence(r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":8}]}"#).contains("address pool"));
