@@ -335,7 +335,11 @@ fn neighbours_of_a_network_without_icc_reach_the_host_only() {
 #[test]
 fn the_daemon_says_how_networks_are_that_say_nothing() {
     let opts = "bridge=com.docker.network.driver.mtu=1300";
-    let daemon = Daemon::with(&["--mtu", "1400", "--icc=false", "--ip-masq=false", "--default-network-opt", opts]);
+    let net = 128 + std::process::id() % 64;
+    let (bip, range) = (format!("10.{net}.0.9/16"), format!("10.{net}.7.0/24"));
+    let mut flags = vec!["--mtu", "1400", "--icc=false", "--ip-masq=false", "--default-network-opt", opts];
+    flags.extend(["--bip", &bip, "--fixed-cidr", &range, "--ipv6=false", "--ip", "127.0.0.1"]);
+    let daemon = Daemon::with(&flags);
     daemon.load();
     let shown = |network: &str, option: &str| {
         daemon.ok([
@@ -349,6 +353,10 @@ fn the_daemon_says_how_networks_are_that_say_nothing() {
     assert_eq!(shown("bridge", "driver.mtu"), "1400");
     assert_eq!(shown("bridge", "bridge.enable_icc"), "false");
     assert_eq!(shown("bridge", "bridge.enable_ip_masquerade"), "false");
+    assert_eq!(
+        daemon.ok(["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}} {{.EnableIPv6}}", "bridge"]),
+        format!("10.{net}.0.9 false")
+    );
     daemon.ok(["network", "create", "usual"]);
     assert_eq!(shown("usual", "driver.mtu"), "1300");
     daemon.ok(["network", "create", "-o", "com.docker.network.driver.mtu=1000", "own"]);
@@ -356,9 +364,11 @@ fn the_daemon_says_how_networks_are_that_say_nothing() {
         let seen = daemon.ok(["run", "--rm", "--network", network, "busybox", "cat", "/sys/class/net/eth0/mtu"]);
         assert_eq!(seen, mtu, "{network}");
     }
-    echo(&daemon, "echo", &[]);
+    echo(&daemon, "echo", &["-p", "7"]);
+    assert!(daemon.ok(["port", "echo", "7"]).starts_with("127.0.0.1:"));
     let bind = format!("{}:/probe:ro", probe().display());
     let there = address(&daemon, "echo", "bridge", "IPAddress");
+    assert!(there.starts_with(&format!("10.{net}.7.")), "{there}");
     let ask = ["run", "--rm", "-v", &bind, "busybox", "timeout", "1", "/probe", "ask", "tcp", &there, "7"];
     let ran = daemon.teu(ask);
     assert!(!ran.out.contains("hello"), "{ran:?}");

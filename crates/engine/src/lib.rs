@@ -41,7 +41,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ipnet::Ipv4Net;
 use teu_store::{Store, Table};
 
 pub use container::record;
@@ -56,7 +55,7 @@ pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage, Registries}
 pub use network::Networks;
 pub use pipe::Stream;
 pub use prune::{Mode as PruneMode, until};
-pub use teu_network::ipam::AddressPool;
+pub use teu_network::ipam::{AddressPool, Subnet};
 pub use volume::{CopyKind, Volumes};
 
 /// How an engine is set up.
@@ -70,8 +69,8 @@ pub struct Config {
     pub program: PathBuf,
     /// Name of the default bridge and of the firewall table; one for each daemon of a machine.
     pub bridge: String,
-    /// The default bridge's subnet; chosen clear of the host's routes if none.
-    pub subnet: Option<Ipv4Net>,
+    /// The default bridge's subnets, at most one of each family; chosen clear of the host's routes if none.
+    pub subnets: Vec<Subnet>,
     /// Options of the default bridge.
     pub bridge_options: BTreeMap<String, String>,
     /// Options of new networks that do not say otherwise, by driver.
@@ -109,7 +108,7 @@ impl Config {
             run,
             program: "/proc/self/exe".into(),
             bridge,
-            subnet: None,
+            subnets: vec![],
             bridge_options: BTreeMap::new(),
             network_options: BTreeMap::new(),
             address_pools: vec![],
@@ -190,7 +189,7 @@ impl Engine {
         let volumes = Volumes::open(&store, events.clone())?;
         let setup = network::Setup {
             bridge: &config.bridge,
-            subnet: config.subnet,
+            subnets: &config.subnets,
             bridge_options: &config.bridge_options,
             options: &config.network_options,
             pools: &config.address_pools,

@@ -4,6 +4,7 @@
 //! taken whole from one place, never joined. Docker's keys are taken where they mean something here; those that would
 //! promise what teu does not do are refused by name ([`keys`]).
 
+mod bridge;
 mod keys;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use http::uri::Authority;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use teu_api::container::{LogConfig, Ulimit};
-use teu_engine::AddressPool;
+use teu_engine::{AddressPool, Subnet};
 use teu_registry::client::Proxies;
 
 pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
@@ -50,7 +51,7 @@ pub(crate) struct Config {
     pub(crate) log_json: bool,
     pub(crate) group: Group,
     pub(crate) bridge: Option<String>,
-    pub(crate) subnet: Option<ipnet::Ipv4Net>,
+    pub(crate) subnets: Vec<Subnet>,
     pub(crate) bridge_options: BTreeMap<String, String>,
     pub(crate) network_options: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) address_pools: Vec<AddressPool>,
@@ -130,6 +131,11 @@ struct Settings {
     host_gateway_ips: Vec<String>,
     bridge: Option<String>,
     bip: Option<String>,
+    bip6: Option<String>,
+    fixed_cidr: Option<String>,
+    fixed_cidr_v6: Option<String>,
+    ip: Option<String>,
+    ipv6: Option<bool>,
     icc: Option<bool>,
     ip_masq: Option<bool>,
     mtu: u32,
@@ -219,8 +225,12 @@ pub(crate) enum Error {
     Metrics(String),
     #[error("mtu {0}: write a number between 68 and 65535")]
     Mtu(u32),
-    #[error("bip \"{0}\": write an IPv4 network such as 172.30.0.1/16")]
-    Subnet(String),
+    #[error("ip \"{0}\": write an IPv4 address")]
+    HostAddress(String),
+    #[error("{key} \"{text}\": write an {family} network such as {example}")]
+    Subnet { key: &'static str, text: String, family: &'static str, example: &'static str },
+    #[error("{key} {range}: it is not in the subnet {subnet}")]
+    Range { key: &'static str, range: ipnet::IpNet, subnet: ipnet::IpNet },
     #[error("address pool \"{0}\": write a network as \"base\" and the longer prefix of its subnets as \"size\"")]
     Pool(String),
     #[error("{key} \"{value}\": choose {choice}")]
@@ -330,7 +340,7 @@ impl Settings {
             log_json: self.log_json()?,
             group,
             bridge: self.bridge.clone(),
-            subnet: self.bip.as_deref().map(subnet).transpose()?,
+            subnets: self.subnets()?,
             bridge_options: self.bridge_options()?,
             network_options: self.default_network_opts.clone(),
             address_pools: self.default_address_pools.iter().map(Pool::settle).collect::<Result<_, _>>()?,
@@ -352,19 +362,6 @@ impl Settings {
                 labels: self.labels,
             },
         })
-    }
-
-    /// What the default bridge is told as other networks are by their options.
-    fn bridge_options(&self) -> Result<BTreeMap<String, String>, Error> {
-        if self.mtu != 0 && !(68..=65535).contains(&self.mtu) {
-            return Err(Error::Mtu(self.mtu));
-        }
-        let options = [
-            ("com.docker.network.bridge.enable_icc", self.icc.map(|icc| icc.to_string())),
-            ("com.docker.network.bridge.enable_ip_masquerade", self.ip_masq.map(|masquerade| masquerade.to_string())),
-            ("com.docker.network.driver.mtu", (self.mtu != 0).then(|| self.mtu.to_string())),
-        ];
-        Ok(options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
     }
 
     fn tls(&self) -> Result<Option<Tls>, Error> {
@@ -448,11 +445,6 @@ fn profile(path: &Path) -> Result<Option<String>, Error> {
         return Ok(Some("unconfined".into()));
     }
     std::fs::read_to_string(path).map(Some).map_err(|source| Error::Io { path: path.into(), source })
-}
-
-fn subnet(text: &str) -> Result<ipnet::Ipv4Net, Error> {
-    let network = text.parse::<ipnet::Ipv4Net>().map_err(|_| Error::Subnet(text.into()))?;
-    Ok(network.trunc())
 }
 
 fn metrics(text: &str) -> Result<SocketAddr, Error> {

@@ -176,7 +176,7 @@ fn engine_config(config: &Config) -> teu_engine::Config {
         bridge: config.bridge.clone().unwrap_or(usual.bridge),
         dns: config.dns.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
-        subnet: config.subnet.or(usual.subnet),
+        subnets: config.subnets.clone(),
         bridge_options: config.bridge_options.clone(),
         network_options: config.network_options.clone(),
         live: engine_live(&config.live),

@@ -62,6 +62,24 @@ pub struct DaemonArgs {
     /// Subnet of the default bridge
     #[arg(long, value_name = "string")]
     pub bip: Option<String>,
+    /// Subnet of the default bridge, of IPv6
+    #[arg(long, value_name = "string")]
+    pub bip6: Option<String>,
+    /// Part of the default bridge's subnet that addresses are given from
+    #[arg(long, value_name = "string")]
+    pub fixed_cidr: Option<String>,
+    /// The same for IPv6
+    #[arg(long, value_name = "string")]
+    pub fixed_cidr_v6: Option<String>,
+    /// Address of the host that ports of the default bridge are published on
+    #[arg(long, value_name = "ip")]
+    pub ip: Option<String>,
+    /// Keep the default bridge to IPv4 with --ipv6=false
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ipv6: Option<bool>,
+    /// Where networks get their subnets from (base=NETWORK,size=PREFIX)
+    #[arg(long, value_name = "pool-options", value_parser = address_pool)]
+    pub default_address_pool: Vec<(String, u8)>,
     /// Keep containers of the default bridge from each other with --icc=false
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub icc: Option<bool>,
@@ -170,6 +188,20 @@ fn network_option(text: &str) -> Result<(String, String, String), String> {
     Ok((driver.into(), key.into(), value.into()))
 }
 
+/// `base=NETWORK,size=PREFIX`.
+fn address_pool(text: &str) -> Result<(String, u8), String> {
+    let wrong = || format!("invalid value {text:?}: write base=NETWORK,size=PREFIX");
+    let (mut base, mut size) = (None, None);
+    for part in text.split(',') {
+        match part.trim().split_once('=') {
+            Some(("base", value)) => base = Some(value.to_owned()),
+            Some(("size", value)) => size = Some(value.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        }
+    }
+    base.zip(size).ok_or_else(wrong)
+}
+
 impl DaemonArgs {
     /// What was given, by the keys of the configuration file.
     #[must_use]
@@ -235,7 +267,10 @@ impl DaemonArgs {
     }
 
     /// What is said of networks.
-    fn of_networks(&self) -> [(&'static str, Option<Value>); 4] {
+    fn of_networks(&self) -> [(&'static str, Option<Value>); 10] {
+        let text = |text: &Option<String>| text.clone().map(Value::from);
+        let pool = |(base, size): &(String, u8)| serde_json::json!({"base": base, "size": size});
+        let pools: Vec<Value> = self.default_address_pool.iter().map(pool).collect();
         let mut drivers = Map::new();
         for (driver, key, value) in &self.default_network_opt {
             let options = drivers.entry(driver.clone()).or_insert_with(|| Value::Object(Map::new()));
@@ -245,6 +280,12 @@ impl DaemonArgs {
         }
         [
             ("default-network-opts", (!drivers.is_empty()).then_some(Value::Object(drivers))),
+            ("bip6", text(&self.bip6)),
+            ("default-address-pools", (!pools.is_empty()).then_some(Value::Array(pools))),
+            ("fixed-cidr", text(&self.fixed_cidr)),
+            ("fixed-cidr-v6", text(&self.fixed_cidr_v6)),
+            ("ip", text(&self.ip)),
+            ("ipv6", self.ipv6.map(Value::from)),
             ("icc", self.icc.map(Value::from)),
             ("ip-masq", self.ip_masq.map(Value::from)),
             ("mtu", self.mtu.map(Value::from)),

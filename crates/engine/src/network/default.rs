@@ -19,11 +19,13 @@ impl Networks {
         record.bridge.clone_from(&self.inner.bridge);
         record.options.clone_from(&self.inner.bridge_options);
         record.options.insert("com.docker.network.bridge.name".into(), self.inner.bridge.clone());
-        record.ipv6 = self.inner.ipv6 && options::parse("bridge", &record.options)?.fits_v6();
+        let wanted = options::flag(&record.options, "com.docker.network.enable_ipv6")?.unwrap_or(true);
+        record.ipv6 = self.inner.ipv6 && wanted && options::parse("bridge", &record.options)?.fits_v6();
         let before: Vec<IpNet> = record.subnets.iter().map(|subnet| subnet.subnet).collect();
         let before = before.into_iter().chain(record.subnet.take().map(IpNet::V4));
         let taken = self.others(live, &record.id);
-        let mut chosen: Vec<IpNet> = self.inner.fixed.map(IpNet::V4).into_iter().collect();
+        let fixed = &self.inner.fixed;
+        let mut chosen: Vec<IpNet> = fixed.iter().map(|named| named.subnet).collect();
         let named = chosen.len();
         for subnet in before {
             let known = chosen.iter().any(|other| matches!(other, IpNet::V6(_)) == matches!(subnet, IpNet::V6(_)));
@@ -42,7 +44,8 @@ impl Networks {
         }
         chosen.retain(|net| record.ipv6 || matches!(net, IpNet::V4(_)));
         chosen.sort_unstable();
-        record.subnets = chosen.into_iter().map(Subnet::of).collect();
+        let named = |net: &IpNet| fixed.iter().find(|named| named.subnet == *net).cloned();
+        record.subnets = chosen.into_iter().map(|net| named(&net).unwrap_or_else(|| Subnet::of(net))).collect();
         record.ipam = Ipam { driver: "default".into(), options: None, config: vec![] };
         record.ipam.config = record.subnets.iter().map(config).collect();
         self.inner.table.put_quick("bridge", &record)?;
@@ -115,6 +118,7 @@ pub(super) fn predefined(table: &Table<NetworkRecord>, name: &str) -> Result<Net
 fn config(subnet: &Subnet) -> IpamConfig {
     IpamConfig {
         subnet: subnet.subnet.to_string(),
+        ip_range: subnet.range.map(|range| range.to_string()).unwrap_or_default(),
         gateway: subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
         ..IpamConfig::default()
     }

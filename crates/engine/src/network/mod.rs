@@ -28,7 +28,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use teu_api::Filters;
 use teu_api::container::HostConfig;
 use teu_api::network::{CreateRequest, CreateResponse, Network, PruneReport};
@@ -55,8 +55,8 @@ const DEFAULT_MTU: u32 = 1500;
 pub(crate) struct Setup<'a> {
     /// Name of the default bridge and of the tables.
     pub(crate) bridge: &'a str,
-    /// The default bridge's subnet, if the user named one.
-    pub(crate) subnet: Option<Ipv4Net>,
+    /// The default bridge's subnets that the user named.
+    pub(crate) subnets: &'a [Subnet],
     /// The default bridge's options.
     pub(crate) bridge_options: &'a BTreeMap<String, String>,
     /// Options of new networks, by driver.
@@ -76,7 +76,7 @@ pub struct Networks {
 struct Inner {
     bridge: String,
     /// Named by the daemon's configuration.
-    fixed: Option<Ipv4Net>,
+    fixed: Vec<Subnet>,
     bridge_options: BTreeMap<String, String>,
     options: BTreeMap<String, BTreeMap<String, String>>,
     table: Table<NetworkRecord>,
@@ -159,7 +159,7 @@ impl Networks {
         }
         let inner = Inner {
             bridge: setup.bridge.into(),
-            fixed: setup.subnet,
+            fixed: setup.subnets.to_vec(),
             bridge_options: setup.bridge_options.clone(),
             options: default::options(setup.options)?,
             mtu: teu_network::route::uplink_mtu()?.unwrap_or(DEFAULT_MTU),
@@ -273,7 +273,10 @@ impl Networks {
         let path = std::path::Path::new("/proc/self/ns/net");
         let turn = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
         turn.lock().map_err(|error| Error::io("lock", path, error))?;
-        if net.record.name == "bridge" && net.held.is_empty() && self.inner.fixed.is_none() {
+        if net.record.name == "bridge"
+            && net.held.is_empty()
+            && !self.inner.fixed.iter().any(|named| matches!(named.subnet, IpNet::V4(_)))
+        {
             self.reconsider(live, id)?;
         }
         let Some(net) = live.networks.get_mut(id) else { return Ok(()) };

@@ -65,7 +65,15 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
     assert_eq!(gateways(r#"{"host-gateway-ips":["6.7.8.9","fd00::1"]}"#).len(), 2);
     assert!(sentence(r#"{"host-gateway-ip":"router"}"#).contains("host gateway \"router\""));
     assert_eq!(config.defaults.ulimits[0].hard, 64);
-    assert_eq!(config.subnet.expect("a subnet").to_string(), "172.30.0.0/16");
+    assert_eq!(config.subnets[0].subnet.to_string(), "172.30.0.0/16");
+    let named = r#"{"bip":"10.9.0.5/16","fixed-cidr":"10.9.8.0/24","fixed-cidr-v6":"fd00:9::/64"}"#;
+    let named = from_file(named).subnets;
+    assert_eq!((named[0].gateway, named.len()), ("10.9.0.5".parse().ok(), 2));
+    assert_eq!(named[0].range, "10.9.8.0/24".parse().ok());
+    assert_eq!((named[1].gateway, named[1].range), ("fd00:9::1".parse().ok(), None));
+    assert!(sentence(r#"{"bip":"10.9.0.1/16","fixed-cidr":"10.8.0.0/24"}"#).contains("not in the subnet 10.9.0.0/16"));
+    assert!(sentence(r#"{"bip6":"10.9.0.1/16"}"#).contains("write an IPv6 network"));
+    assert!(sentence(r#"{"ip":"::1"}"#).contains("write an IPv4 address"));
     let bridge = from_file(r#"{"mtu":1400,"icc":false,"ip-masq":true}"#).bridge_options;
     let bridge: Vec<_> = bridge.values().map(String::as_str).collect();
     assert_eq!(bridge, ["false", "true", "1400"]);
