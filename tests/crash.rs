@@ -134,6 +134,30 @@ fn a_daemon_asked_to_end_leaves_containers_running_and_finds_them_again() {
 }
 
 #[test]
+fn what_always_runs_is_started_with_the_daemon_though_it_was_stopped() {
+    let mut daemon = Daemon::start();
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        daemon.ok(["run", "-d", "--name", name, "--restart", "always", "busybox", "sleep", "1000"]);
+    }
+    daemon.ok(["run", "-d", "--name", "other", "--restart", "unless-stopped", "busybox", "sleep", "1000"]);
+    daemon.ok(["stop", "-t", "0"].into_iter().chain(names).chain(["other"]));
+    for kill in [true, false] {
+        if kill {
+            daemon.kill9();
+        } else {
+            daemon.stop();
+        }
+        daemon.restart();
+        for name in names {
+            eventually("it runs", || (daemon.inspect(name, "{{.State.Running}}") == "true").then_some(()));
+        }
+        assert_eq!(daemon.inspect("other", "{{.State.Status}}"), "exited");
+        daemon.ok(["stop", "-t", "0"].into_iter().chain(names));
+    }
+}
+
+#[test]
 fn a_restart_policy_holds_across_a_crash() {
     let mut daemon = Daemon::start();
     daemon.ok(["run", "-d", "--name", "box", "--restart", "always", "busybox", "sleep", "1000"]);

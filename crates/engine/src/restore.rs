@@ -10,21 +10,25 @@ use teu_supervisor::protocol::{Event, ExitStatus, Request};
 use crate::Context;
 use crate::container::lifecycle::{Ending, Input, Phase, Restart};
 use crate::container::spec::cgroup_path;
-use crate::container::{Containers, Record, adopt};
+use crate::container::{Container, Containers, Record, adopt};
 use crate::error::{Error, Result};
 use crate::task::{Fresh, Task};
 
 /// The exit code of a container of which nobody knows how it ended.
 const UNKNOWN: i32 = 255;
 
+/// How the folders of supervisors begin that wait for work.
+const WARM: &str = ".warm-";
+
 /// Takes up every container.
 pub(crate) async fn restore(containers: &Containers) -> Result<()> {
     let context = containers.context.clone();
     let tasks = context.pool.task_dir("");
     clear_warm(&tasks)?;
+    let mut again = vec![];
     for key in context.records.keys()? {
         match context.records.get(&key) {
-            Ok(Some(record)) => take_up(containers, &context, record).await?,
+            Ok(Some(record)) => again.extend(take_up(containers, &context, record).await?),
             Ok(None) => {}
             Err(error) => tracing::error!(%error, container = key, "read a container's record"),
         }
@@ -32,15 +36,25 @@ pub(crate) async fn restore(containers: &Containers) -> Result<()> {
     drop_orphans(containers, &context, &tasks).await;
     context.volumes.renamings_finished()?;
     tokio::task::block_in_place(|| context.volumes.unmount_unused());
-    context.networks.restored()
+    context.networks.restored()?;
+    // Not before everything is in its place.
+    for container in again {
+        tokio::spawn(async move {
+            if let Err(error) = container.start().await {
+                tracing::warn!(%error, container = container.id(), "start a container with the daemon");
+            }
+        });
+    }
+    Ok(())
 }
 
-async fn take_up(containers: &Containers, context: &Context, mut record: Record) -> Result<()> {
+/// Takes up one container, and gives it back if it is to be started.
+async fn take_up(containers: &Containers, context: &Context, mut record: Record) -> Result<Option<Container>> {
     upgrade(context, &mut record);
     context.refer_mounts(&mut record);
     if record.state.phase == Phase::Removing {
         erase(context, &record);
-        return Ok(());
+        return Ok(None);
     }
     if let Err(error) = tokio::task::block_in_place(|| context.mount_layer(&record)) {
         tracing::error!(%error, container = record.id, "mount a write layer");
@@ -69,7 +83,7 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
             if record.host.auto_remove && record.state.phase == Phase::Created {
                 // Who wanted it run and removed is gone with the daemon that was to start it.
                 erase(context, &record);
-                return Ok(());
+                return Ok(None);
             }
             if was_running {
                 // Freed again when the lifecycle hears of the end.
@@ -83,14 +97,7 @@ async fn take_up(containers: &Containers, context: &Context, mut record: Record)
     };
     let again = fresh.is_none() && starts_with_daemon(&record, was_running);
     let container = adopt(containers, record, fresh, first)?;
-    if again {
-        tokio::spawn(async move {
-            if let Err(error) = container.start().await {
-                tracing::warn!(%error, container = container.id(), "start a container with the daemon");
-            }
-        });
-    }
-    Ok(())
+    Ok(again.then_some(container))
 }
 
 /// Earlier versions knew one network only.
@@ -166,7 +173,7 @@ fn erase(context: &Context, record: &Record) {
 fn clear_warm(tasks: &Path) -> Result<()> {
     let entries = fs::read_dir(tasks).map_err(|error| Error::io("list", tasks, error))?;
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".warm-") {
+        if entry.file_name().to_string_lossy().starts_with(WARM) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -177,6 +184,9 @@ fn clear_warm(tasks: &Path) -> Result<()> {
 async fn drop_orphans(containers: &Containers, context: &Context, tasks: &Path) {
     for entry in fs::read_dir(tasks).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(WARM) {
+            continue; // Of this daemon: those of others are gone.
+        }
         if containers.find(&name).is_ok_and(|found| found.id() == name) {
             continue;
         }

@@ -285,8 +285,9 @@ fn settle(
             all.insert(key.into(), value.into());
         }
     }
+    // A client's variable too: it moves no daemon that is told where to listen.
     if let Some(host) = environment("TEU_HOST").filter(|host| !host.is_empty()) {
-        all.insert("hosts".into(), vec![host].into());
+        all.entry("hosts").or_insert_with(|| vec![host].into());
     }
     let mut proxies = Map::new();
     let found = Proxies::from_environment(environment);

@@ -11,7 +11,8 @@
 //! client  HTTP/1.1 200 OK                           ←  the three digits replaced ←  HTTP/1.1 101 OK
 //! ```
 //!
-//! Everything else passes through untouched.
+//! And JSON that somebody wrote into a query as it is (`curl '…/json?filters={"name":["web"]}'`), which Go's server takes and
+//! hyper does not, has its quotes escaped. Everything else passes through untouched.
 
 use std::io;
 use std::pin::Pin;
@@ -57,6 +58,7 @@ impl Sniffed {
                 break;
             }
         }
+        escape_quotes(&mut head);
         let line = RequestLine::of(&head);
         let hijack = line.as_ref().is_some_and(|line| is_hijack(line.path));
         let raw = hijack && line.as_ref().is_some_and(RequestLine::is_silent);
@@ -83,6 +85,19 @@ impl Sniffed {
     pub(crate) fn into_parts(self) -> (Connection, Bytes) {
         (self.stream, self.head)
     }
+}
+
+/// Writes the quotes of the first line as RFC 3986 has them.
+fn escape_quotes(head: &mut BytesMut) {
+    let Some(end) = head.windows(2).position(|window| window == b"\r\n") else { return };
+    if !head[..end].contains(&b'"') {
+        return;
+    }
+    let rest = head.split_off(end);
+    for byte in std::mem::take(head) {
+        head.extend_from_slice(if byte == b'"' { b"%22" } else { std::slice::from_ref(&byte) });
+    }
+    head.unsplit(rest);
 }
 
 fn ended(head: &[u8]) -> bool {
@@ -199,6 +214,13 @@ mod tests {
         let head = sniffed.into_parts().1;
         let expected = "POST /v1.41/containers/a/attach?stdout=1 HTTP/1.1\r\nUpgrade: teu-raw\r\nHost: x\r\n\r\nin";
         assert_eq!(head, expected.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn quotes_in_a_query_are_escaped() {
+        let (sniffed, _client) = sniffed("GET /x?filters={\"a\":[\"b\"]} HTTP/1.1\r\nEtag: \"e\"\r\n\r\n").await;
+        let expected = "GET /x?filters={%22a%22:[%22b%22]} HTTP/1.1\r\nEtag: \"e\"\r\n\r\n";
+        assert_eq!(sniffed.into_parts().1, expected.as_bytes());
     }
 
     #[tokio::test]

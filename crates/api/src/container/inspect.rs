@@ -101,7 +101,6 @@ wire! {
         /// Failed checks in a row.
         pub failing_streak: i64 = "FailingStreak",
         /// The last results.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
         pub log: Vec<HealthResult> = "Log",
     }
 

@@ -82,10 +82,28 @@ pub fn name_members(value: &mut Value, shape: Shape) -> Result<(), &'static str>
     match (value, shape) {
         (value, Shape::Optional(inner)) => name_members(value, inner()),
         (Value::Array(items), Shape::List(inner)) => items.iter_mut().try_for_each(|item| name_members(item, inner())),
-        (Value::Object(map), Shape::Map(inner)) => map.values_mut().try_for_each(|item| name_members(item, inner())),
+        (Value::Object(map), Shape::Map(inner)) => map.values_mut().try_for_each(|item| {
+            nothing_of(item, inner());
+            name_members(item, inner())
+        }),
         (Value::Object(map), Shape::Object(object)) => name_those_of(map, &(object.members)()),
         (Value::Array(_), Shape::Object(object)) => Err(object.name),
         _ => Ok(()),
+    }
+}
+
+/// In a map `null` is the value that says nothing, as Go's decoder has it.
+fn nothing_of(value: &mut Value, shape: Shape) {
+    if !value.is_null() {
+        return;
+    }
+    match shape {
+        Shape::Text => *value = Value::String(String::new()),
+        Shape::Flag => *value = Value::Bool(false),
+        Shape::Integer(..) => *value = 0.into(),
+        Shape::List(_) | Shape::Words => *value = Value::Array(vec![]),
+        Shape::Map(_) | Shape::Object(_) => *value = Value::Object(Map::new()),
+        Shape::Any | Shape::Optional(_) => {}
     }
 }
 
@@ -180,6 +198,18 @@ mod tests {
         for list in [json!([]), json!({"HostConfig": []}), json!({"hostconfig": {"Mounts": [[]]}})] {
             assert!(name_members(&mut list.clone(), CreateRequest::shape()).is_err(), "{list}");
         }
+    }
+
+    #[test]
+    fn nothing_in_a_map_is_the_value_that_says_nothing() {
+        let mut body = json!({
+            "Labels": {"a": null}, "ExposedPorts": {"80/tcp": null}, "Volumes": {"/v": null},
+            "NetworkingConfig": {"EndpointsConfig": {"n": null}}, "HostConfig": {"PortBindings": {"80/tcp": null}},
+        });
+        name_members(&mut body, CreateRequest::shape()).expect("objects");
+        let request: CreateRequest = serde_json::from_value(body).expect("a request");
+        assert_eq!(request.config.labels.get("a").map(String::as_str), Some(""));
+        assert!(request.networking_config.endpoints_config.contains_key("n"));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Verb for Ps {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let own = if self.quiet { None } else { session.file.format("psFormat") };
         let format = self.format.as_deref().filter(|format| !format.is_empty()).or(own);
-        let size = self.size || format.is_some_and(|format| format.contains(".Size"));
+        let size = self.size || format.is_some_and(shows_sizes);
         let limit = if self.latest { Some(1) } else { self.last.filter(|last| *last >= 0) };
         let client = session.client();
         let call = client.get("/containers/json").flag("all", self.all || limit.is_some()).flag("size", size);
@@ -92,6 +92,11 @@ impl Verb for Ps {
         List { columns: COLUMNS, default: &table, quiet, raw: &raw, format }.print(rows)?;
         Ok(0)
     }
+}
+
+/// Whether a format shows how large containers are: by name, or with everything.
+fn shows_sizes(format: &str) -> bool {
+    format == "json" || format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")
 }
 
 /// One row of the list.

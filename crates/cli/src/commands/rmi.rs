@@ -86,9 +86,10 @@ async fn foresee(client: &Client<'_>, name: &str, force: bool) -> Result<(), Fai
     let users: Vec<Summary> = client.get("/containers/json").flag("all", true).filters(&filters).read().await?;
     let last = image.repo_tags.len() <= 1;
     let goes = if by_id { last || force } else { last };
-    let running = users.iter().any(|user| user.state == "running");
+    let first_running = users.iter().find(|user| user.state == "running");
+    let running = first_running.is_some();
     if goes && !users.is_empty() && (!force || running) {
-        let user = units::short_id(&users[0].id);
+        let user = units::short_id(&first_running.unwrap_or(&users[0]).id);
         let how = if running { "running" } else { "stopped" };
         return Err(Failure::new(format!(
             "conflict: unable to delete {name} - image is being used by {how} container {user}"

@@ -91,7 +91,8 @@ impl Update {
     fn ports(&self) -> Result<PortMap, String> {
         let mut bindings = PortMap::new();
         for text in &self.publish_rm {
-            bindings.extend(port::expose(text)?.into_iter().map(|port| (port, Some(vec![]))));
+            let ports = port::expose(text).map_err(|why| why.replace("--expose", "--publish-rm"))?;
+            bindings.extend(ports.into_iter().map(|port| (port, Some(vec![]))));
         }
         for text in &self.publish {
             for (port, binding) in port::publish(text)? {

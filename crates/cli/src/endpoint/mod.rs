@@ -17,8 +17,8 @@ pub(crate) struct Host {
     pub(crate) address: Address,
     /// How a connection over TCP is encrypted.
     pub(crate) tls: Option<Tls>,
-    /// Whether a missing daemon may be started: it is ours (the default socket, `TEU_HOST`) and on this machine. What `-H`
-    /// names may be anybody's.
+    /// Whether a missing daemon may be started: it is ours and on this machine, and it is known where it has its data. That
+    /// is so for the default socket, and for the one of `TEU_HOST` where `TEU_DATA_ROOT` is set.
     pub(crate) startable: bool,
     /// Whether the address was named, and so must be told to a daemon that is started.
     pub(crate) named: bool,
@@ -179,7 +179,7 @@ pub(crate) fn resolve(
     };
     let address = Address::parse(&text, tls.is_some())?;
     let startable = match &address {
-        Address::Unix(path) => ours || *path == default_socket(),
+        Address::Unix(path) => (ours && variable("TEU_DATA_ROOT").is_some()) || *path == default_socket(),
         _ => false,
     };
     Ok(Host { address, tls, startable, named: true, context })
@@ -215,6 +215,7 @@ mod tests {
         let variable = |name: &str| match name {
             "TEU_HOST" => teu.map(str::to_owned),
             "DOCKER_HOST" => docker.map(str::to_owned),
+            "TEU_DATA_ROOT" => teu.filter(|host| host.ends_with("/a")).map(str::to_owned),
             _ => None,
         };
         resolve(&choice, variable, Path::new("/nowhere"), DEFAULT.into())
@@ -234,6 +235,7 @@ mod tests {
         assert!(from(None, Some("unix:///a"), None).unwrap().startable);
         assert!(from(Some("unix:///a"), Some("unix:///a"), None).unwrap().startable);
         assert!(!from(Some("unix:///a"), Some("unix:///b"), None).unwrap().startable);
+        assert!(!from(None, Some("unix:///b"), None).unwrap().startable, "nobody knows where its data is");
         assert!(!from(Some("tcp://127.0.0.1:1"), None, None).unwrap().startable);
         assert!(!from(None, None, Some("unix:///var/run/docker.sock")).unwrap().startable);
     }

@@ -4,6 +4,11 @@ use teu_api::container::{EndpointIpamConfig, EndpointSettings};
 
 use super::fields;
 
+/// Reads the address of a name server.
+pub(crate) fn server(text: &str) -> Result<std::net::IpAddr, String> {
+    text.parse().map_err(|_| format!("IP address is not correctly formatted: {text}"))
+}
+
 /// Reads one `--network`: the network's name and the container's place on it.
 pub(crate) fn network(text: &str) -> Result<(String, EndpointSettings), String> {
     if !text.contains('=') {

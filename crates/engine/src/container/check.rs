@@ -15,6 +15,7 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
     restart(host)?;
     modes(host)?;
     unsupported(host)?;
+    networks(request)?;
     super::storage::limit(host)?;
     super::mounts::parse::check(host)?;
     if host.annotations.contains_key("") {
@@ -42,6 +43,21 @@ pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whoever has the host's network, another container's or none is on no other; name servers are addresses.
+fn networks(request: &CreateRequest) -> Result<()> {
+    let mode = request.host_config.network_mode.as_str();
+    let alone = matches!(mode, "host" | "none") || mode.starts_with("container:");
+    if alone && request.networking_config.endpoints_config.keys().any(|name| name != mode) {
+        return Err(Error::bad(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
+        ));
+    }
+    match request.host_config.dns.iter().find(|server| server.parse::<std::net::IpAddr>().is_err()) {
+        Some(wrong) => Err(Error::bad(format!("IP address is not correctly formatted: {wrong}"))),
+        None => Ok(()),
+    }
 }
 
 fn limits(host: &HostConfig, processors: usize) -> Result<()> {
@@ -195,6 +211,20 @@ mod tests {
     #[test]
     fn a_plain_request_is_sound() {
         assert!(check(&CreateRequest::default(), 2).is_ok());
+    }
+
+    #[test]
+    fn networks_that_do_not_go_together_and_name_servers_that_are_none_are_refused() {
+        let both = |mode: &'static str| {
+            refused(|request| {
+                request.host_config.network_mode = mode.into();
+                request.networking_config.endpoints_config.insert("n".into(), Default::default());
+            })
+        };
+        for mode in ["host", "none", "container:x"] {
+            assert!(both(mode).contains("cannot attach both"), "{mode}");
+        }
+        assert!(refused(|request| request.host_config.dns = vec!["x".into()]).contains("not correctly formatted: x"));
     }
 
     #[test]

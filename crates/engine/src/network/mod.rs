@@ -361,7 +361,8 @@ impl Networks {
         let until = filters.get("until").first().map(|text| prune::until(text)).transpose()?;
         let idle: Vec<NetworkRecord> = {
             let live = self.live();
-            let idle = live.networks.values().filter(|net| !net.predefined() && net.held.is_empty());
+            let idle = live.networks.values();
+            let idle = idle.filter(|net| !net.predefined() && !net.record.config_only && net.held.is_empty());
             idle.map(|net| net.record.clone()).collect()
         };
         let old = |record: &NetworkRecord| {

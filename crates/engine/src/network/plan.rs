@@ -59,6 +59,7 @@ pub(crate) fn network(request: &CreateRequest, around: &Surroundings<'_>) -> Res
         ..NetworkRecord::default()
     };
     if record.config_only {
+        record.driver = "null".into();
         record.ipam.config = asked.config;
         return Ok(record);
     }

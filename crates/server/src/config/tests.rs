@@ -33,8 +33,10 @@ fn flag_beats_environment_beats_file() {
     let environment = [("TEU_DATA_ROOT", "/env"), ("TEU_HOST", "unix:///env"), ("TEU_EXEC_ROOT", "")];
     let config = settled(&serde_json::json!({"data-root": "/flag"}), &environment, file).expect("settled");
     assert_eq!(config.data_root, Path::new("/flag"));
-    assert_eq!(config.hosts, [Host::Unix("/env".into(), Group::Default("teu"))]);
+    assert_eq!(config.hosts, [Host::Unix("/file".into(), Group::Default("teu"))], "a client's variable comes last");
     assert_eq!(config.exec_root, Path::new("/file"));
+    let config = settled(&serde_json::json!({}), &environment, "{}").expect("settled");
+    assert_eq!(config.hosts, [Host::Unix("/env".into(), Group::Default("teu"))]);
 }
 
 #[test]

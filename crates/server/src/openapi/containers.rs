@@ -18,6 +18,7 @@ use super::{CONFLICT, MISSING, NO_CONTENT, TAR};
 const OUTPUT: &[&str] = &[RAW_STREAM, MULTIPLEXED_STREAM];
 const SIGNAL: Parameter = text("signal", "Signal that asks it to stop, by name or number.");
 const PATIENCE: Parameter = integer("t", "Seconds until it is killed; -1 waits for ever.");
+const CHECKPOINT: Parameter = text("checkpoint", "A state to go on from; there is none, the answer says so.");
 const KEYS: Parameter = text("detachKeys", "Keys that let go of a terminal, `ctrl-p,ctrl-q`.");
 const ROWS: Parameter = cells("h", "Rows.").needed();
 const COLUMNS: Parameter = cells("w", "Columns.").needed();
@@ -101,11 +102,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("ContainerResize", "/containers/{id}/resize", "Sets the size of a container's terminal.")
         .query(&[ROWS, COLUMNS])
         .answers(&[empty(200, "Set."), MISSING, CONFLICT]),
-    post("ContainerStart", "/containers/{id}/start", "Starts a container.").query(&[KEYS]).answers(&[
+    post("ContainerStart", "/containers/{id}/start", "Starts a container.").query(&[KEYS, CHECKPOINT]).answers(&[
         NO_CONTENT,
         empty(304, "It runs."),
         MISSING,
         CONFLICT,
+        empty(501, "Checkpoints are not there."),
     ]),
     post("ContainerStop", "/containers/{id}/stop", "Stops a container.").query(&[SIGNAL, PATIENCE]).answers(&[
         NO_CONTENT,

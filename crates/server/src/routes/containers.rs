@@ -4,7 +4,7 @@ mod archive;
 mod streams;
 
 use axum::extract::{Path, State};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
 use teu_api::image::CommitResponse;
@@ -133,7 +133,15 @@ fn cells(query: &Query, name: &str, what: &str) -> Answer<u16> {
     }
 }
 
-async fn start(State(engine): State<Engine>, Path(id): Id) -> Answer {
+/// What is said to whoever wants a container's state kept or taken up.
+pub(super) fn no_checkpoints() -> Failure {
+    Failure::new(StatusCode::NOT_IMPLEMENTED, "checkpoint and restore is not supported by teu yet")
+}
+
+async fn start(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    if query.text("checkpoint").is_some_and(|name| !name.is_empty()) {
+        return Err(no_checkpoints());
+    }
     engine.containers.find(&id)?.start().await?;
     done()
 }

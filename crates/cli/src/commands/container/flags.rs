@@ -3,7 +3,7 @@
 use teu_api::container::{DeviceRequest, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
 
 use crate::grammar::device::{self, Device};
-use crate::grammar::{duration, limits, size};
+use crate::grammar::{duration, limits, network, size};
 
 /// Flags of `run` and `create`, and the words after them.
 #[derive(Clone, Debug, clap::Args)]
@@ -90,8 +90,8 @@ pub(crate) struct ContainerFlags {
     #[arg(long, hide = true)]
     pub(crate) disable_content_trust: bool,
     /// Set DNS servers
-    #[arg(long)]
-    pub(crate) dns: Vec<String>,
+    #[arg(long, value_name = "list", value_parser = network::server)]
+    pub(crate) dns: Vec<std::net::IpAddr>,
     /// Set resolver options
     #[arg(long, alias = "dns-opt")]
     pub(crate) dns_option: Vec<String>,

@@ -146,7 +146,7 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
         cap_add: flags.cap_add.clone(),
         cap_drop: flags.cap_drop.clone(),
         cgroupns_mode: text(&flags.cgroupns),
-        dns: flags.dns.clone(),
+        dns: flags.dns.iter().map(ToString::to_string).collect(),
         dns_options: flags.dns_option.clone(),
         dns_search: flags.dns_search.clone(),
         extra_hosts: flags.add_host.iter().map(|text| environment::extra_host(text)).collect::<Result<_, _>>()?,
@@ -302,6 +302,11 @@ fn networks(flags: &ContainerFlags, request: &mut CreateRequest) -> Result<(), S
         if let Some(address) = &flags.mac_address {
             endpoint.mac_address.clone_from(address);
         }
+    }
+    // A mode that is no network has no place beside one.
+    let alone = |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
+    if endpoints.len() > 1 && endpoints.iter().any(|(name, _)| alone(name)) {
+        return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".into());
     }
     request.host_config.network_mode = mode;
     // A mode that is no network has no endpoint.

@@ -125,6 +125,9 @@ pub(crate) struct Push {
 /// Removes lists.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Remove {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Lists to remove
     #[arg(required = true, value_name = "MANIFEST_LIST")]
     lists: Vec<String>,
@@ -326,7 +329,10 @@ impl Verb for Remove {
         let lists = Lists::new(&session.config);
         let mut troubles = Vec::new();
         for name in &self.lists {
-            let removed = reference(name).and_then(|name| lists.remove(&name));
+            let removed = reference(name).and_then(|name| match self.dry_run {
+                true => lists.all(&name)?.map_or_else(|| Err(unknown(&name)), |_| line(&name.to_string())),
+                false => lists.remove(&name),
+            });
             troubles.extend(removed.err().map(|failure| failure.message));
         }
         if troubles.is_empty() { Ok(0) } else { Err(Failure::new(troubles.join("\n"))) }

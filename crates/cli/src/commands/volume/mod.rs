@@ -119,7 +119,9 @@ impl Verb for List {
         }
         list.volumes.sort_by(|a, b| a.name.cmp(&b.name));
         let quiet = self.quiet.then_some("{{.Name}}");
-        let (default, format) = ("table {{.Driver}}\t{{.Name}}", self.format.as_deref());
+        let own = if self.quiet { None } else { session.file.format("volumesFormat") };
+        let format = self.format.as_deref().filter(|format| !format.is_empty()).or(own);
+        let default = "table {{.Driver}}\t{{.Name}}";
         let raw = if self.quiet { "name: {{.Name}}" } else { "name: {{.Name}}\ndriver: {{.Driver}}\n" };
         list::List { columns: COLUMNS, default, quiet, raw, format }.print(list.volumes.iter().map(cells))?;
         Ok(0)
