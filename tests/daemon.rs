@@ -122,6 +122,45 @@ fn images_of_docker_hub_come_from_its_mirror() {
     assert!(run(&mut curl).ok().contains("\"Descriptor\""));
 }
 
+/// An index that finds two repositories whatever it is asked for; its address.
+fn index() -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("an address").to_string();
+    let found = serde_json::json!({"num_results": 2, "results": [
+        {"name": "box", "description": "small\nand useful", "star_count": 3, "is_official": true},
+        {"name": "team/box", "description": null, "star_count": 1, "is_official": false},
+    ]});
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap_or(0);
+            // Whoever begins with TLS is told by the end of the connection that there is none.
+            if head[..length].starts_with(b"GET /v1/search?q=box&n=") {
+                let text = found.to_string();
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn an_index_is_searched() {
+    let (daemon, term) = (Daemon::bare(), format!("{}/box", index()));
+    let format = "{{.Name}}|{{.Description}}|{{.StarCount}}|{{.IsOfficial}}";
+    let search = |flags: &[&str]| {
+        daemon.teu(["search", "--format", format].iter().copied().chain(flags.iter().copied()).chain([term.as_str()]))
+    };
+    assert_eq!(search(&[]).ok(), "box|small and useful|3|[OK]\nteam/box||1|");
+    assert_eq!(search(&["--limit", "5", "--filter", "stars=2"]).ok(), "box|small and useful|3|[OK]");
+    assert_eq!(search(&["--filter", "is-official=false"]).ok(), "team/box||1|");
+    search(&["--limit", "101"]).refused(1, &["limit 101 is outside the range of [1, 100]"]);
+    search(&["--filter", "stars=many"]).refused(1, &["invalid filter 'stars=many'"]);
+    let nobody = daemon.teu(["search", &format!("127.0.0.1:{}/box", free_port())]).ends_with(1);
+    assert!(nobody.err.contains("127.0.0.1"), "{}", nobody.err);
+}
+
 #[test]
 fn figures_are_served_where_they_are_asked_for() {
     let port = free_port();

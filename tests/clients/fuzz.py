@@ -126,7 +126,7 @@ def tame(case):
     query = case.query if isinstance(case.query, dict) else {}
     if operation == "DistributionInspect":
         case.path_parameters = {"name": NOBODY + str(case.path_parameters.get("name", ""))}
-    for name in ("fromImage", "fromSrc", "remote"):
+    for name in ("fromImage", "fromSrc", "remote", "term"):
         if query.get(name):
             query[name] = NOBODY + str(query[name])
     if operation == "SystemAuth" and isinstance(case.body, dict):

@@ -24,6 +24,7 @@ mod pull;
 mod push;
 mod resolve;
 mod retry;
+mod search;
 mod target;
 mod upload;
 
@@ -39,6 +40,7 @@ pub use names::lookup;
 pub use proxy::Proxies;
 pub use push::StoreLayers;
 pub use retry::Retry;
+pub use search::Found;
 
 /// How a client behaves.
 #[derive(Clone)]
@@ -227,6 +229,14 @@ impl Client {
 
     fn target(&self, reference: &Reference) -> target::Target {
         target::Target { exchange: self.inner.clone(), reference: reference.clone() }
+    }
+
+    /// Searches the index of a registry for at most `limit` repositories.
+    ///
+    /// # Errors
+    /// See [`Error`]; most registries but Docker Hub have no index, and say that there is no such page.
+    pub async fn search(&self, domain: &str, term: &str, limit: u32) -> Result<Vec<Found>, Error> {
+        search::search(&self.inner, domain, term, limit).await
     }
 
     /// Checks the credentials against a registry (`docker login`).

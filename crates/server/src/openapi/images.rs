@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use teu_api::build;
 use teu_api::container::Ulimit;
-use teu_api::image::{DeleteItem, Distribution, HistoryItem, Inspect, PruneReport, Summary};
+use teu_api::image::{DeleteItem, Distribution, HistoryItem, Inspect, PruneReport, SearchResult, Summary};
 use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_AUTH, REGISTRY_CONFIG};
 
@@ -65,13 +65,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("ImagePrunePreview", "/images/prune", "Tells what POST would remove.")
         .query(&[filters(&["dangling", "label", "label!", "until"])])
         .answers(&[gives::<PruneReport>(200, "What would be removed.")]),
-    get("ImageSearch", "/images/search", "Searches for images; there is no search, the answer says so.")
+    get("ImageSearch", "/images/search", "Searches a registry's index for images.")
         .query(&[
             text("term", "What for.").needed(),
             integer("limit", "At most so many."),
-            filters(&["is-official", "stars"]),
+            filters(&["is-automated", "is-official", "stars"]),
         ])
-        .answers(&[empty(200, "Never.")]),
+        .answers(&[gives::<Vec<SearchResult>>(200, "What was found.")]),
     get("ImageInspect", "/images/{name}/json", "Tells all about an image.")
         .query(&[flag("manifests", "With its manifests."), json::<Option<teu_api::Platform>>("platform", "Which one.")])
         .answers(&[gives::<Inspect>(200, "The image."), MISSING]),

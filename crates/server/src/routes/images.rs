@@ -191,8 +191,9 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
     ok(blocking(move || engine.images.prune(&filters, &engine.containers, mode)).await?)
 }
 
-async fn search() -> Failure {
-    Failure::new(StatusCode::NOT_IMPLEMENTED, "search for images: teu has no search; look on the registry's own pages")
+async fn search(State(engine): State<Engine>, query: Query, headers: HeaderMap) -> Answer {
+    let (term, limit, filters) = (query.required("term")?, query.number("limit")?, query.filters()?);
+    ok(engine.images.search(term, limit, &filters, credentials(&headers)?).await?)
 }
 
 async fn distribution(State(engine): State<Engine>, Path(name): Name, headers: HeaderMap) -> Answer {
