@@ -342,7 +342,8 @@ fn the_doctor_looks_at_everything_and_says_it_to_programs_too() {
     for area in ["Kernel", "Control groups", "Storage", "Firewall and forwarding", "User namespaces", "Daemon"] {
         assert!(areas.contains(&area), "{area}");
     }
-    let ran = run(daemon.command(["doctor"]).env("TEU_HOST", "unix:///no/such.sock"));
+    let mut known = daemon.command(["doctor"]);
+    let ran = run(known.env("TEU_HOST", "unix:///no/such.sock").env("TEU_DATA_ROOT", daemon.root()));
     assert!(ran.ends_with(0).out.contains("none runs at /no/such.sock yet"));
     let ran = run(Command::new(TEU).env_remove("TEU_HOST").env("DOCKER_HOST", "unix:///no/such.sock").arg("doctor"));
     assert!(ran.ends_with(1).out.contains("FAIL  none answers at /no/such.sock"));

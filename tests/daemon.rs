@@ -77,6 +77,9 @@ fn a_configuration_is_looked_at_and_a_wrong_one_is_refused_by_name() {
         (r#"{"colour": "red"}"#, "unknown key \"colour\""),
         (r#"{"userns-remap": "default"}"#, "\"userns-remap\""),
         (r#"{"hosts": ["tcp://0.0.0.0:2375"]}"#, "mutual TLS"),
+        (r#"{"log-driver": "paper"}"#, "paper"),
+        (r#"{"log-opts": {"colour": "red"}}"#, "colour"),
+        (r#"{"tlsverify": true, "tlscacert": "/none", "tlscert": "/none", "tlskey": "/none"}"#, "/none"),
     ] {
         let ran = look(text);
         assert!(ran.code != 0 && ran.err.contains(word), "{text}: {}", ran.err);

@@ -166,13 +166,21 @@ pub(crate) struct Context {
 }
 
 impl Engine {
+    /// Whether the configuration can be one, as far as that can be said without touching anything.
+    ///
+    /// # Errors
+    /// When it says something that means nothing.
+    pub fn check(config: &Config) -> Result<()> {
+        container::logging::complete(&mut config.defaults.log.clone(), &config.defaults.log)
+            .map_err(|error| Error { message: format!("failed to set log opts: {}", error.message), ..error })
+    }
+
     /// Opens the root, which no other daemon may have open, and takes up every container of an earlier daemon.
     ///
     /// # Errors
     /// When the root is in use or cannot be used.
     pub async fn open(config: Config) -> Result<Self> {
-        container::logging::complete(&mut config.defaults.log.clone(), &config.defaults.log)
-            .map_err(|error| Error { message: format!("failed to set log opts: {}", error.message), ..error })?;
+        Self::check(&config)?;
         let store = Store::open(&config.root)?;
         for (dir, mode) in [
             (config.run.clone(), 0o711),

@@ -55,6 +55,8 @@ pub fn daemon(args: &DaemonArgs) -> ExitCode {
 fn run(args: &DaemonArgs) -> Result<(), Error> {
     let config = config::load(args, |name| std::env::var(name).ok())?;
     if args.validate {
+        config.tls.as_ref().map(crate::tls::acceptor).transpose().map_err(listen::Error::from)?;
+        Engine::check(&engine_config(&config))?;
         println!("configuration OK");
         return Ok(());
     }

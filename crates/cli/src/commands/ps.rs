@@ -96,7 +96,7 @@ impl Verb for Ps {
 
 /// Whether a format shows how large containers are: by name, or with everything.
 fn shows_sizes(format: &str) -> bool {
-    format == "json" || format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")
+    format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")
 }
 
 /// One row of the list.
