@@ -20,4 +20,4 @@ pub use descriptor::Descriptor;
 pub use digest::{Digest, DigestError, DigestHasher, chain_id};
 pub use manifest::{Index, Manifest};
 pub use platform::Platform;
-pub use reference::{Reference, ReferenceError};
+pub use reference::{Reference, ReferenceError, split_domain};

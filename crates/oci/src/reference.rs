@@ -138,7 +138,7 @@ impl FromStr for Reference {
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(ReferenceError::Format);
         }
-        let (domain, path) = split_domain(name);
+        let (domain, path) = whole_name(name);
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(ReferenceError::UpperCase(path));
         }
@@ -156,8 +156,10 @@ impl FromStr for Reference {
     }
 }
 
-/// The part before the first slash is a host if it could be nothing else: it has a dot or a colon, or is `localhost`.
-fn split_domain(name: &str) -> (String, String) {
+/// The registry that a name is of, and the rest of it. The part before the first slash is a host if it could be nothing
+/// else: it has a dot or a colon, or is `localhost`.
+#[must_use]
+pub fn split_domain(name: &str) -> (&str, &str) {
     let (domain, path) = match name.split_once('/') {
         Some((first, rest))
             if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) =>
@@ -166,7 +168,12 @@ fn split_domain(name: &str) -> (String, String) {
         }
         _ => (DEFAULT_DOMAIN, name),
     };
-    let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
+    (if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain }, path)
+}
+
+/// The same with the folder that Docker Hub's own repositories are in.
+fn whole_name(name: &str) -> (String, String) {
+    let (domain, path) = split_domain(name);
     if domain == DEFAULT_DOMAIN && !path.contains('/') && !path.is_empty() {
         return (domain.into(), format!("library/{path}"));
     }

@@ -51,9 +51,9 @@ impl Progress for Messages {
 
 impl Images {
     /// A client for so many blobs at once, with those credentials.
-    pub(super) fn client(&self, reference: &Reference, auth: Option<AuthConfig>, concurrency: usize) -> Client {
+    pub(super) fn client(&self, domain: &str, auth: Option<AuthConfig>, concurrency: usize) -> Client {
         let auth = auth.filter(|auth| auth != &AuthConfig::default()).map(|auth| Auth {
-            registry: reference.domain().into(),
+            registry: domain.into(),
             username: auth.username,
             password: auth.password,
             identity_token: auth.identity_token,
@@ -68,7 +68,7 @@ impl Images {
         let mirrors = if reference.domain() == DOCKER_HUB { registries.mirrors.clone() } else { vec![] };
         let plain = Config { insecure: vec![], ..registries.config(registries.downloads) };
         let mirror = |url| Client::new(Config { mirror: Some(url), ..plain.clone() });
-        mirrors.into_iter().map(mirror).chain([self.client(reference, auth, registries.downloads)]).collect()
+        mirrors.into_iter().map(mirror).chain([self.client(reference.domain(), auth, registries.downloads)]).collect()
     }
 
     /// Fetches an image by name, and tag or digest.
@@ -179,7 +179,7 @@ pub(super) fn translate(error: RegistryError, reference: &Reference) -> Error {
 }
 
 /// Whose fault it is: a registry that does not answer, or not as it should, is not there for us.
-fn kind(error: &RegistryError) -> Kind {
+pub(super) fn kind(error: &RegistryError) -> Kind {
     match error {
         RegistryError::NotFound { .. } | RegistryError::NoPlatform { .. } => Kind::NotFound,
         RegistryError::Unauthorized { .. } => Kind::Unauthorized,

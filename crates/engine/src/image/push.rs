@@ -36,7 +36,7 @@ impl Images {
         let lease = store.lease("push");
         let layers = Arc::new(StoreLayers::new(store));
         let progress = Messages::to(&out);
-        let client = self.client(&reference, auth, self.registries().uploads);
+        let client = self.client(reference.domain(), auth, self.registries().uploads);
         let pushed = client.push(&reference, &image.record.manifest, store, &lease, layers, progress.clone()).await;
         let pushed = pushed.map_err(|error| translate(error, &reference))?;
         let (digest, size) = (pushed.digest.clone(), pushed.size);

@@ -3,7 +3,6 @@
 use teu_api::Filters;
 use teu_api::image::SearchResult;
 use teu_api::system::AuthConfig;
-use teu_registry::client::{Auth, Client, Config};
 
 use super::{DOCKER_HUB, Images};
 use crate::error::{Error, Result};
@@ -29,19 +28,8 @@ impl Images {
         let count = u32::try_from(limit).ok().filter(|_| (1..=MOST).contains(&limit));
         let count = count.ok_or_else(|| Error::bad(format!("limit {limit} is outside the range of [1, {MOST}]")))?;
         let (domain, term) = place(term)?;
-        let auth = auth.filter(|auth| auth != &AuthConfig::default()).map(|auth| Auth {
-            registry: domain.clone(),
-            username: auth.username,
-            password: auth.password,
-            identity_token: auth.identity_token,
-            registry_token: auth.registry_token,
-        });
-        let client = Client::new(Config { auth, ..self.registries().config(1) });
-        let found = client.search(&domain, &term, count).await;
-        let found = found.map_err(|error| {
-            let kind = if error.is_theirs() { crate::error::Kind::Unavailable } else { crate::error::Kind::Internal };
-            Error::new(kind, error.to_string())
-        })?;
+        let found = self.client(&domain, auth, 1).search(&domain, &term, count).await;
+        let found = found.map_err(|error| Error::new(super::pull::kind(&error), error.to_string()))?;
         let rows = found.into_iter().map(|found| SearchResult {
             star_count: found.star_count,
             is_official: found.is_official,
@@ -88,18 +76,10 @@ fn place(term: &str) -> Result<(String, String)> {
     if term.is_empty() || term.contains("://") {
         return Err(Error::bad(format!("invalid repository name ({term}), cannot be empty or have a scheme")));
     }
-    Ok(match term.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => match host {
-            "docker.io" | "index.docker.io" => (DOCKER_HUB.into(), official(rest)),
-            host => (host.into(), rest.into()),
-        },
-        _ => (DOCKER_HUB.into(), official(term)),
-    })
-}
-
-/// Docker Hub knows its own repositories without the folder they are in.
-fn official(term: &str) -> String {
-    term.strip_prefix("library/").unwrap_or(term).to_owned()
+    let (domain, rest) = teu_oci::split_domain(term);
+    // Docker Hub's index knows its own repositories without the folder they are in.
+    let rest = rest.strip_prefix("library/").filter(|_| domain == DOCKER_HUB).unwrap_or(rest);
+    Ok((domain.into(), rest.into()))
 }
 
 #[cfg(test)]
