@@ -208,6 +208,44 @@ fn a_user_namespace_has_any_mapping() {
     assert_eq!(fs::metadata(bundle.rootfs().join("tmp/made")).expect("made").uid(), 200_000);
 }
 
+/// Makes the container's mount namespace the one at `path`.
+fn join_mounts(bundle: &mut Bundle, path: &str) {
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+    let mount = namespaces.iter_mut().find(|namespace| namespace["type"] == "mount").expect("a mount namespace");
+    mount["path"] = json!(path);
+}
+
+#[test]
+fn a_mount_namespace_that_is_joined_gets_the_containers_tree_and_so_do_its_members() {
+    let mut holder = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sleep", "1000"])
+        .spawn()
+        .expect("unshare");
+    let own = fs::read_link("/proc/self/ns/mnt").expect("a namespace");
+    let path = format!("/proc/{}/ns/mnt", holder.id());
+    let joined = eventually("it has one of its own", || fs::read_link(&path).ok().filter(|link| *link != own));
+    let mut bundle = Bundle::new("readlink /proc/self/ns/mnt; echo hello >/tmp/here");
+    join_mounts(&mut bundle, &path);
+    assert_eq!(bundle.run().ok(), joined.to_str().expect("a name"));
+    // As with pivot_root(2): whoever had the old root has the new one.
+    let seen = format!("/proc/{}/root", holder.id());
+    assert_eq!(fs::read_to_string(format!("{seen}/tmp/here")).expect("a file"), "hello\n");
+    assert!(!std::path::Path::new(&seen).join("usr").exists() && std::path::Path::new("/usr").exists());
+    // The next one's directory is not there any more, and that is no obstacle.
+    let mut next = Bundle::new("ls /tmp; echo next");
+    join_mounts(&mut next, &path);
+    assert_eq!(next.run().ok(), "next");
+    holder.kill().and_then(|()| holder.wait()).expect("killed");
+}
+
+#[test]
+fn the_hosts_mount_namespace_is_not_joined() {
+    let mut bundle = Bundle::new("true");
+    join_mounts(&mut bundle, "/proc/self/ns/mnt");
+    let ran = bundle.run();
+    assert!(ran.code == 1 && ran.err.contains("/proc/self/ns/mnt is the host's mount namespace"), "{}", ran.err);
+}
+
 #[test]
 fn a_time_namespace_has_its_own_clocks() {
     let mut bundle = Bundle::new("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets");

@@ -258,6 +258,11 @@ struct NewRoot {
 
 /// Mounts the root file system and everything in it.
 fn build_root(orders: &Orders, mut sources: Sources, ears: &mut Ears) -> Result<NewRoot, Error> {
+    if let Some(path) = &orders.namespaces.mount {
+        // So late because no path means what it meant from here on.
+        namespace::enter(sources.next()?, namespace::MOUNT)
+            .during_with(|| format!("enter namespace {}", path.display()))?;
+    }
     if !orders.on_empty_root {
         let from_host = match orders.propagation {
             Some(Propagation::Shared) => Propagation::Shared,
@@ -282,12 +287,13 @@ fn build_root(orders: &Orders, mut sources: Sources, ears: &mut Ears) -> Result<
 /// Attaches the root where it waits to be the root: over the old one, or, where hooks look for it by its path, there.
 fn attach_root(orders: &Orders, made: &OwnedFd) -> std::io::Result<()> {
     use rustix::fs::{Mode, OFlags};
-    match &orders.directory {
-        Some(path) if orders.in_place() => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            mount::attach(made, rustix::fs::open(path, flags, Mode::empty())?)
-        }
-        _ => mount::attach_over_root(made),
+    let Some(path) = orders.directory.as_ref().filter(|_| orders.in_place()) else {
+        return mount::attach_over_root(made);
+    };
+    match rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        // Whoever made the namespace that is joined has another tree there.
+        Err(Errno::NOENT | Errno::NOTDIR) if orders.namespaces.mount.is_some() => mount::attach_over_root(made),
+        place => mount::attach(made, place?),
     }
 }
 

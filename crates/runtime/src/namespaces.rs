@@ -17,6 +17,8 @@ pub(crate) struct Namespaces {
     pub(crate) cgroup: bool,
     /// The pid namespace to be born in.
     pub(crate) pid: Option<PathBuf>,
+    /// The mount namespace that the container's tree is built in, instead of a new one.
+    pub(crate) mount: Option<PathBuf>,
     /// What init enters, by kind.
     pub(crate) joined: Vec<(u64, PathBuf)>,
     /// The user namespace to be in.
@@ -68,9 +70,7 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces, Error> {
             }
             (NamespaceKind::User, Some(path)) => plan.user = User::Joined(path.clone()),
             (NamespaceKind::Time, None) => plan.time = true,
-            (NamespaceKind::Mount, Some(_)) => {
-                return Err(Error::refused("use namespaces: a mount namespace is made, never joined"));
-            }
+            (NamespaceKind::Mount, Some(path)) => plan.mount = Some(path.clone()),
             (NamespaceKind::Cgroup, None) => plan.cgroup = true,
             (NamespaceKind::Pid, Some(path)) => plan.pid = Some(path.clone()),
             (_, None) => plan.born |= bit,
@@ -129,6 +129,12 @@ mod tests {
         assert_eq!(plan.born, namespace::MOUNT | namespace::PID);
         assert_eq!(plan.joined, [(namespace::NETWORK, PathBuf::from("/run/n"))]);
         assert!(plan.cgroup);
+    }
+
+    #[test]
+    fn a_mount_namespace_that_is_joined_is_not_made() {
+        let plan = plan(&linux(&[(NamespaceKind::Mount, Some("/run/m")), (NamespaceKind::Pid, None)])).expect("plan");
+        assert_eq!((plan.born, plan.mount), (namespace::PID, Some(PathBuf::from("/run/m"))));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The parent is in the host's mount namespace, init may be in one that has never seen it. So the parent makes each
 //! mount as a descriptor, attached to nothing, and sends it along: first the root file system, then what the planned
-//! mounts need, in their order. A mount that is lost on the way vanishes with its descriptor.
+//! mounts need, in their order. A mount that is lost on the way vanishes with its descriptor. A mount namespace to be
+//! joined goes in front of them all.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,7 +41,9 @@ impl Sources {
         } else {
             None
         };
-        let mut mounts = vec![rootfs.open(own).during("mount the root file system")?];
+        let mut mounts =
+            orders.namespaces.mount.as_deref().map(open_joined).transpose()?.into_iter().collect::<Vec<_>>();
+        mounts.push(rootfs.open(own).during("mount the root file system")?);
         for (place, planned) in orders.mounts.iter().enumerate() {
             match &planned.source {
                 Source::Bind { .. } if orders.later.contains(&place) => {}
@@ -68,7 +71,8 @@ impl Sources {
             Source::Cgroup => orders.hierarchies.len(),
             Source::Filesystem { .. } | Source::Remount { .. } => 0,
         };
-        1 + orders.mounts.iter().map(of).sum::<usize>() - orders.later.len()
+        let joined = usize::from(orders.namespaces.mount.is_some());
+        joined + 1 + orders.mounts.iter().map(of).sum::<usize>() - orders.later.len()
     }
 
     /// Sends them to init.
@@ -96,6 +100,23 @@ impl Sources {
     pub(crate) fn next(&mut self) -> Result<OwnedFd, Error> {
         self.mounts.next().ok_or_else(|| Error::refused("mount: a source is missing"))
     }
+}
+
+/// Opens the mount namespace that the container joins. Its members get the container's tree as their root, so it is
+/// neither the runtime's nor the machine's.
+fn open_joined(path: &Path) -> Result<OwnedFd, Error> {
+    let file = std::fs::File::open(path).during_with(|| format!("open namespace {}", path.display()))?;
+    let joined = rustix::fs::fstat(&file).during_with(|| format!("look at namespace {}", path.display()))?;
+    for own in ["/proc/self/ns/mnt", "/proc/1/ns/mnt"] {
+        // Not everybody may see those of the machine's first process, and then they may not enter them either.
+        let Ok(own) = rustix::fs::stat(own) else { continue };
+        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+            let what =
+                format!("use namespaces: {} is the host's mount namespace, where nothing is mounted", path.display());
+            return Err(Error::refused(what));
+        }
+    }
+    Ok(file.into())
 }
 
 /// User namespaces for idmapped mounts. Mounts with the same maps share one.
