@@ -94,6 +94,8 @@ wire! {
         pub driver: String = "Driver",
         /// Facts about it, as pairs.
         pub driver_status: Vec<[String; 2]> = "DriverStatus",
+        /// Resources that a swarm shares out; there are none.
+        pub generic_resources: Option<Vec<serde_json::Value>> = "GenericResources",
         /// Data root.
         pub docker_root_dir: String = "DockerRootDir",
         /// Drivers on offer.

@@ -117,6 +117,10 @@ impl Engine {
             ("Arch".to_string(), architecture.clone()),
             ("Os".to_string(), "linux".to_string()),
             ("KernelVersion".to_string(), facts.kernel.clone()),
+            ("Experimental".to_string(), "false".to_string()),
+            ("GitCommit".to_string(), String::new()),
+            ("GoVersion".to_string(), String::new()),
+            ("BuildTime".to_string(), String::new()),
         ]);
         Version {
             platform: VersionPlatform { name: "teu".into() },

@@ -15,6 +15,7 @@ use crate::grammar;
 use crate::output::line;
 use crate::output::list::{List, Row, row};
 use crate::output::template::Template;
+use crate::output::units;
 use crate::session::variable;
 use crate::table::Verb;
 use crate::zip;
@@ -381,7 +382,7 @@ impl Verb for Inspect {
         }
         match self.format.as_deref() {
             Some("json") => line(&Value::Array(found).to_string())?,
-            _ if template.is_none() => crate::output::print(&super::inspect::pretty(&found))?,
+            _ if template.is_none() => crate::output::print(&units::html_safe(&super::inspect::pretty(&found)))?,
             _ => {}
         }
         Ok(code)

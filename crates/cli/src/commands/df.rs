@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use teu_api::build::BuildCache;
+use teu_api::shape::Shape;
 use teu_api::system::DiskUsage;
 use teu_api::volume::Volume;
 
@@ -9,7 +10,7 @@ use super::{images, ps};
 use crate::Session;
 use crate::failure::Failure;
 use crate::output::list::{Column, List, Row, labels, row};
-use crate::output::{print, units};
+use crate::output::{line, print, units};
 use crate::table::Verb;
 
 /// Shows disk usage.
@@ -57,7 +58,8 @@ impl Verb for Df {
         let format = self.format.as_deref().filter(|format| !format.is_empty());
         match (self.verbose, format) {
             (true, None | Some("table")) => print(&verbose(&usage)?)?,
-            (true, Some(format)) => super::one(format, &everything(&usage))?,
+            (true, Some("json")) => line(&units::html_safe(&everything(&usage).to_string()))?,
+            (true, Some(format)) => super::one(format, &everything(&usage), Shape::Any)?,
             (false, _) => {
                 List { columns: COLUMNS, default: TABLE, quiet: None, raw: RAW, format }.print(rows(&usage))?;
             }
@@ -97,7 +99,7 @@ fn verbose(usage: &DiskUsage) -> Result<String, Failure> {
 
 /// Every object by its kind, for templates.
 fn everything(usage: &DiskUsage) -> Value {
-    let list = |rows: Vec<Row>| Value::Array(rows.into_iter().map(|row| row.cells).collect());
+    let list = |rows: Vec<Row>| Value::Array(rows.into_iter().map(Row::sorted).collect());
     serde_json::json!({
         "Images": list(usage.images.iter().map(|image| images::first_row(image, true)).collect()),
         "Containers": list(usage.containers.iter().map(|c| ps::cells(&without_image(c), true)).collect()),
@@ -115,13 +117,16 @@ fn volume_cells(volume: &Volume) -> Row {
     let usage = volume.usage_data.as_ref();
     let size = usage.map(|usage| usage.size).filter(|size| *size >= 0);
     row([
+        ("Availability", Value::from("N/A")),
         ("Driver", Value::from(volume.driver.as_str())),
+        ("Group", Value::from("N/A")),
         ("Labels", Value::from(labels(volume.labels.iter().flatten()))),
         ("Links", Value::from(usage.map_or("N/A".into(), |usage| usage.ref_count.to_string()))),
         ("Mountpoint", Value::from(volume.mountpoint.as_str())),
         ("Name", Value::from(volume.name.as_str())),
         ("Scope", Value::from(volume.scope.as_str())),
         ("Size", Value::from(size.map_or("N/A".into(), |size| units::long_size(size.unsigned_abs())))),
+        ("Status", Value::from("N/A")),
     ])
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use teu_api::shape::Shaped;
 use teu_api::system::{DeviceInfo, Info as Facts};
 
 use crate::Session;
@@ -29,7 +30,7 @@ impl Verb for Info {
             Some(format) => {
                 let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(wrong)?;
                 value["ClientInfo"] = client_info(session);
-                super::one(format, &value)?;
+                super::one(format, &value, Facts::shape())?;
             }
             None => {
                 let facts: Facts = serde_json::from_slice(&bytes).map_err(wrong)?;
@@ -45,12 +46,16 @@ impl Verb for Info {
 
 /// What is to be said of this end.
 fn client_info(session: &Session) -> serde_json::Value {
+    let arch = teu_api::Platform::host().architecture;
     serde_json::json!({
         "Debug": session.debug,
         "Version": env!("CARGO_PKG_VERSION"),
         "DefaultAPIVersion": teu_api::CLIENT_VERSION,
+        "GitCommit": "",
+        "GoVersion": "",
+        "BuildTime": "",
         "Os": std::env::consts::OS,
-        "Arch": std::env::consts::ARCH,
+        "Arch": arch,
         "Context": session.context,
         "Plugins": [],
         "Warnings": null,

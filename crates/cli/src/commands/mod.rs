@@ -57,11 +57,12 @@ use crate::failure::Failure;
 use crate::output::line;
 use crate::output::template::Template;
 use teu_api::Filters;
+use teu_api::shape::Shape;
 
-/// Prints one thing by a template, or as JSON.
-pub(crate) fn one(format: &str, value: &serde_json::Value) -> Result<(), Failure> {
+/// Prints one thing of a type by a template, or as JSON.
+pub(crate) fn one(format: &str, value: &serde_json::Value, shape: Shape) -> Result<(), Failure> {
     let format = if format == "json" { "{{json .}}" } else { format };
-    line(&Template::parse(format)?.render(value)?)
+    line(&Template::parse(format)?.render_typed(value, shape)?)
 }
 
 /// The API path of a container.
@@ -77,7 +78,7 @@ pub(crate) fn image_path(name: &str) -> String {
 /// Reads `--filter name=value`s.
 pub(crate) fn filters(texts: &[String]) -> Result<Filters, Failure> {
     let mut filters = Filters::default();
-    for text in texts {
+    for text in texts.iter().filter(|text| !text.is_empty()) {
         let wrong = || Failure::new(format!("invalid filter '{text}'")).hint("write --filter name=value");
         let (name, value) = text.split_once('=').ok_or_else(wrong)?;
         // `label!=x` keeps what has no such label.

@@ -255,10 +255,12 @@ fn cells(shown: &Shown, whole: bool) -> Row {
     let sample = shown.sample.as_ref().filter(|sample| !sample.id.is_empty());
     let value = |text: fn(&Sample) -> String| Value::from(sample.map_or("--".to_owned(), text));
     let id = sample.map_or(shown.name.as_str(), |sample| sample.id.as_str());
+    // One that nobody has named goes by its id.
+    let called = if shown.name.len() == 64 { units::short_id(&shown.name) } else { &shown.name };
     let name = sample.map_or("--", |sample| sample.name.trim_start_matches('/'));
     let usage = value(|s| format!("{} / {}", binary(memory(s)), binary(s.memory_stats.limit)));
     row([
-        ("Container", Value::from(shown.name.as_str())),
+        ("Container", Value::from(called)),
         ("Name", Value::from(name)),
         ("ID", Value::from(if whole { id } else { units::short_id(id) })),
         ("CPUPerc", value(|sample| format!("{:.2}%", processor(sample)))),

@@ -44,7 +44,11 @@ impl Verb for Version {
         let client = session.client();
         let server = client.get("/version").read::<Server>().await;
         let server = server.map(with_engine);
-        let value = json!({"Client": own(&session.context, &client.version()), "Server": server.as_ref().ok()});
+        let mut told = json!(server.as_ref().ok());
+        if let Some(told) = told.as_object_mut() {
+            told.entry("Experimental").or_insert(Value::Bool(false));
+        }
+        let value = json!({"Client": own(&session.context, &client.version()), "Server": told});
         match self.format.as_deref().filter(|format| !format.is_empty()) {
             Some("json") => line(&value.to_string())?,
             Some(format) => line(&Template::parse(format)?.render(&value)?)?,
@@ -67,8 +71,7 @@ fn with_engine(mut server: Server) -> Server {
             ("KernelVersion", &server.kernel_version),
             ("BuildTime", &server.build_time),
         ];
-        let details = details.into_iter().filter(|(_, value)| !value.is_empty());
-        let details = details.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let details = details.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
         server.components.push(Component { name: "Engine".into(), version: server.version.clone(), details });
     }
     server
@@ -86,6 +89,9 @@ fn own(context: &str, api: &str) -> Value {
         "Version": env!("CARGO_PKG_VERSION"),
         "ApiVersion": api,
         "DefaultAPIVersion": teu_api::CLIENT_VERSION,
+        "GitCommit": "",
+        "GoVersion": "",
+        "BuildTime": "",
         "Os": std::env::consts::OS,
         "Arch": arch,
         "Context": context,

@@ -21,12 +21,23 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Its cells as JSON has them, names in order.
+    pub(crate) fn sorted(self) -> Value {
+        let Value::Object(mut cells) = self.cells else { return self.cells };
+        cells.retain(|name, _| name != NOT_IN_JSON);
+        cells.sort_keys();
+        Value::Object(cells)
+    }
+
     /// Adds the labels.
     pub(crate) fn labelled(mut self, labels: &BTreeMap<String, String>) -> Self {
         self.labels.clone_from(labels);
         self
     }
 }
+
+/// A column for templates alone: the JSON is that of Docker 28, which does not have it.
+const NOT_IN_JSON: &str = "HealthStatus";
 
 /// How a list is shown.
 #[derive(Clone, Copy)]
@@ -61,7 +72,7 @@ impl List<'_> {
         match format.strip_prefix("table") {
             Some(rest) => self.table(rest.trim_matches(' '), rows),
             None => {
-                let template = Template::parse(&unescape(format.trim_matches(' ')))?;
+                let template = Template::of_list(&unescape(format.trim_matches(' ')))?;
                 let lines = rows.into_iter().map(|row| Ok(template.render_row(&row)? + "\n"));
                 lines.collect()
             }
@@ -69,10 +80,10 @@ impl List<'_> {
     }
 
     fn table(&self, format: &str, rows: impl IntoIterator<Item = Row>) -> Result<String, Failure> {
-        let template = Template::parse(&unescape(format))?;
+        let template = Template::of_list(&unescape(format))?;
         let heading = |(name, heading): &Column| ((*name).to_owned(), Value::from(*heading));
         let headings = Value::Object(self.columns.iter().map(heading).collect::<Map<_, _>>());
-        let mut lines = vec![template.render_heading(&headings)?];
+        let mut lines = vec![template.render_heading(&headings)];
         for row in rows {
             lines.push(template.render_row(&row)?);
         }

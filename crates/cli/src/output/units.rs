@@ -58,6 +58,11 @@ pub(crate) fn ago(seconds: i64) -> String {
     format!("{} ago", duration(jiff::Timestamp::now().as_second() - seconds))
 }
 
+/// JSON that may stand within HTML, as Go writes it: `<`, `>` and `&` as escapes.
+pub(crate) fn html_safe(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
 /// The user's time zone: `TZ`, else the file that the machine has for it. Read once, and without looking through every zone
 /// that there is, which is what finding out its name would take.
 pub(crate) fn zone() -> TimeZone {

@@ -1,66 +1,157 @@
 //! The functions of templates: Go's own, and those Docker adds.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// All functions.
-const NAMES: [&str; 27] = [
-    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not", "or",
-    "pad", "print", "printf", "println", "slice", "split", "table", "title", "truncate", "upper", "urlquery",
+use super::show::{sprint, sprintf};
+use super::value::Datum;
+
+/// What a function takes.
+#[derive(Clone, Copy)]
+enum Takes {
+    /// Anything.
+    Any,
+    /// A text.
+    Text,
+    /// A whole number.
+    Whole,
+    /// A list of texts.
+    Texts,
+}
+
+use Takes::{Any, Text, Texts, Whole};
+
+/// A function: its name, what it must be given, and what it may be given besides, as often as one likes.
+type Function = (&'static str, &'static [Takes], Option<Takes>);
+
+/// All functions. `call` has nothing to call: no value here is a function.
+const FUNCTIONS: [Function; 27] = [
+    ("and", &[Any], Some(Any)),
+    ("call", &[Any], Some(Any)),
+    ("eq", &[Any], Some(Any)),
+    ("ge", &[Any, Any], None),
+    ("gt", &[Any, Any], None),
+    ("html", &[], Some(Any)),
+    ("index", &[Any], Some(Any)),
+    ("join", &[Texts, Text], None),
+    ("js", &[], Some(Any)),
+    ("json", &[Any], None),
+    ("le", &[Any, Any], None),
+    ("len", &[Any], None),
+    ("lower", &[Text], None),
+    ("lt", &[Any, Any], None),
+    ("ne", &[Any, Any], None),
+    ("not", &[Any], None),
+    ("or", &[Any], Some(Any)),
+    ("pad", &[Text, Whole, Whole], None),
+    ("print", &[], Some(Any)),
+    ("printf", &[Text], Some(Any)),
+    ("println", &[], Some(Any)),
+    ("slice", &[Any], Some(Any)),
+    ("split", &[Text, Text], None),
+    ("title", &[Text], None),
+    ("truncate", &[Text, Whole], None),
+    ("upper", &[Text], None),
+    ("urlquery", &[], Some(Any)),
 ];
 
 /// Whether there is a function of that name.
 pub(super) fn exists(name: &str) -> bool {
-    NAMES.contains(&name)
+    FUNCTIONS.iter().any(|(known, ..)| *known == name)
 }
 
-/// Calls a function.
-pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
-    let missing = || format!("wrong number of args for {name}: got {}", arguments.len());
-    let at = |index: usize| arguments.get(index).ok_or_else(missing);
-    let text = |index: usize| at(index).map(display);
-    let count = |index: usize| at(index)?.as_u64().map(|n| n as usize).ok_or(format!("{name} wants a whole number"));
-    Ok(match name {
-        "and" => arguments.iter().find(|value| !truth(value)).or(arguments.last()).ok_or_else(missing)?.clone(),
-        "or" => arguments.iter().find(|value| truth(value)).or(arguments.last()).ok_or_else(missing)?.clone(),
-        "not" => Value::Bool(!truth(at(0)?)),
-        "eq" => {
-            let first = at(0)?;
-            at(1)?;
-            Value::Bool(arguments[1..].iter().any(|other| compare(first, other) == Some(Ordering::Equal)))
+/// Whether a function may be given as many arguments.
+///
+/// # Errors
+/// It may not.
+pub(super) fn count(name: &str, count: usize) -> Result<(), String> {
+    let Some((_, wanted, more)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else { return Ok(()) };
+    let least = if more.is_some() { "at least " } else { "" };
+    match count < wanted.len() || (count > wanted.len() && more.is_none()) {
+        true => Err(format!("wrong number of args for {name}: want {least}{} got {count}", wanted.len())),
+        false => Ok(()),
+    }
+}
+
+/// Whether an argument is what the function takes in its place.
+///
+/// # Errors
+/// It is not.
+pub(super) fn accepts(name: &str, at: usize, argument: &Datum) -> Result<(), String> {
+    let Some((_, wanted, more)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else { return Ok(()) };
+    let shown = match &argument.json {
+        Value::String(text) => format!("\"{text}\""),
+        _ => super::show::value(argument),
+    };
+    match (wanted.get(at).copied().or(*more), &argument.json) {
+        (Some(Text), json) if !json.is_string() => Err(format!("expected string; found {shown}")),
+        (Some(Whole), json) if !json.is_i64() && !json.is_u64() => Err(format!("expected integer; found {shown}")),
+        (Some(Texts), Value::Array(items)) if items.iter().all(Value::is_string) => Ok(()),
+        (Some(Texts), Value::Null) if argument.kind() == "[]string" => Ok(()),
+        (Some(Texts), _) => Err(format!("can't handle {shown} for arg of type []string")),
+        _ => Ok(()),
+    }
+}
+
+/// Calls a function with arguments that are as many as it takes, and what it takes.
+///
+/// # Errors
+/// It cannot do it with these.
+pub(super) fn call(name: &str, arguments: &[Datum]) -> Result<Datum, String> {
+    let nothing = Datum::from(Value::Null);
+    let at = |index: usize| arguments.get(index).unwrap_or(&nothing);
+    let text = |index: usize| at(index).json.as_str().unwrap_or_default();
+    let whole = |index: usize| usize::try_from(at(index).json.as_i64().unwrap_or(0).min(1 << 16)).unwrap_or(0);
+    let flag = |flag: bool| Ok(Datum::from(Value::Bool(flag)));
+    Ok(Datum::text(match name {
+        "not" => return flag(!at(0).truth()),
+        "eq" => return flag(equals_any(at(0), arguments.get(1..).unwrap_or_default())?),
+        "ne" => return flag(!equal(at(0), at(1))?),
+        "lt" => return flag(order(at(0), at(1))?.is_lt()),
+        "le" => return flag(order(at(0), at(1))?.is_le()),
+        "gt" => return flag(order(at(0), at(1))?.is_gt()),
+        "ge" => return flag(order(at(0), at(1))?.is_ge()),
+        "index" => {
+            let mut keys = arguments.iter().skip(1);
+            return keys.try_fold(at(0).clone(), |value, key| value.index(key));
         }
-        "ne" => Value::Bool(compare(at(0)?, at(1)?) != Some(Ordering::Equal)),
-        "lt" => Value::Bool(order(at(0)?, at(1)?)?.is_lt()),
-        "le" => Value::Bool(order(at(0)?, at(1)?)?.is_le()),
-        "gt" => Value::Bool(order(at(0)?, at(1)?)?.is_gt()),
-        "ge" => Value::Bool(order(at(0)?, at(1)?)?.is_ge()),
-        "index" => index(at(0)?, &arguments[1..])?,
-        "slice" => slice(at(0)?, &arguments[1..])?,
-        "len" => Value::from(length(at(0)?)?),
-        "json" => Value::from(serde_json::to_string(at(0)?).unwrap_or_default()),
+        "slice" => return slice(at(0), arguments.get(1..).unwrap_or_default()),
+        "len" => return length(at(0)).map(|length| Datum::from(Value::from(length))),
+        "split" => return Ok(split(text(0), text(1))),
+        "call" => return Err(format!("non-function of type {}", at(0).kind())),
+        "json" => serde_json::to_string(&at(0).json).unwrap_or_default(),
         "join" => {
-            let items = at(0)?.as_array().ok_or("join wants a list")?;
-            Value::from(items.iter().map(display).collect::<Vec<_>>().join(&text(1)?))
+            let items = at(0).json.as_array().into_iter().flatten();
+            items.filter_map(Value::as_str).collect::<Vec<_>>().join(text(1))
         }
-        "split" => Value::from(text(0)?.split(&text(1)?).map(str::to_owned).collect::<Vec<_>>()),
-        "lower" => Value::from(text(0)?.to_lowercase()),
-        "upper" => Value::from(text(0)?.to_uppercase()),
-        "title" => Value::from(title(&text(0)?)),
-        "pad" => match text(0)? {
-            empty if empty.is_empty() => Value::from(empty),
-            full => Value::from(format!("{}{full}{}", " ".repeat(count(1)?), " ".repeat(count(2)?))),
-        },
-        "truncate" => Value::from(text(0)?.chars().take(count(1)?).collect::<String>()),
-        "print" => Value::from(arguments.iter().map(display).collect::<Vec<_>>().concat()),
-        "println" => Value::from(arguments.iter().map(display).collect::<Vec<_>>().join(" ") + "\n"),
-        "printf" => Value::from(format(&text(0)?, &arguments[1..])),
-        "urlquery" => Value::from(crate::client::escape(&text(0)?)),
-        "js" => Value::from(javascript(&text(0)?)),
-        "html" => Value::from(text(0)?.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")),
-        _ => at(0)?.clone(),
-    })
+        "lower" => text(0).to_lowercase(),
+        "upper" => text(0).to_uppercase(),
+        "title" => title(text(0)),
+        "pad" if text(0).is_empty() => String::new(),
+        "pad" => format!("{}{}{}", " ".repeat(whole(1)), text(0), " ".repeat(whole(2))),
+        "truncate" => {
+            let ends = text(0).char_indices().map(|(at, char)| at + char.len_utf8());
+            let end = ends.take_while(|end| *end <= whole(1)).last();
+            text(0)[..end.unwrap_or(0)].to_owned()
+        }
+        "print" => sprint(arguments),
+        "println" => arguments.iter().map(super::show::value).collect::<Vec<_>>().join(" ") + "\n",
+        "printf" => sprintf(text(0), arguments.get(1..).unwrap_or_default()),
+        "urlquery" => query(&sprint(arguments)),
+        "js" => javascript(&sprint(arguments)),
+        "html" => html(&sprint(arguments)),
+        _ => return Ok(at(0).clone()),
+    }))
+}
+
+/// What a function makes of a table's heading: those that would change it pass it through.
+pub(super) fn call_for_heading(name: &str, arguments: &[Datum]) -> Result<Datum, String> {
+    match (name, arguments) {
+        ("json" | "title" | "lower" | "upper" | "truncate", [heading, ..]) => Ok(heading.clone()),
+        ("join", [heading, ..]) if heading.json.is_string() => Ok(heading.clone()),
+        _ => call(name, arguments),
+    }
 }
 
 /// A text as it stands in a script's string.
@@ -77,223 +168,139 @@ fn javascript(text: &str) -> String {
     out
 }
 
-/// The value of a label in a cell of labels, `a=1,b=2`.
-pub(super) fn label(row: &Value, name: &str) -> String {
-    let cell = row.get("Labels").map(display).unwrap_or_default();
-    let mut pairs = cell.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.find(|(label, _)| *label == name).map_or(String::new(), |(_, value)| value.to_owned())
+/// A text as it stands in HTML.
+fn html(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('\'', "&#39;").replace('"', "&#34;").replace('\0', "\u{fffd}")
 }
 
-/// A column for templates alone: the JSON is that of Docker 28, which does not have it.
-const NOT_IN_JSON: &str = "HealthStatus";
-
-/// The JSON of a list's row: names in order, `<`, `>` and `&` as escapes.
-pub(super) fn json_of_row(row: &Value) -> String {
-    let shown = row.as_object().into_iter().flatten().filter(|(name, _)| *name != NOT_IN_JSON);
-    let members: BTreeMap<&String, &Value> = shown.collect();
-    let text = serde_json::to_string(&members).unwrap_or_default();
-    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-}
-
-/// Whether a value counts as true: not false, zero, empty or nothing.
-pub(super) fn truth(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-    }
-}
-
-/// Members of the API that are maps, so that their names are data; the other objects are structs.
-const MAPS: [&str; 18] = [
-    "Annotations",
-    "Attributes",
-    "Config",
-    "Containers",
-    "Data",
-    "Details",
-    "DriverOpts",
-    "ExposedPorts",
-    "IndexConfigs",
-    "Labels",
-    "Networks",
-    "Options",
-    "PortBindings",
-    "Ports",
-    "Runtimes",
-    "StorageOpt",
-    "Sysctls",
-    "Tmpfs",
-];
-
-/// A value as Go prints it.
-pub(super) fn display(value: &Value) -> String {
-    display_member(value, "")
-}
-
-/// The value of a member as Go prints it: a struct's values in their order, a map's with their names.
-pub(super) fn display_member(value: &Value, name: &str) -> String {
-    match value {
-        Value::Null => "<no value>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(|item| inner(item, "")).collect::<Vec<_>>().join(" ")),
-        Value::Object(members) if is_struct(members, name) => {
-            let values = members.iter().map(|(name, value)| inner(value, name));
-            format!("{{{}}}", values.collect::<Vec<_>>().join(" "))
-        }
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_by_key(|(key, _)| key.as_str());
-            let pairs = members.into_iter().map(|(key, value)| format!("{key}:{}", inner(value, "")));
-            format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Whether an object is a struct: no map by its name, and names that Go would export.
-fn is_struct(members: &Map<String, Value>, name: &str) -> bool {
-    // `Config` is a map in `LogConfig` only, where every name is lower case.
-    let exported = |key: &String| {
-        key.starts_with(|char: char| char.is_ascii_uppercase()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    let is_map = MAPS.contains(&name) && name != "Config";
-    !is_map && !members.is_empty() && members.keys().all(exported)
-}
-
-/// A value within another: Go's nil is an empty list more often than not.
-fn inner(value: &Value, name: &str) -> String {
-    match value {
-        Value::Null if MAPS.contains(&name) => "map[]".to_owned(),
-        Value::Null => "[]".to_owned(),
-        _ => display_member(value, name),
-    }
-}
-
-/// A value's kind, for errors.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nil",
-        Value::Bool(_) => "type bool",
-        Value::Number(_) => "type number",
-        Value::String(_) => "type string",
-        Value::Array(_) => "type list",
-        Value::Object(_) => "type map",
-    }
-}
-
-fn compare(a: &Value, b: &Value) -> Option<Ordering> {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64()?.partial_cmp(&b.as_f64()?),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => (a == b).then_some(Ordering::Equal),
-    }
-}
-
-fn order(a: &Value, b: &Value) -> Result<Ordering, String> {
-    compare(a, b).ok_or_else(|| "incompatible types for comparison".to_owned())
-}
-
-fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
-    let mut value = value;
-    for key in keys {
-        value = match value {
-            Value::Array(items) => {
-                let at = key.as_u64().ok_or("cannot index list with a key that is no number")?;
-                items.get(at as usize).ok_or_else(|| format!("index out of range: {at}"))?
-            }
-            Value::Object(members) => members.get(&display(key)).unwrap_or(&Value::Null),
-            Value::Null => return Err("index of untyped nil".into()),
-            other => return Err(format!("can't index item of {}", kind(other))),
-        };
-    }
-    Ok(value.clone())
-}
-
-fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
-    let length = length(value)?;
-    let bound = |at: usize, default| bounds.get(at).map_or(Some(default), Value::as_u64);
-    let (from, to) = (bound(0, 0), bound(1, length));
-    let (Some(from), Some(to)) = (from, to) else { return Err("cannot slice by a key that is no number".into()) };
-    if from > to || to > length {
-        return Err(format!("slice bounds out of range: {from}:{to}"));
-    }
-    let range = from as usize..to as usize;
-    match value {
-        Value::Array(items) => Ok(Value::from(items[range].to_vec())),
-        other => Ok(Value::from(display(other).get(range).unwrap_or_default())),
-    }
-}
-
-fn length(value: &Value) -> Result<u64, String> {
-    match value {
-        Value::String(text) => Ok(text.len() as u64),
-        Value::Array(items) => Ok(items.len() as u64),
-        Value::Object(members) => Ok(members.len() as u64),
-        other => Err(format!("len of {}", kind(other))),
-    }
-}
-
-fn title(text: &str) -> String {
-    let mut start = true;
-    let raise = |char: char| {
-        let raised = if start { char.to_uppercase().to_string() } else { char.to_string() };
-        start = char.is_whitespace();
-        raised
-    };
-    text.chars().map(raise).collect()
-}
-
-/// Go's `Sprintf`, for the verbs that templates use: `%s %d %v %q %x %t %f %%` with flags, width and precision.
-fn format(pattern: &str, arguments: &[Value]) -> String {
+/// A text as it stands in a query of a URL.
+fn query(text: &str) -> String {
     let mut out = String::new();
-    let mut arguments = arguments.iter();
-    let mut chars = pattern.chars().peekable();
-    while let Some(char) = chars.next() {
-        if char != '%' {
-            out.push(char);
-            continue;
-        }
-        let mut spec = String::new();
-        while let Some(char) = chars.next_if(|c| "-+0123456789.# ".contains(*c)) {
-            spec.push(char);
-        }
-        match chars.next() {
-            None => out.push_str("%!(NOVERB)"),
-            Some('%') => out.push('%'),
-            Some(verb) => match arguments.next() {
-                Some(value) => out.push_str(&placed(&spec, verb, value)),
-                None => out.push_str(&format!("%!{verb}(MISSING)")),
-            },
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => out.push(byte.into()),
+            byte => out.push_str(&format!("%{byte:02X}")),
         }
     }
     out
 }
 
-/// One value by its verb, in its width.
-fn placed(spec: &str, verb: char, value: &Value) -> String {
-    let left = spec.contains('-');
-    let digits = spec.trim_start_matches(['-', '+', '#', ' ']);
-    let (width, precision) = digits.split_once('.').map_or((digits, None), |(width, rest)| (width, rest.parse().ok()));
-    let zero = width.starts_with('0') && !left;
-    let width: usize = width.trim_start_matches('0').parse().unwrap_or(0);
-    let text = match (verb, value) {
-        ('q', value) => serde_json::to_string(&display(value)).unwrap_or_default(),
-        ('f', value) => format!("{:.*}", precision.unwrap_or(6), value.as_f64().unwrap_or(0.0)),
-        ('x', Value::Number(number)) => format!("{:x}", number.as_i64().unwrap_or(0)),
-        ('x', value) => display(value).bytes().map(|byte| format!("{byte:02x}")).collect(),
-        (_, value) => match precision {
-            Some(most) => display(value).chars().take(most).collect(),
-            None => display(value),
-        },
-    };
-    let fill = width.saturating_sub(text.chars().count());
-    match (left, zero) {
-        (true, _) => text + &" ".repeat(fill),
-        (false, true) => "0".repeat(fill) + &text,
-        (false, false) => " ".repeat(fill) + &text,
+/// The value of a label in a cell of labels, `a=1,b=2`.
+pub(super) fn label(row: &Value, name: &str) -> String {
+    let cell = row.get("Labels").and_then(Value::as_str).unwrap_or_default();
+    let mut pairs = cell.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(label, _)| *label == name).map_or(String::new(), |(_, value)| value.to_owned())
+}
+
+fn equals_any(first: &Datum, others: &[Datum]) -> Result<bool, String> {
+    if others.is_empty() {
+        return Err("missing argument for comparison".into());
     }
+    let mut found = Ok(false);
+    for other in others {
+        if found == Ok(false) {
+            found = equal(first, other);
+        }
+    }
+    found
+}
+
+fn equal(a: &Datum, b: &Datum) -> Result<bool, String> {
+    for datum in [a, b] {
+        if datum.json.is_array() || (datum.json.is_object() && datum.fields().is_none()) {
+            return Err(format!("non-comparable type {}: {}", super::show::value(datum), datum.kind()));
+        }
+    }
+    match (&a.json, &b.json) {
+        (Value::Null, _) | (_, Value::Null) => Ok(a.json == b.json),
+        _ => Ok(compare(&a.json, &b.json)? == Ordering::Equal),
+    }
+}
+
+fn order(a: &Datum, b: &Datum) -> Result<Ordering, String> {
+    match (&a.json, &b.json) {
+        (Value::Number(_) | Value::String(_), _) => compare(&a.json, &b.json),
+        _ => Err("invalid type for comparison".into()),
+    }
+}
+
+fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
+    let incompatible = || "incompatible types for comparison".to_owned();
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() != b.is_f64() => Err(incompatible()),
+        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => Ok(a.cmp(&b)),
+            _ => a.as_f64().partial_cmp(&b.as_f64()).ok_or_else(incompatible),
+        },
+        (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
+        (Value::Bool(a), Value::Bool(b)) => Ok(a.cmp(b)),
+        (Value::Object(a), Value::Object(b)) => Ok(if a == b { Ordering::Equal } else { Ordering::Less }),
+        _ => Err(incompatible()),
+    }
+}
+
+fn slice(datum: &Datum, bounds: &[Datum]) -> Result<Datum, String> {
+    let length = match &datum.json {
+        Value::String(_) if bounds.len() > 2 => return Err("cannot 3-index slice a string".into()),
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.len(),
+        Value::Null if datum.kind() != "interface {}" => 0,
+        Value::Null => return Err("slice of untyped nil".into()),
+        _ => return Err(format!("can't slice item of type {}", datum.kind())),
+    };
+    if bounds.len() > 3 {
+        return Err(format!("too many slice indexes: {}", bounds.len()));
+    }
+    let bound = |at: usize, default: usize| match bounds.get(at).map(|bound| &bound.json) {
+        None => Ok(default),
+        Some(Value::Number(number)) => {
+            let at = number.as_u64().and_then(|at| usize::try_from(at).ok()).filter(|at| *at <= length);
+            at.ok_or_else(|| format!("index out of range: {number}"))
+        }
+        Some(_) => Err(format!("cannot index slice/array with type {}", bounds[at].kind())),
+    };
+    let (from, to, capacity) = (bound(0, 0)?, bound(1, length)?, bound(2, length)?);
+    for (low, high) in [(from, to), (to, capacity)] {
+        if low > high {
+            return Err(format!("invalid slice index: {low} > {high}"));
+        }
+    }
+    match &datum.json {
+        Value::Array(items) => Ok(Datum::new(Value::from(items[from..to].to_vec()), datum.shape)),
+        Value::String(text) => Ok(Datum::text(String::from_utf8_lossy(&text.as_bytes()[from..to]))),
+        _ => Ok(datum.clone()),
+    }
+}
+
+fn length(datum: &Datum) -> Result<usize, String> {
+    match &datum.json {
+        Value::String(text) => Ok(text.len()),
+        Value::Array(items) => Ok(items.len()),
+        Value::Object(members) if datum.fields().is_none() => Ok(members.len()),
+        Value::Null if datum.kind().contains('[') => Ok(0),
+        Value::Null => Err("len of nil pointer".into()),
+        _ => Err(format!("len of type {}", datum.kind())),
+    }
+}
+
+fn split(text: &str, at: &str) -> Datum {
+    let parts: Vec<String> = match at {
+        "" => text.chars().map(String::from).collect(),
+        at => text.split(at).map(str::to_owned).collect(),
+    };
+    Datum::from(Value::from(parts))
+}
+
+/// Raises the first letter of each word; whatever is neither letter, digit nor `_` ends one.
+fn title(text: &str) -> String {
+    let mut before = ' ';
+    let raise = |char: char| {
+        let starts =
+            if before.is_ascii() { !before.is_ascii_alphanumeric() && before != '_' } else { before.is_whitespace() };
+        before = char;
+        if starts { char.to_uppercase().to_string() } else { char.to_string() }
+    };
+    text.chars().map(raise).collect()
 }
