@@ -25,7 +25,7 @@ pub mod volume;
 
 pub use error::ErrorBody;
 pub use filters::Filters;
-pub use teu_oci::{Descriptor, Empty, Healthcheck, Platform, Reference, ReferenceError, size};
+pub use teu_oci::{Descriptor, Empty, Healthcheck, Platform, Reference, ReferenceError, size, time};
 
 /// The newest Engine API version spoken.
 pub const API_VERSION: &str = "1.56";

@@ -1,7 +1,8 @@
 //! The nouns of the OCI specifications, as data.
 //!
 //! Image spec 1.1 (descriptor, manifest, index, config), distribution references, runtime spec 1.3. Docker's own media
-//! types are the same shapes under other names and live here too, and how sizes are written in all of them. Deliberately absent: I/O of any kind.
+//! types are the same shapes under other names and live here too, and how sizes
+//! and times are written in all of them. Deliberately absent: I/O of any kind.
 
 mod change;
 mod config;
@@ -13,6 +14,7 @@ mod platform;
 mod reference;
 pub mod runtime;
 pub mod size;
+pub mod time;
 
 pub use change::{ChangeError, ConfigChange};
 pub use config::{ContainerConfig, Empty, Healthcheck, History, ImageConfig, RootFs};

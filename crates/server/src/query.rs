@@ -97,10 +97,10 @@ impl Query {
 
 fn nanoseconds(text: &str) -> Option<i64> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
+    let fraction: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
     let seconds: i64 = seconds.parse().ok()?;
     seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
 }

@@ -113,60 +113,12 @@ fn retries(flags: &mut flags::Flags) -> Parsed<i64> {
 /// A Go duration of at least a millisecond, or zero.
 fn duration(flags: &mut flags::Flags, name: &str) -> Parsed<i64> {
     let Some(text) = flags.value(name)? else { return Ok(0) };
-    match nanoseconds(&text) {
+    match teu_oci::time::duration(&text).filter(|span| *span >= 0) {
         None => Err(SyntaxError::new(format!("invalid duration {text:?} for --{name}"))
             .hint(Some("such as 30s or 1m30s".into()))),
         Some(span) if span != 0 && span < 1_000_000 => {
             Err(SyntaxError::new(format!("interval {text:?} of --{name} cannot be less than 1ms")))
         }
         Some(span) => Ok(span),
-    }
-}
-
-/// `1h2m3.5s`, in nanoseconds; a bare number must be 0.
-fn nanoseconds(text: &str) -> Option<i64> {
-    if text == "0" {
-        return Some(0);
-    }
-    let mut total: f64 = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
-        // "ms" must be tried before "m".
-        let (unit, scale) = units.into_iter().find(|(unit, _)| rest.starts_with(unit))?;
-        rest = &rest[unit.len()..];
-        total += number * scale;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-    (!text.is_empty() && total < 9.2e18).then_some(total as i64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nanoseconds;
-
-    #[test]
-    fn durations_are_gos() {
-        for (text, want) in [
-            ("30s", Some(30_000_000_000)),
-            ("1m30s", Some(90_000_000_000)),
-            ("1.5h", Some(5_400_000_000_000)),
-            ("250ms", Some(250_000_000)),
-            ("1us", Some(1_000)),
-            ("7ns", Some(7)),
-            ("0", Some(0)),
-            ("", None),
-            ("5", None),
-            ("s", None),
-            ("-1s", None),
-            ("1x", None),
-            ("1.2.3s", None),
-            ("9999999999h", None),
-        ] {
-            assert_eq!(nanoseconds(text), want, "{text}");
-        }
     }
 }

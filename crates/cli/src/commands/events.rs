@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use teu_api::event::Message;
+use teu_api::shape::Shaped;
 
 use super::filters;
 use crate::Session;
 use crate::failure::Failure;
-use crate::grammar::time;
+use crate::grammar::{environment, time};
 use crate::output::template::Template;
 use crate::output::{line, units};
 use crate::table::Verb;
@@ -17,16 +18,16 @@ use crate::table::Verb;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Events {
     /// Show only what matches (name=value)
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Format with a Go template, or 'json'
     #[arg(long)]
     format: Option<String>,
     /// Show what happened since a time or a duration ago
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     since: Option<String>,
     /// Stop at a time or a duration ago
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     until: Option<String>,
 }
 
@@ -36,8 +37,8 @@ impl Verb for Events {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let now = Timestamp::now();
-        let read = |text: &Option<String>| text.as_deref().map(|text| time::timestamp(text, now)).transpose();
-        let (since, until) = (read(&self.since).map_err(Failure::new)?, read(&self.until).map_err(Failure::new)?);
+        let since = time::flag("since", self.since.as_deref(), now)?;
+        let until = time::flag("until", self.until.as_deref(), now)?;
         let template = match self.format.as_deref().filter(|format| !format.is_empty()) {
             Some("json") => Some(Template::parse("{{json .}}")?),
             Some(format) => Some(Template::parse(format)?),
@@ -48,7 +49,7 @@ impl Verb for Events {
         let mut events = call.filters(&filters(&self.filter)?).lines::<serde_json::Value>().await?;
         while let Some(event) = events.next().await? {
             match &template {
-                Some(template) => line(&template.render(&event)?)?,
+                Some(template) => line(&template.render_typed(&event, Message::shape())?)?,
                 None => line(&shown(&serde_json::from_value(event).unwrap_or_default()))?,
             }
         }

@@ -19,7 +19,7 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     follow: bool,
     /// Show what came since a time (2024-05-01T12:00:00Z) or a duration ago (42m)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     since: Option<String>,
     /// Number of lines to show from the end of the log
     #[arg(short = 'n', long, default_value = "all", allow_negative_numbers = true)]
@@ -28,7 +28,7 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     timestamps: bool,
     /// Show what came before a time (2024-05-01T12:00:00Z) or a duration ago (42m)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     until: Option<String>,
     /// Container whose log is shown
     #[arg(required = true, value_name = "CONTAINER")]
@@ -41,8 +41,8 @@ impl Verb for Logs {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let now = jiff::Timestamp::now();
-        let read = |text: &Option<String>| text.as_deref().map(|text| time::timestamp(text, now)).transpose();
-        let (since, until) = (read(&self.since).map_err(Failure::new)?, read(&self.until).map_err(Failure::new)?);
+        let since = time::flag("since", self.since.as_deref(), now)?;
+        let until = time::flag("until", self.until.as_deref(), now)?;
         let client = session.client();
         let call = client.get(format!("{}/logs", container_path(&self.container))).query("stdout", "1");
         let call = call.query("stderr", "1").flag("follow", self.follow).flag("timestamps", self.timestamps);

@@ -68,26 +68,7 @@ fn say(event: &Value) -> Result<(), Failure> {
 /// A time as Go writes it: `5s`, `100ms`, `1m30s`.
 fn duration(text: &str) -> Result<Duration, Failure> {
     let wrong = || Failure::new(format!("invalid value for interval: \"{text}\""));
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..end].parse().map_err(|_| wrong())?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(wrong()),
-        };
-        rest = &rest[end..];
-        total += Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
-    }
-    Ok(total)
+    teu_oci::time::duration(text).and_then(|span| u64::try_from(span).ok()).map(Duration::from_nanos).ok_or_else(wrong)
 }
 
 /// The names and units of runc's statistics.

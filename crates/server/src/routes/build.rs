@@ -117,11 +117,14 @@ fn unsupported(what: &str) -> Failure {
     Failure::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not supported by this version of teu"))
 }
 
+/// Records of the cache have no labels, but who prunes everything at once asks all by the same ones.
+const PRUNE_FILTERS: &[&str] =
+    &["description", "id", "inuse", "label", "label!", "private", "shared", "type", "unused-for", "until"];
+
 /// `GET` says what `POST` would remove.
 async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
     let mode = prune_mode(&method);
-    let filters =
-        query.filters_among(&["description", "id", "inuse", "private", "shared", "type", "unused-for", "until"])?;
+    let filters = query.filters_among(PRUNE_FILTERS)?;
     let number = |name: &str| query.number::<i64>(name).map(|number| number.unwrap_or_default().max(0));
     let store = engine.store().clone();
     let wanted = Room {
@@ -184,7 +187,8 @@ fn unneeded(mut rows: Vec<BuildCache>, filters: &Filters, kept: i64) -> Answer<V
     let wanted = |row: &BuildCache| {
         let is = |name: &str, value: &str| !filters.contains(name) || filters.get(name).iter().any(|one| one == value);
         let made = teu_engine::until(&row.created_at).ok();
-        is("id", &row.id)
+        !filters.contains("label")
+            && is("id", &row.id)
             && is("description", &row.description)
             && is("type", &row.kind)
             && in_use.is_none_or(|flag| flag == row.in_use)

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::Doors;
 use crate::compat::{self, Version};
-use crate::failure::Answer;
+use crate::failure::{Answer, Failure};
 use crate::json_lines::line;
 use crate::query::Query;
 
@@ -46,9 +46,15 @@ pub(super) fn doors() -> Doors {
 
 async fn events(State(engine): State<Engine>, query: Query, version: Version, headers: HeaderMap) -> Answer {
     let filters = query.filters_among(FILTERS)?;
-    // The beginning of time is a moment too: whoever gives it wants all that is remembered.
-    let since = query.moment("since")?.or(query.text("since").map(|_| 0));
     let until = query.moment("until")?;
+    // The beginning of time is a moment too: whoever gives it, or only an end, wants all that is remembered.
+    let since = query.moment("since")?.or(query.text("since").or(query.text("until")).map(|_| 0));
+    if let (Some(since), Some(until)) = (since, until)
+        && until < since
+    {
+        let (since, until) = (query.string("since"), query.string("until"));
+        return Err(Failure::bad(format!("`since` time ({since}) cannot be after `until` time ({until})")));
+    }
     let (past, coming) = match since {
         Some(since) => engine.events.since(since),
         None => (Vec::new(), engine.events.subscribe()),
