@@ -73,7 +73,32 @@ const SAME: &[&[&str]] = &[
     &["inspect", "-f", "{{.Config.Env}} {{.NetworkSettings.Ports}} {{.HostConfig.RestartPolicy}}", "web"],
     &["inspect", "-f", "{{json .Config}}", "web"],
     &["inspect", "-f", "{{range .Mounts}}{{.Source}}{{end}}{{index .Config.Labels \"com.a.b-c\"}}", "web"],
+    &[
+        "inspect",
+        "-f",
+        "{{define \"x\"}}<{{.}}>{{end}}{{template \"x\" .Name}}{{block \"y\" .Path}}{{.}}{{end}}",
+        "web",
+    ],
+    &[
+        "inspect",
+        "-f",
+        "{{.State.Health}} {{if .State.Health}}x{{end}}{{range .Args}}{{printf \"%q|%6s\" . .}}{{end}}",
+        "web",
+    ],
+    &["inspect", "-f", "{{.HostConfig.LogConfig}} {{.Config.Labels.none}} {{index .Config.Labels \"none\"}}|", "web"],
+    &[
+        "inspect",
+        "-f",
+        "{{printf \"%T %v %05d %x\" .RestartCount .State.Running 7 .Name}} {{print 1 2 \"a\" 3}}",
+        "web",
+    ],
+    &["inspect", "-f", "{{or true (index .Args 9)}} {{html .Config.Env}} {{slice .Id 0 5 | len}}", "web"],
     &["inspect", "--type", "image", "busybox"],
+    &["logs", "--since", "-5m", "web"],
+    &["logs", "--since", "2013-01-02T15:04", "--until", "1h0.5s", "old"],
+    &["logs", "--since", "", "old"],
+    &["ps", "--format", "table {{printf \"%-9s\" .Names}} {{slice .Image 0 3}} {{len .Names}} {{truncate .ID 4}}"],
+    &["ps", "--filter", ""],
     &["image", "inspect", "busybox"],
     &["port", "web"],
     &["port", "web", "80"],
@@ -133,6 +158,49 @@ fn filters_take_expressions_and_refuse_what_means_nothing() {
         daemon.teu(["ps", "--filter", wrong]).refused(1, &["invalid filter"]);
     }
     assert_eq!(daemon.ok(["images", "-q", "--filter", "until=1960-01-01T10"]), "");
+    for command in [&["ps"][..], &["images"], &["volume", "ls"], &["network", "ls"], &["events"]] {
+        let line = [command, &["--filter", "foo"]].concat();
+        let sentence = "invalid argument \"foo\" for \"-f, --filter\" flag: bad format of filter (expected name=value)";
+        daemon.teu(line).refused(125, &[sentence]);
+    }
+}
+
+#[test]
+fn flags_that_mean_nothing_are_refused_in_dockers_words() {
+    let daemon = Daemon::start();
+    for command in [&["create"][..], &["volume", "create"], &["network", "create"]] {
+        let line = [command, &["--label", "=x", "busybox"]].concat();
+        daemon.teu(line).refused(125, &["invalid argument \"=x\" for", "flag: invalid label '=x': empty name"]);
+    }
+    let sentence = "invalid argument \"=x\" for \"-e, --env\" flag: invalid environment variable: =x";
+    daemon.teu(["create", "-e", "=x", "busybox"]).refused(125, &[sentence]);
+    let known = "must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \
+                 \"service\", \"task\", \"volume\"";
+    daemon.teu(["inspect", "--type", "foo", "x"]).refused(1, &[&format!("unknown type: \"foo\": {known}")]);
+    daemon.teu(["inspect", "--type", "", "x"]).refused(1, &[&format!("type is empty: {known}")]);
+    daemon.teu(["inspect", "--type", "config", "x"]).refused(1, &["this node is not a swarm manager"]);
+    let sentence = "invalid value for \"since\": failed to parse value as time or duration: \"foo\"";
+    daemon.teu(["logs", "--since", "foo", "x"]).refused(1, &[sentence]);
+    daemon.teu(["events", "--since", "1h", "--until", "2h"]).refused(1, &["cannot be after `until` time"]);
+    daemon.teu(["ps", "--format", "{{.Nope}}"]).ends_with(0);
+    daemon.ok(["create", "--name", "box", "busybox"]);
+    daemon
+        .teu(["ps", "-a", "--format", "{{.Nope}}"])
+        .refused(1, &["failed to execute template: template: :1:2: executing"]);
+    // An end alone asks for what was before it.
+    let asked =
+        ["events", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.name}}"];
+    assert_eq!(daemon.ok(asked), "create box");
+}
+
+#[test]
+fn a_version_has_all_its_facts() {
+    let daemon = Daemon::bare();
+    let format = "{{.Server.GitCommit}}{{.Server.GoVersion}}{{.Server.BuildTime}}{{.Server.Experimental}} {{.Server.MinAPIVersion}} \
+                  {{with index .Server.Components 0}}{{range $name, $ := .Details}}{{$name}} {{end}}{{end}}\
+                  {{.Client.GitCommit}}{{.Client.GoVersion}}{{.Client.BuildTime}}{{.Client.Context}}";
+    let names = "ApiVersion Arch BuildTime Experimental GitCommit GoVersion KernelVersion MinAPIVersion Os";
+    assert_eq!(daemon.ok(["version", "--format", format]), format!("false 1.24 {names} default"));
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(crate) struct Build {
     #[arg(long)]
     isolation: Option<String>,
     /// Set labels on the image
-    #[arg(long)]
+    #[arg(long, value_parser = environment::label)]
     label: Vec<String>,
     /// Memory limit of build steps
     #[arg(short, long, value_name = "bytes", value_parser = size::bytes)]

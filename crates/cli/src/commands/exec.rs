@@ -23,7 +23,7 @@ pub(crate) struct Exec {
     #[arg(long)]
     detach_keys: Option<String>,
     /// Set environment variables
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = environment::named_variable)]
     env: Vec<String>,
     /// Read environment variables from a file
     #[arg(long)]

@@ -1,6 +1,10 @@
 //! `teu inspect` and its kin: everything about objects, as JSON or by template.
 
 use serde_json::Value;
+use teu_api::network::Network;
+use teu_api::shape::{Shape, Shaped};
+use teu_api::volume::Volume;
+use teu_api::{container, image};
 
 use super::{container_path, image_path};
 use crate::Session;
@@ -20,7 +24,7 @@ pub(crate) struct Inspect {
     #[arg(short, long)]
     size: bool,
     /// Look only for objects of this type (container|image|network|volume)
-    #[arg(long = "type", value_name = "string", value_parser = ["container", "image", "network", "volume"])]
+    #[arg(long = "type", value_name = "string")]
     kind: Option<String>,
     /// Names or ids
     #[arg(required = true, value_name = "NAME|ID")]
@@ -72,7 +76,22 @@ pub(crate) enum Kind<'p> {
     Network,
     /// A volume.
     Volume,
+    /// What a swarm or a plugin is, which the daemon answers for.
+    Foreign(Foreign),
 }
+
+/// A kind of object by its name, and what stands before and behind an object's name in the API's path.
+type Foreign = (&'static str, &'static str, &'static str);
+
+/// The kinds that are inspected only when they are asked for by name.
+const FOREIGN: [Foreign; 6] = [
+    ("config", "/configs", ""),
+    ("node", "/nodes", ""),
+    ("plugin", "/plugins", "/json"),
+    ("secret", "/secrets", ""),
+    ("service", "/services", ""),
+    ("task", "/tasks", ""),
+];
 
 impl Kind<'_> {
     fn name(self) -> &'static str {
@@ -81,6 +100,18 @@ impl Kind<'_> {
             Self::Image { .. } => "image",
             Self::Network => "network",
             Self::Volume => "volume",
+            Self::Foreign((name, ..)) => name,
+        }
+    }
+
+    /// What the API's answer looks like.
+    fn shape(self) -> Shape {
+        match self {
+            Self::Container { .. } => container::Inspect::shape(),
+            Self::Image { .. } => image::Inspect::shape(),
+            Self::Network => Network::shape(),
+            Self::Volume => Volume::shape(),
+            Self::Foreign(_) => Shape::Any,
         }
     }
 
@@ -94,6 +125,7 @@ impl Kind<'_> {
             }
             Self::Network => client.get(format!("/networks/{}", escape(name))).read().await,
             Self::Volume => client.get(format!("/volumes/{}", escape(name))).read().await,
+            Self::Foreign((_, before, behind)) => client.get(format!("{before}/{}{behind}", escape(name))).read().await,
         }
     }
 }
@@ -104,10 +136,23 @@ impl Verb for Inspect {
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let all = [Kind::Container { size: self.size }, Kind::Image { platform: None }, Kind::Network, Kind::Volume];
-        let kinds: Vec<Kind<'_>> =
-            all.into_iter().filter(|kind| self.kind.as_deref().is_none_or(|name| name == kind.name())).collect();
+        let kinds = match &self.kind {
+            None => all.to_vec(),
+            Some(wanted) => vec![among(all, wanted)?],
+        };
         inspect(session, &kinds, &self.names, self.format.as_deref()).await
     }
+}
+
+/// The kind of that name.
+fn among<'p>(usual: [Kind<'p>; 4], name: &str) -> Result<Kind<'p>, Failure> {
+    let mut kinds: Vec<Kind<'_>> = usual.into_iter().chain(FOREIGN.map(Kind::Foreign)).collect();
+    kinds.sort_by_key(|kind| kind.name());
+    let known: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.name())).collect();
+    kinds.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        let wrong = if name.is_empty() { "type is empty".to_owned() } else { format!("unknown type: \"{name}\"") };
+        Failure::new(format!("{wrong}: must be one of {}", known.join(", ")))
+    })
 }
 
 impl Verb for ContainerInspect {
@@ -144,8 +189,8 @@ pub(crate) async fn inspect(
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         match find(&client, kinds, name).await {
-            Ok(value) => match &template {
-                Some(template) => line(&template.render(&value)?)?,
+            Ok((value, shape)) => match &template {
+                Some(template) => line(&template.render_typed(&value, shape)?)?,
                 None => found.push(value),
             },
             Err(failure) => failures.push(failure),
@@ -162,11 +207,11 @@ pub(crate) async fn inspect(
     Ok(u8::from(!failures.is_empty()))
 }
 
-async fn find(client: &Client<'_>, kinds: &[Kind<'_>], name: &str) -> Result<Value, Failure> {
+async fn find(client: &Client<'_>, kinds: &[Kind<'_>], name: &str) -> Result<(Value, Shape), Failure> {
     for kind in kinds {
         match kind.get(client, name).await {
             Err(failure) if failure.is_not_found() && kinds.len() > 1 => {}
-            other => return other,
+            other => return other.map(|value| (value, kind.shape())),
         }
     }
     Err(Failure::new(format!("Error: No such object: {name}")))

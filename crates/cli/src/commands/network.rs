@@ -63,7 +63,7 @@ pub(crate) struct Create {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "bool")]
     ipv6: Option<bool>,
     /// Set labels on the network
-    #[arg(long)]
+    #[arg(long, value_parser = environment::label)]
     label: Vec<String>,
     /// Options of the driver
     #[arg(short, long, value_name = "map")]
@@ -83,7 +83,7 @@ pub(crate) struct Create {
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
     /// Show only what matches (name=value)
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Format with a Go template, 'table TEMPLATE' or 'json'
     #[arg(long)]

@@ -12,7 +12,7 @@ use super::filters;
 use crate::Session;
 use crate::client::{Call, Client};
 use crate::failure::Failure;
-use crate::grammar::size;
+use crate::grammar::{environment, size};
 use crate::output::{line, units};
 use crate::table::Verb;
 
@@ -23,7 +23,7 @@ pub(crate) struct Common {
     #[arg(long)]
     dry_run: bool,
     /// Remove only what matches (until=time, label=name)
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]

@@ -7,6 +7,7 @@ use teu_api::container::{Port, Summary};
 use super::filters;
 use crate::Session;
 use crate::failure::Failure;
+use crate::grammar::environment;
 use crate::output::list::{Column, List, Row, labels, row};
 use crate::output::units;
 use crate::table::Verb;
@@ -18,7 +19,7 @@ pub(crate) struct Ps {
     #[arg(short, long)]
     all: bool,
     /// Show only what matches (name=value)
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Format with a Go template, 'table TEMPLATE' or 'json'
     #[arg(long)]

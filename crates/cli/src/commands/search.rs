@@ -6,6 +6,7 @@ use teu_api::system::REGISTRY_AUTH;
 
 use super::filters;
 use crate::failure::Failure;
+use crate::grammar::environment;
 use crate::output::list::{Column, List, Row, row};
 use crate::output::units;
 use crate::table::Verb;
@@ -15,7 +16,7 @@ use crate::{Session, config};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Search {
     /// Show only what matches (is-official=true, stars=n)
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Format with a Go template, 'table TEMPLATE' or 'json'
     #[arg(long)]

@@ -35,6 +35,29 @@ pub(crate) fn pairs<'a>(texts: impl IntoIterator<Item = &'a String>) -> BTreeMap
     texts.into_iter().map(split).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// Whether a text is a label: a name without blanks, and a value if there is a `=`.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    let name = text.split('=').next().unwrap_or_default().trim_start_matches([' ', '\t']);
+    match name {
+        "" => Err(format!("invalid label '{text}': empty name")),
+        _ if name.contains([' ', '\t']) => Err(format!("label '{name}' contains whitespaces")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// Whether a text is a filter, `name=value`; an empty one filters nothing.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.contains('=') {
+        true => Ok(text.to_owned()),
+        false => Err("bad format of filter (expected name=value)".into()),
+    }
+}
+
+/// Whether a text is a variable: one with a name.
+pub(crate) fn named_variable(text: &str) -> Result<String, String> {
+    variable(text, |_| None).map(|_| text.to_owned())
+}
+
 /// Reads `key=value`s of a flag where a value must be there.
 pub(crate) fn full_pairs(texts: &[String]) -> Result<BTreeMap<String, String>, String> {
     let split = |text: &String| {

@@ -3,7 +3,7 @@
 use teu_api::container::{DeviceRequest, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
 
 use crate::grammar::device::{self, Device};
-use crate::grammar::{duration, limits, network, size};
+use crate::grammar::{duration, environment, limits, network, size};
 
 /// Flags of `run` and `create`, and the words after them.
 #[derive(Clone, Debug, clap::Args)]
@@ -105,7 +105,7 @@ pub(crate) struct ContainerFlags {
     #[arg(long)]
     pub(crate) entrypoint: Option<String>,
     /// Set environment variables
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = environment::named_variable)]
     pub(crate) env: Vec<String>,
     /// Read environment variables from a file
     #[arg(long)]
@@ -171,7 +171,7 @@ pub(crate) struct ContainerFlags {
     #[arg(long, hide = true, value_name = "bytes", value_parser = size::bytes)]
     pub(crate) kernel_memory: Option<i64>,
     /// Set labels on the container
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = environment::label)]
     pub(crate) label: Vec<String>,
     /// Read labels from a file
     #[arg(long)]

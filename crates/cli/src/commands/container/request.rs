@@ -142,7 +142,7 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
         restart_policy: flags.restart.clone(),
         auto_remove: flags.rm,
         volumes_from: flags.volumes_from.clone(),
-        annotations: pair("--annotation", &flags.annotation)?,
+        annotations: environment::pairs(&flags.annotation),
         cap_add: flags.cap_add.clone(),
         cap_drop: flags.cap_drop.clone(),
         cgroupns_mode: text(&flags.cgroupns),

@@ -9,6 +9,7 @@ use teu_api::image::Summary;
 use super::filters;
 use crate::Session;
 use crate::failure::Failure;
+use crate::grammar::environment;
 use crate::output::list::{Column, List, Row, row};
 use crate::output::units;
 use crate::table::{self, Verb};
@@ -23,7 +24,7 @@ pub(crate) struct Images {
     #[arg(long)]
     digests: bool,
     /// Show only what matches (name=value)
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Format with a Go template, 'table TEMPLATE' or 'json'
     #[arg(long)]

@@ -26,7 +26,7 @@ pub(crate) struct Create {
     #[arg(short, long, default_value = "local")]
     driver: String,
     /// Set labels on the volume
-    #[arg(long)]
+    #[arg(long, value_parser = environment::label)]
     label: Vec<String>,
     /// Options of the driver
     #[arg(short, long, value_name = "map")]
@@ -40,7 +40,7 @@ pub(crate) struct Create {
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
     /// Show only what matches (name=value)
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = environment::filter)]
     filter: Vec<String>,
     /// Format with a Go template, 'table TEMPLATE' or 'json'
     #[arg(long)]
