@@ -164,6 +164,26 @@ fn a_step_is_done_once_and_again_only_when_something_before_it_changed() {
 }
 
 #[test]
+fn results_are_taken_from_the_images_that_are_named() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nENV FOO=bar\nRUN cat /proc/sys/kernel/random/uuid > /one\nRUN touch /two\n";
+    let built = |flags: &[&str]| {
+        let ran = build(&daemon, flags, &[("Dockerfile", dockerfile)]).ends_with(0);
+        let cached = (ran.out + &ran.err).matches("Using cache").count();
+        (daemon.inspect("made", "{{.Id}}"), cached)
+    };
+    let (first, _) = built(&[]);
+    daemon.ok(["tag", "made", "first"]);
+    assert_eq!(built(&["--cache-from", "first"]), (first.clone(), 3));
+    assert_eq!(built(&["--cache-from", "type=registry,ref=none", "--cache-from", "first"]), (first.clone(), 3));
+    // An image that is not here has nothing to give, and one of other steps neither.
+    let (second, cached) = built(&["--cache-from", "none"]);
+    assert!(second != first && cached == 0, "{cached}");
+    assert_eq!(built(&["--cache-from", "busybox"]).1, 0);
+    daemon.teu(["build", "--cache-from", "type=gha", "."]).refused(125, &["cache of type gha is not supported"]);
+}
+
+#[test]
 fn a_build_argument_is_part_of_the_steps_that_see_it() {
     let daemon = Daemon::start();
     let dockerfile = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /one\nARG V=1\nRUN echo $V > /v\n";

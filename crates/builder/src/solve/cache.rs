@@ -2,7 +2,7 @@
 //!
 //! A record is only a promise: a layer that is gone (after a power failure, say) is made again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,8 @@ pub struct Cache {
     working: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
     /// Whether results of earlier builds count.
     fresh: bool,
+    /// The only layers that count of those that earlier builds made.
+    only: Option<Arc<HashSet<Digest>>>,
 }
 
 impl Cache {
@@ -61,12 +63,23 @@ impl Cache {
     /// When its folder cannot be made.
     pub fn open(store: &Store) -> Result<Self, Error> {
         let table = store.table(TABLE)?;
-        Ok(Self { store: store.clone(), table, working: Arc::default(), fresh: false })
+        Ok(Self { store: store.clone(), table, working: Arc::default(), fresh: false, only: None })
     }
 
     /// The same cache, of which only what this build adds is read.
     pub(super) fn ignoring_earlier(self, fresh: bool) -> Self {
         Self { fresh, ..self }
+    }
+
+    /// The same cache, of which only these layers, and what this build adds, is read.
+    pub(super) fn only(self, layers: Option<HashSet<Digest>>) -> Self {
+        Self { only: layers.map(Arc::new), ..self }
+    }
+
+    /// Whether the result of an earlier build counts.
+    fn counts(&self, record: &Record) -> bool {
+        let layer = record.layer.as_ref();
+        !self.fresh && self.only.as_ref().is_none_or(|only| layer.is_some_and(|layer| only.contains(&layer.chain)))
     }
 
     /// Every record, by key.
@@ -90,11 +103,11 @@ impl Cache {
         self.working.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
     }
 
-    /// The result of `key`, its layer held by `lease`. Without cache only this build's own results count.
+    /// The result of `key`, its layer held by `lease`. Of what was made before `since` only some may count.
     pub(super) fn find(&self, key: &Digest, lease: &Lease, since: &str) -> Option<Record> {
         // A record that cannot be read is one that is not there.
         let record = self.table.get(key.hex()).ok().flatten()?;
-        if self.fresh && record.created.as_str() < since {
+        if record.created.as_str() < since && !self.counts(&record) {
             return None;
         }
         if let Some(layer) = &record.layer {

@@ -12,6 +12,7 @@
 mod archive;
 mod base;
 pub mod cache;
+mod cache_from;
 mod context;
 mod copy;
 mod export;
@@ -43,6 +44,7 @@ use crate::dockerfile::parse;
 use crate::plan::{Inputs, Plan, plan};
 use crate::progress::Progress;
 use crate::{Error, plan::Base};
+use cache_from::Sources;
 use export::Draft;
 
 /// How to build.
@@ -62,6 +64,8 @@ pub struct Options {
     pub platform: Option<Platform>,
     /// Whether to do every step again.
     pub no_cache: bool,
+    /// Names of images; when there are any, only their steps count as results.
+    pub cache_from: Vec<String>,
     /// Whether to look for newer base images.
     pub pull: bool,
     /// Credentials for pulling bases, under the names that clients' files use for registries.
@@ -103,6 +107,8 @@ struct Solver<'b> {
     plan: Plan,
     progress: Progress,
     cache: Cache,
+    /// Whose steps count, when not everybody's do.
+    sources: Option<Sources>,
     lease: Arc<Lease>,
     /// When the build began: without cache nothing older counts.
     began: String,
@@ -122,7 +128,10 @@ impl<'b> Solver<'b> {
             platform: options.platform.clone(),
         };
         let plan = plan(&parse(&text)?, &inputs)?;
+        let named = options.cache_from.iter().filter_map(|name| engine.images.resolve(name).ok());
+        let sources = (!options.cache_from.is_empty()).then(|| Sources::new(named));
         let cache = Cache::open(engine.store())?.ignoring_earlier(options.no_cache);
+        let cache = cache.only(sources.as_ref().map(Sources::chains));
         Ok(Self {
             ignore: Arc::new(context.ignore(&options.dockerfile)?),
             context: Arc::new(context),
@@ -134,6 +143,7 @@ impl<'b> Solver<'b> {
             plan,
             progress,
             cache,
+            sources,
         })
     }
 

@@ -102,6 +102,9 @@ impl Solver<'_> {
         let (found, created_by) = match action {
             Action::Describe { created_by, .. } => {
                 draft.describe(created_by);
+                if self.sources.as_ref().is_some_and(|sources| sources.begin_as(draft)) && !self.options.no_cache {
+                    self.progress.arrow("Using cache").await?;
+                }
                 return self.progress.arrow(draft.id().short()).await;
             }
             Action::Run(run) => (self.run(parent, &run).await?, run.created_by),

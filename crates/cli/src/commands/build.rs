@@ -11,7 +11,7 @@ use crate::build_context;
 use crate::client::Call;
 use crate::config;
 use crate::failure::{Failure, Naming};
-use crate::grammar::{environment, limits, size};
+use crate::grammar::{self, environment, limits, size};
 use crate::output::line;
 use crate::output::progress::{self, Place};
 use crate::table::Verb;
@@ -27,8 +27,8 @@ pub(crate) struct Build {
     #[arg(long)]
     build_arg: Vec<String>,
     /// Images to take cache from
-    #[arg(long, value_name = "strings", value_delimiter = ',')]
-    cache_from: Vec<String>,
+    #[arg(long, value_name = "strings", value_parser = sources)]
+    cache_from: Vec<Names>,
     /// Parent of the cgroups of build steps
     #[arg(long)]
     cgroup_parent: Option<String>,
@@ -175,7 +175,11 @@ impl Build {
         let call = call.maybe("isolation", self.isolation.as_deref());
         let call = call.maybe("securityopt", (!self.security_opt.is_empty()).then(|| json(&self.security_opt)));
         let call = call.query("buildargs", json(&arguments)).query("labels", json(&environment::pairs(&self.label)));
-        let call = call.maybe("cachefrom", (!self.cache_from.is_empty()).then(|| json(&self.cache_from)));
+        let call = call.maybe(
+            "cachefrom",
+            (!self.cache_from.is_empty())
+                .then(|| json(&self.cache_from.iter().flat_map(|names| &names.0).collect::<Vec<_>>())),
+        );
         Ok(call.maybe("ulimits", (!self.ulimit.is_empty()).then(|| json(&self.ulimit))))
     }
 
@@ -197,6 +201,37 @@ impl Build {
     }
 }
 
+/// Names of images.
+#[derive(Clone, Debug)]
+struct Names(Vec<String>);
+
+/// Reads `--cache-from`: `image,image`, or `type=registry,ref=image`.
+fn sources(text: &str) -> Result<Names, String> {
+    let fields = grammar::fields(text)?;
+    let field = |wanted: &str| {
+        let mut pairs = fields.iter().filter_map(|field| field.split_once('='));
+        pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
+    };
+    match (field("type").as_deref(), field("ref")) {
+        (None, None) => Ok(Names(fields)),
+        (None | Some("registry"), Some(image)) => Ok(Names(vec![image])),
+        (Some("registry"), None) => Err("it says no ref".into()),
+        (Some(kind), _) => Err(format!("cache of type {kind} is not supported by this version of teu")),
+    }
+}
+
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_comes_from_images() {
+        assert_eq!(sources("a,b:1").unwrap().0, ["a", "b:1"]);
+        assert_eq!(sources("type=registry,ref=a/b").unwrap().0, ["a/b"]);
+        assert!(sources("type=registry").is_err() && sources("type=local,src=x").is_err());
+    }
 }

@@ -60,6 +60,7 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         labels: query.json("labels")?,
         platform: platform.map_err(|error| Failure::bad(format!("parameter \"platform\": {error}")))?,
         no_cache: query.flag("nocache"),
+        cache_from: query.json::<Option<_>>("cachefrom")?.unwrap_or_default(),
         pull: query.flag("pull"),
         credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
         host: host(query)?,
