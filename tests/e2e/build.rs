@@ -1,7 +1,7 @@
 //! The Dockerfile: every instruction, the context, the cache, and mistakes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support::{Daemon, Ran, eventually, tree};
@@ -181,6 +181,82 @@ fn results_are_taken_from_the_images_that_are_named() {
     assert!(second != first && cached == 0, "{cached}");
     assert_eq!(built(&["--cache-from", "busybox"]).1, 0);
     daemon.teu(["build", "--cache-from", "type=gha", "."]).refused(125, &["cache of type gha is not supported"]);
+}
+
+#[test]
+fn a_run_sees_parts_of_the_context_of_stages_and_of_images() {
+    let daemon = Daemon::start();
+    let dockerfile = r#"FROM busybox AS other
+RUN mkdir -p /made/deep && echo stage >/made/deep/file
+FROM busybox
+WORKDIR /work
+RUN --mount=type=bind,source=src,target=/in --mount=source=one,target=one \
+    cat /in/file one >/seen && ! test -e /in/hidden && ! touch /in/new 2>/dev/null
+RUN --mount=target=/all,rw echo x >/all/src/file && cat /all/src/file >>/seen && ! test -e /all/src/hidden
+RUN --mount=source=src/file,target=/f,rw echo y >/f && cat /f >>/seen
+RUN --mount=from=other,source=/made,target=/made cat /made/deep/file >>/seen && ! touch /made/new 2>/dev/null
+RUN --mount=from=other,source=made/deep/file,target=/file,rw cat /file >>/seen && echo z >/file && cat /file >>/seen
+RUN --mount=from=busybox,target=/image test -x /image/bin/busybox
+RUN --mount=source=src,target=/in cat /in/file >>/seen
+"#;
+    let files = |content: &'static str| {
+        [
+            ("Dockerfile", dockerfile),
+            (".dockerignore", "**/hidden\n"),
+            ("one", "one\n"),
+            ("src/file", content),
+            ("src/hidden", "h"),
+        ]
+    };
+    let ran = build(&daemon, &[], &files("file\n")).ends_with(0);
+    assert!(!(ran.out + &ran.err).contains("Using cache"));
+    let seen = daemon.ok(["run", "--rm", "made", "cat", "/seen"]);
+    assert_eq!(seen, "file\none\nx\ny\nstage\nstage\nz\nfile");
+    // Nothing of a mount is left but what the step wrote elsewhere.
+    let left = daemon.ok([
+        "run",
+        "--rm",
+        "made",
+        "sh",
+        "-c",
+        "ls -d /in /all /f /made /file /image /work/one 2>/dev/null; true",
+    ]);
+    assert_eq!(left, "");
+    let ran = build(&daemon, &[], &files("file\n")).ends_with(0);
+    assert_eq!((ran.out + &ran.err).matches("Using cache").count(), 9, "nothing has changed");
+    build(&daemon, &[], &files("other\n")).ends_with(0);
+    assert!(daemon.ok(["run", "--rm", "made", "cat", "/seen"]).starts_with("other\none\nx\n"));
+    let missing = "FROM busybox\nRUN --mount=source=nothing,target=/x true\n";
+    build(&daemon, &[], &[("Dockerfile", missing)]).refused(1, &["nothing: file does not exist"]);
+    let missing = "FROM busybox\nRUN --mount=from=busybox,source=nothing,target=/x true\n";
+    build(&daemon, &[], &[("Dockerfile", missing)]).refused(1, &["nothing: not found in busybox"]);
+}
+
+#[test]
+fn a_cache_may_begin_as_a_part_of_a_stage_and_be_nobody_elses() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox AS seed\nRUN mkdir /seed && echo seed >/seed/file\nFROM busybox AS one\nARG V\n\
+        RUN --mount=type=cache,id=own,target=/c,from=seed,source=seed cat /c/file >/seen && echo more >>/c/file\n\
+        FROM busybox AS two\nARG V\nRUN --mount=type=cache,id=own,target=/c,sharing=private ls /c >/seen && echo two >/c/two\n\
+        FROM busybox\nCOPY --from=one /seen /one\nCOPY --from=two /seen /two\n";
+    for (wanted, argument) in [("seed", "V=1"), ("seed\nmore\ntwo", "V=2")] {
+        build(&daemon, &["--build-arg", argument], &[("Dockerfile", dockerfile)]).ends_with(0);
+        assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/one", "/two"]), wanted);
+    }
+    daemon.ok(["builder", "prune", "-af"]);
+}
+
+#[test]
+fn the_hosts_network_is_for_those_who_are_allowed_it() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN --network=host readlink /proc/self/ns/net >/seen\nRUN --network=none ls /sys/class/net >/own\n";
+    build(&daemon, &[], &[("Dockerfile", dockerfile)])
+        .refused(1, &["RUN --network=host is not allowed", "--allow network.host"]);
+    build(&daemon, &["--allow", "network.host"], &[("Dockerfile", dockerfile)]).ends_with(0);
+    let seen = daemon.ok(["run", "--rm", "made", "cat", "/seen"]);
+    assert_eq!(Path::new(&seen), fs::read_link("/proc/self/ns/net").expect("a link"));
+    assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/own"]), "lo");
+    daemon.teu(["build", "--allow", "security.insecure", "."]).refused(125, &["it is one of network.host"]);
 }
 
 #[test]

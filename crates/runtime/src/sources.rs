@@ -144,9 +144,10 @@ impl<'a> Users<'a> {
         Ok(self.made[place].1.as_fd())
     }
 
-    /// Layers as one tree, or a part of it, that cannot be written.
+    /// Layers as one tree, or a part of it; without an upper one it cannot be written.
     fn layers(&mut self, overlay: &Overlay, planned: &'a Planned) -> Result<OwnedFd, Error> {
-        let set = planned.own.set | planned.all.set | attribute::READ_ONLY;
+        let read_only = if overlay.upper.is_none() { attribute::READ_ONLY } else { 0 };
+        let set = planned.own.set | planned.all.set | read_only;
         let mapped = planned.owners.as_ref().map(|maps| self.find(maps)).transpose()?;
         let make = || -> io::Result<OwnedFd> {
             let whole = match mapped {

@@ -7,25 +7,33 @@
 use teu_oci::{Digest, DigestHasher};
 
 use super::{CopyStep, RunStep};
+use crate::dockerfile::instruction::RunNetwork;
 
 /// Raised when what a step does changes, so that results of an older builder are not taken for it.
 const VERSION: &str = "1";
 
-/// The key of a RUN on top of `parent`.
+/// The key of a RUN on top of `parent`; `trees` say what is in the other trees that its mounts show.
 #[must_use]
-pub fn run(parent: Option<&Digest>, step: &RunStep) -> Digest {
+pub fn run(parent: Option<&Digest>, step: &RunStep, trees: &[String]) -> Digest {
     let mut key = Fields::new("run", parent);
     key.list(&step.args);
     key.list(&step.env);
     key.field(&step.cwd);
     key.field(&step.user);
-    key.field(if step.network { "network" } else { "no network" });
+    key.field(match step.network {
+        RunNetwork::Default => "network",
+        RunNetwork::None => "no network",
+        RunNetwork::Host => "host network",
+    });
     if let Some(script) = &step.script {
         key.field(&script.path);
         key.field(&script.content);
     }
     for mount in &step.mounts {
         key.list(&mount.fields());
+    }
+    if !trees.is_empty() {
+        key.list(trees);
     }
     key.finish()
 }
@@ -102,30 +110,30 @@ mod tests {
             args: vec!["/bin/sh".into(), "-c".into(), "true".into()],
             env: vec!["PATH=/bin".into()],
             cwd: "/".into(),
-            network: true,
             ..RunStep::default()
         }
     }
 
     #[test]
     fn whatever_decides_a_run_changes_its_key() {
-        let base = run(None, &step());
-        assert_eq!(base, run(None, &step()));
+        let base = run(None, &step(), &[]);
+        assert_eq!(base, run(None, &step(), &[]));
         let changes: [fn(&mut RunStep); 7] = [
             |s| s.args[2] = "false".into(),
             |s| s.args = vec!["/bin/sh".into(), "-ctrue".into()],
             |s| s.env.push("A=1".into()),
             |s| s.cwd = "/x".into(),
             |s| s.user = "me".into(),
-            |s| s.network = false,
+            |s| s.network = RunNetwork::None,
             |s| s.script = Some(super::super::Script { path: "/p".into(), content: "#!/x".into() }),
         ];
         for change in changes {
             let mut other = step();
             change(&mut other);
-            assert_ne!(run(None, &other), base, "{other:?}");
+            assert_ne!(run(None, &other, &[]), base, "{other:?}");
         }
-        assert_ne!(run(Some(&Digest::sha256(b"parent")), &step()), base);
+        assert_ne!(run(Some(&Digest::sha256(b"parent")), &step(), &[]), base);
+        assert_ne!(run(None, &step(), &["content".into()]), base);
     }
 
     #[test]
@@ -134,16 +142,16 @@ mod tests {
         other.proxies.push("http_proxy=http://p".into());
         other.created_by = "RUN something".into();
         other.shown = "something".into();
-        assert_eq!(run(None, &other), run(None, &step()));
+        assert_eq!(run(None, &other, &[]), run(None, &step(), &[]));
     }
 
     #[test]
     fn words_that_join_to_the_same_text_have_different_keys() {
-        let split = |args: [&str; 2]| run(None, &RunStep { args: args.map(String::from).to_vec(), ..step() });
+        let split = |args: [&str; 2]| run(None, &RunStep { args: args.map(String::from).to_vec(), ..step() }, &[]);
         assert_ne!(split(["ab", "c"]), split(["a", "bc"]));
         let moved = RunStep { args: vec!["a".into()], env: vec!["b".into()], ..RunStep::default() };
         let other = RunStep { args: vec!["a".into(), "b".into()], env: vec![], ..RunStep::default() };
-        assert_ne!(run(None, &moved), run(None, &other));
+        assert_ne!(run(None, &moved, &[]), run(None, &other, &[]));
     }
 
     #[test]

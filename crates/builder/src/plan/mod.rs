@@ -16,8 +16,9 @@ pub mod scope;
 pub mod stage;
 pub mod step;
 
-pub use mount::StepMount;
+pub use mount::{Sharing, StepMount};
 pub use scope::{Inputs, Scope};
+pub(crate) use stage::sources;
 pub use stage::{Base, Plan, PlannedStage, PlannedStep, plan};
 pub use step::{Action, CopyStep, InlineFile, RunStep, Script, State};
 

@@ -1,7 +1,7 @@
 //! `RUN --mount`: which mounts a process gets, decided from the options as they are written.
 //!
-//! A `cache` is a folder that lasts from build to build under its id; a `tmpfs` is gone with the process. The other types
-//! are refused by name.
+//! A `bind` is a part of the context, of a stage or of an image; a `cache` is a folder that lasts from build to build under
+//! its id; a `tmpfs` is gone with the process. The other types are refused by name.
 
 use crate::dockerfile::instruction::RunMount;
 
@@ -10,16 +10,29 @@ use super::PlanError;
 /// A mount that a process sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepMount {
+    /// A part of another tree.
+    Bind {
+        /// The stage or image, as written; none is the context.
+        from: Option<String>,
+        /// The part, relative; empty is all.
+        source: String,
+        /// Where, absolute.
+        target: String,
+        /// It may be written to, and what is written goes with the process.
+        writable: bool,
+    },
     /// A folder that lasts.
     Cache {
         /// Under which it is found again.
         id: String,
         /// Where, absolute.
         target: String,
+        /// The stage or image that a new one begins as, as written, and the part of it.
+        from: Option<(String, String)>,
         /// Nothing is written to it.
         read_only: bool,
-        /// One process at a time.
-        locked: bool,
+        /// Who may use it at once.
+        sharing: Sharing,
         /// Permission bits of a new one.
         mode: u32,
         /// Owner of a new one.
@@ -34,22 +47,57 @@ pub enum StepMount {
     },
 }
 
+/// Who may use a cache at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// One after the other.
+    Locked,
+    /// Each has its own: a second one gets another.
+    Private,
+}
+
 impl StepMount {
     /// Where it is.
     #[must_use]
     pub fn target(&self) -> &str {
         match self {
-            Self::Cache { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. } | Self::Cache { target, .. } | Self::Tmpfs { target, .. } => target,
         }
     }
 
-    /// What decides the result of a step that has it.
+    /// What decides the result of a step that has it, besides what is in another tree.
     pub(super) fn fields(&self) -> Vec<String> {
         match self {
+            Self::Bind { source, target, writable, .. } => {
+                let kind = if *writable { "writable bind" } else { "bind" };
+                vec![kind.into(), source.clone(), target.clone()]
+            }
             Self::Cache { id, target, .. } => vec!["cache".into(), id.clone(), target.clone()],
             Self::Tmpfs { target, .. } => vec!["tmpfs".into(), target.clone()],
         }
     }
+}
+
+/// The stage or image that a mount is from, as written.
+pub(super) fn from(written: &RunMount) -> Option<&str> {
+    let mut options = written.options.iter();
+    options.find(|(name, _)| name == "from").and_then(|(_, value)| value.as_deref())
+}
+
+/// The options of a mount, as they are read.
+#[derive(Default)]
+struct Options {
+    target: String,
+    source: String,
+    id: String,
+    size: String,
+    read_only: bool,
+    sharing: Sharing,
+    mode: Option<u32>,
+    owner: (u32, u32),
 }
 
 /// The mount that was written; `word` puts variables in, `cwd` is what a target without a slash lies in.
@@ -59,33 +107,16 @@ pub(super) fn mount(
     word: &dyn Fn(&str) -> Result<String, PlanError>,
 ) -> Result<StepMount, PlanError> {
     let kind = written.kind.as_str();
-    if !matches!(kind, "cache" | "tmpfs") {
+    if !matches!(kind, "bind" | "cache" | "tmpfs") {
         return Err(PlanError::new(format!("RUN --mount=type={kind} is not supported yet")));
     }
     let refused = |why: String| PlanError::new(format!("RUN --mount=type={kind}: {why}"));
-    let number = |name: &str, text: &str, radix| {
-        u32::from_str_radix(text, radix).map_err(|_| refused(format!("{name} {text:?} is not a number")))
-    };
-    let (mut target, mut id, mut size) = (String::new(), String::new(), String::new());
-    let (mut read_only, mut locked, mut mode, mut owner) = (false, false, 0o755, (0, 0));
+    let mut options = Options { read_only: kind == "bind", ..Options::default() };
     for (name, value) in &written.options {
         let value = word(value.as_deref().unwrap_or_default())?;
-        match (kind, name.as_str()) {
-            (_, "target" | "dst" | "destination") => target = value,
-            ("tmpfs", "size") => size = value,
-            ("cache", "id") => id = value,
-            ("cache", "ro" | "readonly") => read_only = value != "false",
-            ("cache", "rw" | "readwrite") => read_only = value == "false",
-            ("cache", "mode") => mode = number("mode", &value, 8)?,
-            ("cache", "uid") => owner.0 = number("uid", &value, 10)?,
-            ("cache", "gid") => owner.1 = number("gid", &value, 10)?,
-            ("cache", "sharing") if matches!(value.as_str(), "shared" | "locked") => locked = value == "locked",
-            ("cache", "sharing" | "from" | "source") => {
-                return Err(PlanError::new(format!("RUN --mount=type=cache,{name}={value} is not supported yet")));
-            }
-            (_, other) => return Err(refused(format!("unexpected key {other:?}"))),
-        }
+        option(&mut options, kind, name, value).map_err(refused)?;
     }
+    let Options { target, source, id, size, read_only, sharing, mode, owner } = options;
     if target.is_empty() {
         return Err(refused("target is missing".into()));
     }
@@ -94,11 +125,45 @@ pub(super) fn mount(
     if target == "/" {
         return Err(refused("target can't be the root".into()));
     }
+    let source = teu_api::path::clean(&format!("/{source}")).trim_start_matches('/').to_owned();
+    let from = from(written).map(str::to_owned);
     Ok(match kind {
+        "bind" => StepMount::Bind { from, source, target, writable: !read_only },
         "tmpfs" => StepMount::Tmpfs { target, size },
         _ => {
             let id = if id.is_empty() { target.clone() } else { id };
-            StepMount::Cache { id, target, read_only, locked, mode: mode & 0o7777, owner }
+            let mode = mode.unwrap_or(0o755) & 0o7777;
+            let from = from.map(|from| (from, source));
+            StepMount::Cache { id, target, from, read_only, sharing, mode, owner }
         }
     })
+}
+
+/// Reads one option.
+fn option(options: &mut Options, kind: &str, name: &str, value: String) -> Result<(), String> {
+    let number =
+        |text: &str, radix| u32::from_str_radix(text, radix).map_err(|_| format!("{name} {text:?} is not a number"));
+    match (kind, name) {
+        (_, "target" | "dst" | "destination") => options.target = value,
+        ("bind" | "cache", "source" | "src") => options.source = value,
+        // It was read when the stages were planned.
+        ("bind" | "cache", "from") => {}
+        ("bind" | "cache", "ro" | "readonly") => options.read_only = value != "false",
+        ("bind" | "cache", "rw" | "readwrite") => options.read_only = value == "false",
+        ("tmpfs", "size") => options.size = value,
+        ("cache", "id") => options.id = value,
+        ("cache", "mode") => options.mode = Some(number(&value, 8)?),
+        ("cache", "uid") => options.owner.0 = number(&value, 10)?,
+        ("cache", "gid") => options.owner.1 = number(&value, 10)?,
+        ("cache", "sharing") => {
+            options.sharing = match value.as_str() {
+                "shared" => Sharing::Shared,
+                "locked" => Sharing::Locked,
+                "private" => Sharing::Private,
+                other => return Err(format!("unsupported sharing value {other:?}")),
+            }
+        }
+        (_, other) => return Err(format!("unexpected key {other:?}")),
+    }
+    Ok(())
 }

@@ -55,8 +55,25 @@ pub struct PlannedStage {
 pub struct PlannedStep {
     /// The step.
     pub step: Step,
-    /// `--from` of a COPY.
-    pub from: Option<Base>,
+    /// What `--from` of a COPY, and `from` of the mounts of a RUN, name.
+    pub from: Vec<(String, Base)>,
+}
+
+impl PlannedStep {
+    /// What a name in it stands for.
+    #[must_use]
+    pub fn base(&self, name: &str) -> Option<&Base> {
+        self.from.iter().find(|(have, _)| have == name).map(|(_, base)| base)
+    }
+}
+
+/// The names by which an instruction speaks of other trees, as written.
+pub(crate) fn sources(instruction: &Instruction) -> Vec<&str> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.as_deref().into_iter().collect(),
+        Instruction::Run(run) => run.mounts.iter().filter_map(super::mount::from).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A file system to start or to copy from.
@@ -94,7 +111,7 @@ pub fn plan(dockerfile: &Dockerfile, inputs: &Inputs) -> Result<Plan, PlanError>
     let mut stages_kept = kept.by_ref().map(|(_, stage)| stage).collect::<Result<Vec<_>, _>>()?;
     for stage in &mut stages_kept {
         renumber(&mut stage.base);
-        stage.steps.iter_mut().filter_map(|step| step.from.as_mut()).for_each(renumber);
+        stage.steps.iter_mut().flat_map(|step| &mut step.from).map(|(_, base)| base).for_each(renumber);
     }
     let unused_args = unused_args(dockerfile, &scope);
     Ok(Plan { stages: stages_kept, target: position(target), scope, args: dockerfile.args.clone(), unused_args })
@@ -135,12 +152,10 @@ fn planned(stages: &[Stage], number: usize, scope: &Scope) -> Result<PlannedStag
     };
     let mut steps = Vec::with_capacity(stage.steps.len());
     for step in &stage.steps {
-        let from = match &step.instruction {
-            Instruction::Copy(copy) => copy.from.as_deref(),
-            _ => None,
-        };
+        let from = sources(&step.instruction).into_iter();
         let from =
-            from.map(|from| source(stages, number, from)).transpose().map_err(|error| error.at(step.span.first))?;
+            from.map(|from| Ok((from.to_owned(), source(stages, number, from)?))).collect::<Result<_, PlanError>>();
+        let from = from.map_err(|error| error.at(step.span.first))?;
         steps.push(PlannedStep { step: step.clone(), from });
     }
     let text = match name == stage.base {
@@ -213,7 +228,7 @@ fn needed(all: &[Result<PlannedStage, PlanError>], stages: &[Stage], target: usi
 /// The stages that one stage names.
 fn needs(stage: &Result<PlannedStage, PlanError>) -> Result<Vec<usize>, PlanError> {
     let stage = stage.as_ref().map_err(Clone::clone)?;
-    let bases = stage.steps.iter().filter_map(|step| step.from.as_ref()).chain([&stage.base]);
+    let bases = stage.steps.iter().flat_map(|step| &step.from).map(|(_, base)| base).chain([&stage.base]);
     Ok(bases
         .filter_map(|base| match base {
             Base::Stage(number) => Some(*number),

@@ -65,8 +65,8 @@ pub struct RunStep {
     pub mounts: Vec<StepMount>,
     /// User, as USER said it.
     pub user: String,
-    /// Whether it has a network.
-    pub network: bool,
+    /// Which network it has.
+    pub network: RunNetwork,
     /// A here-document with an interpreter of its own, to be a file while the process runs.
     pub script: Option<Script>,
     /// The command as the progress shows and errors quote it.
@@ -261,9 +261,6 @@ impl State {
             let flag = if run.insecure { "security=insecure" } else { "device" };
             return Err(PlanError::new(format!("RUN --{flag} is not supported yet")));
         }
-        if run.network == RunNetwork::Host {
-            return Err(PlanError::new("RUN --network=host is not allowed: a build has no entitlement to it"));
-        }
         let (args, script) = self.run_args(run)?;
         let cwd = if self.config.working_dir.is_empty() { "/".into() } else { self.config.working_dir.clone() };
         let mounts = run.mounts.iter().map(|mount| super::mount::mount(mount, &cwd, &|text| self.word(text)));
@@ -285,7 +282,7 @@ impl State {
             cwd,
             mounts,
             user: self.config.user.clone(),
-            network: run.network != RunNetwork::None,
+            network: run.network,
             script,
             created_by: format!("RUN {arguments}{shown} # buildkit"),
             shown,

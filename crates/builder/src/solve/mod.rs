@@ -23,6 +23,7 @@ mod run;
 mod source;
 mod stage;
 mod stubs;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -70,6 +71,8 @@ pub struct Options {
     pub pull: bool,
     /// Credentials for pulling bases, under the names that clients' files use for registries.
     pub credentials: BTreeMap<String, AuthConfig>,
+    /// Whether a RUN may ask for the host's network.
+    pub allow_host_network: bool,
     /// How the containers of RUN run: network mode, limits, more hosts. Empty is the default of everything.
     pub host: HostConfig,
     /// Standard error is put between the terminal's codes for red and for plain, as the classic builder does it.

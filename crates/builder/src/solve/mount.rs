@@ -5,13 +5,15 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use teu_api::container::{HostConfig, MountPoint};
+use teu_oci::Digest;
 use teu_store::{CACHE_MOUNT, Store};
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::blocking;
+use super::trees::{self, Shown};
 use crate::Error;
-use crate::plan::StepMount;
+use crate::plan::{Sharing, StepMount};
 
 /// Who uses which cache now, in this daemon.
 static IN_USE: LazyLock<Mutex<HashMap<String, Arc<RwLock<()>>>>> = LazyLock::new(Mutex::default);
@@ -32,25 +34,31 @@ pub(super) enum Use {
 pub(super) async fn prepare(
     store: &Store,
     mounts: &[StepMount],
+    shown: &[Option<Shown>],
     host: &mut HostConfig,
 ) -> Result<(Vec<MountPoint>, Vec<Use>), Error> {
     let (mut points, mut uses) = (vec![], vec![]);
-    for mount in mounts {
+    for (mount, shown) in mounts.iter().zip(shown) {
         match mount {
+            // These are got ready by themselves.
+            StepMount::Bind { .. } => {}
             StepMount::Tmpfs { target, size } => {
                 let options = if size.is_empty() { String::new() } else { format!("size={size}") };
                 host.tmpfs.insert(target.clone(), options);
             }
-            StepMount::Cache { id, target, read_only, locked, mode, owner } => {
-                let key = format!("{CACHE_MOUNT}{id}");
-                let lock = lock_of(&key);
-                uses.push(if *locked {
-                    Use::Locked { _guard: lock.write_owned().await }
-                } else {
-                    Use::Shared { _guard: lock.read_owned().await }
-                });
-                let (store, mode, owner) = (store.clone(), *mode, *owner);
-                let source = blocking(move || folder(&store, &key, mode, owner)).await?;
+            StepMount::Cache { id, target, from, read_only, sharing, mode, owner } => {
+                let begins = match (from, shown) {
+                    (Some((_, source)), Some(Shown::Chain(chain))) => Some((chain.clone(), source.clone())),
+                    _ => None,
+                };
+                // What begins as something else is another cache.
+                let of = begins.as_ref().and_then(|(chain, _)| chain.as_ref());
+                let id = of.map_or_else(|| id.clone(), |chain| format!("{id}:{}", chain.short()));
+                let (key, guard) = acquire(&format!("{CACHE_MOUNT}{id}"), *sharing).await;
+                uses.push(guard);
+                let new = New { mode: *mode, owner: *owner, begins };
+                let store = store.clone();
+                let source = blocking(move || folder(&store, &key, &new)).await?;
                 points.push(MountPoint {
                     kind: "bind".into(),
                     source: source.to_string_lossy().into_owned(),
@@ -64,21 +72,55 @@ pub(super) async fn prepare(
     Ok((points, uses))
 }
 
+/// Waits until a cache may be used; one that nobody shares is the first that is free.
+async fn acquire(key: &str, sharing: Sharing) -> (String, Use) {
+    match sharing {
+        Sharing::Shared => (key.to_owned(), Use::Shared { _guard: lock_of(key).read_owned().await }),
+        Sharing::Locked => (key.to_owned(), Use::Locked { _guard: lock_of(key).write_owned().await }),
+        Sharing::Private => {
+            let mut number = 0;
+            loop {
+                let key = if number == 0 { key.to_owned() } else { format!("{key}.{number}") };
+                if let Ok(guard) = lock_of(&key).try_write_owned() {
+                    return (key, Use::Locked { _guard: guard });
+                }
+                number += 1;
+            }
+        }
+    }
+}
+
+/// What a new cache is like.
+struct New {
+    mode: u32,
+    owner: (u32, u32),
+    /// The tree, and the part of it, that is in it at first.
+    begins: Option<(Option<Digest>, String)>,
+}
+
 /// The folder of a cache, made if it is not there.
-fn folder(store: &Store, key: &str, mode: u32, owner: (u32, u32)) -> Result<std::path::PathBuf, Error> {
+fn folder(store: &Store, key: &str, new: &New) -> Result<std::path::PathBuf, Error> {
     let made = store.snapshots().prepare(key, None);
-    let new = made.is_ok();
+    let is_new = made.is_ok();
     let overlay = match made {
         Err(teu_store::Error::Exists { .. }) => store.snapshots().overlay(key)?,
         other => other?,
     };
     let path = overlay.upper.unwrap_or_default();
-    if new {
+    if is_new {
         let furnish = || {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-            chown(&path, Some(owner.0), Some(owner.1))
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(new.mode))?;
+            chown(&path, Some(new.owner.0), Some(new.owner.1))
         };
-        furnish().map_err(Error::io("make a cache of the build"))?;
+        let filled = match &new.begins {
+            None => furnish().map_err(Error::io("make a cache of the build")),
+            Some((chain, source)) => trees::fill(store, chain.as_ref(), source, &path),
+        };
+        // One that is half full is worse than none.
+        if let Err(error) = filled {
+            store.snapshots().remove(key)?;
+            return Err(error);
+        }
     }
     Ok(path)
 }

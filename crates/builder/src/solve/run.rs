@@ -9,14 +9,28 @@ use tokio::sync::mpsc;
 
 use super::layer::Work;
 use super::stage::Found;
+use super::trees::{Ready, Shown};
 use super::{Solver, blocking, mount, random, stubs};
 use crate::Error;
-use crate::plan::{RunStep, Script, key};
+use crate::dockerfile::instruction::RunNetwork;
+use crate::plan::{PlanError, PlannedStep, RunStep, Script, key};
 
 impl Solver<'_> {
     /// Finds or makes the layer of a RUN.
-    pub(super) async fn run(&self, parent: Option<Digest>, step: &RunStep) -> Result<Found, Error> {
-        let key = key::run(parent.as_ref(), step);
+    pub(super) async fn run(
+        &self,
+        parent: Option<Digest>,
+        step: &RunStep,
+        planned: &PlannedStep,
+    ) -> Result<Found, Error> {
+        let of_host = step.network == RunNetwork::Host;
+        if of_host && !self.options.allow_host_network && self.options.host.network_mode != "host" {
+            let hint = Some("build with --allow network.host".to_owned());
+            return Err(PlanError::new("RUN --network=host is not allowed").hint(hint).into());
+        }
+        let shown = self.shown(step, planned).await?;
+        let trees: Vec<String> = shown.iter().flatten().map(Shown::identity).collect();
+        let key = key::run(parent.as_ref(), step, &trees);
         let turn = self.cache.turn(&key);
         let _turn = turn.lock().await;
         let desk = self.desk();
@@ -27,7 +41,7 @@ impl Solver<'_> {
         self.progress.arrow(&format!("Running in {id}")).await?;
         let store = self.engine.store().clone();
         let work = blocking(move || Work::begin(&store, parent.as_ref())).await?;
-        let code = self.execute(&id, &work, step).await?;
+        let code = self.execute(&id, &work, step, shown).await?;
         if code != 0 {
             return Err(Error::Command { command: step.shown.clone(), code });
         }
@@ -45,16 +59,20 @@ impl Solver<'_> {
 
 impl Solver<'_> {
     /// Runs the process to its end, passes its output on, and says its exit code.
-    async fn execute(&self, id: &str, work: &Work, step: &RunStep) -> Result<i32, Error> {
+    async fn execute(&self, id: &str, work: &Work, step: &RunStep, shown: Vec<Option<Shown>>) -> Result<i32, Error> {
         let script = match &step.script {
             None => None,
             Some(script) => Some(self.script(script.clone()).await?),
         };
         let mut host = self.options.host.clone();
-        if !step.network {
-            host.network_mode = "none".into();
+        match step.network {
+            RunNetwork::Default => {}
+            RunNetwork::None => host.network_mode = "none".into(),
+            RunNetwork::Host => host.network_mode = "host".into(),
         }
-        let (mut mounts, _in_use) = mount::prepare(self.engine.store(), &step.mounts, &mut host).await?;
+        let (mut mounts, _in_use) = mount::prepare(self.engine.store(), &step.mounts, &shown, &mut host).await?;
+        let ready = self.ready(step, shown).await?;
+        mounts.extend(ready.binds);
         mounts.extend(script.iter().map(|(_, mount)| mount.clone()));
         let spec = StepSpec {
             overlay: work.overlay().clone(),
@@ -64,12 +82,29 @@ impl Solver<'_> {
             user: step.user.clone(),
             host,
             mounts,
+            trees: ready.trees,
         };
+        let _held = ready.held;
         let (sender, receiver) = mpsc::channel(16);
         let ended = self.engine.containers.run_step(spec, sender);
         let (code, told) = tokio::join!(ended, self.tell(receiver));
         told?;
         code.map_err(|error| Error::Step { command: step.shown.clone(), id: id.into(), source: error })
+    }
+
+    /// Gets ready what the mounts show of other trees.
+    async fn ready(&self, step: &RunStep, shown: Vec<Option<Shown>>) -> Result<Ready, Error> {
+        let (desk, mounts) = (self.desk(), step.mounts.clone());
+        blocking(move || {
+            let mut ready = Ready::default();
+            for (shown, mount) in shown.into_iter().zip(&mounts) {
+                if let Some(shown) = shown {
+                    desk.show(shown, mount, &mut ready)?;
+                }
+            }
+            Ok(ready)
+        })
+        .await
     }
 
     /// Passes output on as it comes; characters cut in two by the pipe are put together again.

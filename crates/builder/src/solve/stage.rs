@@ -12,9 +12,8 @@ use super::layer::{Work, view};
 use super::source::Tree;
 use super::{Solver, blocking};
 use crate::Error;
-use crate::dockerfile::instruction::Instruction;
 use crate::dockerfile::{Step, trigger};
-use crate::plan::{Action, Base, CopyStep, PlanError, PlannedStage, PlannedStep, State, key};
+use crate::plan::{Action, Base, CopyStep, PlanError, PlannedStage, PlannedStep, State, key, sources};
 
 /// A result, and whether it was there already.
 pub(super) struct Found {
@@ -71,10 +70,9 @@ impl Solver<'_> {
         for text in texts {
             let step: Step =
                 trigger(text).map_err(|error| Error::Plan(PlanError::new(format!("ONBUILD {text}: {error}"))))?;
-            let from = match &step.instruction {
-                Instruction::Copy(copy) => copy.from.as_deref().map(|from| self.trigger_source(from)).transpose()?,
-                _ => None,
-            };
+            let from = sources(&step.instruction).into_iter();
+            let from =
+                from.map(|from| Ok((from.to_owned(), self.trigger_source(from)?))).collect::<Result<_, Error>>()?;
             self.step(&PlannedStep { step, from }, state, draft).await?;
         }
         Ok(())
@@ -84,7 +82,7 @@ impl Solver<'_> {
     fn trigger_source(&self, from: &str) -> Result<Base, Error> {
         let names = self.plan.stages.iter().filter_map(|stage| stage.name.as_deref());
         if from.parse::<usize>().is_ok() || names.into_iter().any(|name| name.eq_ignore_ascii_case(from)) {
-            let message = format!("ONBUILD COPY --from={from} is not supported yet: only images, not stages");
+            let message = format!("ONBUILD with from={from} is not supported yet: only images, not stages");
             return Err(PlanError::new(message).into());
         }
         Ok(Base::Image(from.into()))
@@ -107,13 +105,14 @@ impl Solver<'_> {
                 }
                 return self.progress.arrow(draft.id().short()).await;
             }
-            Action::Run(run) => (self.run(parent, &run).await?, run.created_by),
+            Action::Run(run) => (self.run(parent, &run, planned).await?, run.created_by),
             Action::Workdir { path, user, created_by } => {
                 (self.workdir(parent, path, user, created_by.clone()).await?, created_by)
             }
             Action::Copy(copy) => {
                 let created_by = copy.created_by.clone();
-                (self.copy(parent, *copy, planned.from.as_ref()).await?, created_by)
+                let from = sources(&planned.step.instruction).first().and_then(|from| planned.base(from));
+                (self.copy(parent, *copy, from).await?, created_by)
             }
         };
         draft.add(&found.record, created_by);
@@ -190,8 +189,8 @@ impl Solver<'_> {
 /// What work on a thread of its own needs of a build.
 pub(super) struct Desk {
     pub(super) store: teu_store::Store,
-    context: Arc<super::Context>,
-    ignore: Arc<crate::dockerfile::ignore::Ignore>,
+    pub(super) context: Arc<super::Context>,
+    pub(super) ignore: Arc<crate::dockerfile::ignore::Ignore>,
     pub(super) cache: super::Cache,
     pub(super) lease: Arc<teu_store::Lease>,
     began: String,

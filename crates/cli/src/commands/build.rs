@@ -23,6 +23,9 @@ pub(crate) struct Build {
     /// Add a line to /etc/hosts of build steps (host:ip)
     #[arg(long)]
     add_host: Vec<String>,
+    /// Let the Dockerfile ask for more (network.host)
+    #[arg(long, value_name = "stringArray", value_parser = ["network.host"])]
+    allow: Vec<String>,
     /// Set build-time variables
     #[arg(long)]
     build_arg: Vec<String>,
@@ -174,6 +177,7 @@ impl Build {
         let call = call.maybe("cgroupparent", self.cgroup_parent.as_deref()).flag("squash", self.squash);
         let call = call.maybe("isolation", self.isolation.as_deref());
         let call = call.maybe("securityopt", (!self.security_opt.is_empty()).then(|| json(&self.security_opt)));
+        let call = call.maybe("allow", (!self.allow.is_empty()).then(|| json(&self.allow)));
         let call = call.query("buildargs", json(&arguments)).query("labels", json(&environment::pairs(&self.label)));
         let call = call.maybe(
             "cachefrom",

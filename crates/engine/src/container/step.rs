@@ -5,7 +5,7 @@ use std::fs;
 use std::future::Future;
 
 use bytes::Bytes;
-use teu_api::container::{Config, HostConfig, MountPoint};
+use teu_api::container::{Config, HostConfig, ImageOptions, Mount, MountPoint};
 use teu_api::stream::{Decoder, StreamKind};
 use teu_runtime::Rootfs;
 use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request};
@@ -42,6 +42,33 @@ pub struct StepSpec {
     pub host: HostConfig,
     /// Binds that the step sees and that leave nothing in the tree but their mount points.
     pub mounts: Vec<MountPoint>,
+    /// Trees that it sees in the same way.
+    pub trees: Vec<StepTree>,
+}
+
+/// A tree that a step sees besides its own.
+#[derive(Clone, Debug)]
+pub struct StepTree {
+    /// Where.
+    pub destination: String,
+    /// The tree; without an upper directory it is read only.
+    pub overlay: Overlay,
+    /// The part of it that is mounted, relative; empty is all.
+    pub subpath: String,
+}
+
+impl StepTree {
+    fn attachment(self) -> Attachment {
+        let point = MountPoint { kind: "image".into(), destination: self.destination, ..MountPoint::default() };
+        let image_options = Some(ImageOptions { subpath: self.subpath });
+        let asked = Mount { image_options, ..Mount::default() };
+        Attachment {
+            record: MountRecord { point, asked, image: None },
+            layers: self.overlay.lowers,
+            upper: self.overlay.upper.zip(self.overlay.work),
+            ..Attachment::default()
+        }
+    }
 }
 
 /// What a step writes.
@@ -110,7 +137,8 @@ impl Containers {
         let etc = self.context.etc_dir(&record.id);
         etc::write(&self.context, record, &etc, &[])?;
         let attach = |point| Attachment { record: MountRecord::plain(point), ..Attachment::default() };
-        let mounts: Vec<_> = step.mounts.into_iter().map(attach).collect();
+        let trees = step.trees.into_iter().map(StepTree::attachment);
+        let mounts: Vec<_> = step.mounts.into_iter().map(attach).chain(trees).collect();
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,

@@ -239,6 +239,9 @@ fn layers(mount: &Mount, data: Vec<(String, Option<String>)>) -> Result<Source, 
     for (key, value) in data {
         match (key.as_str(), value) {
             (LOWER, Some(layer)) => overlay.lowers.push(layer.into()),
+            ("upperdir", Some(upper)) => overlay.upper = Some(upper.into()),
+            ("workdir", Some(work)) => overlay.work = Some(work.into()),
+            ("volatile", None) => overlay.volatile = true,
             (other, _) => {
                 let what = format!("mount {}: option \"{other}\" does not go with {LOWER}", mount.destination);
                 return Err(Error::refused(what));
@@ -351,10 +354,13 @@ mod tests {
         let upper = Mount {
             destination: "/x".into(),
             kind: "overlay".into(),
-            options: vec!["lowerdir+=/a".into(), "upperdir=/b".into()],
+            options: vec!["lowerdir+=/a".into(), "upperdir=/b".into(), "workdir=/c".into(), "volatile".into()],
             ..Mount::default()
         };
-        assert!(plan_one(&upper).is_err());
+        let Source::Layers(overlay) = plan_one(&upper).unwrap().source else { panic!("not layers") };
+        assert_eq!((overlay.upper, overlay.work, overlay.volatile), (Some("/b".into()), Some("/c".into()), true));
+        let other = Mount { options: vec!["lowerdir+=/a".into(), "metacopy=on".into()], ..upper };
+        assert!(plan_one(&other).is_err());
     }
 
     #[test]

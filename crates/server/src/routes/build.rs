@@ -63,9 +63,19 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         cache_from: query.json::<Option<_>>("cachefrom")?.unwrap_or_default(),
         pull: query.flag("pull"),
         credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
+        allow_host_network: allowed(query)?,
         host: host(query)?,
         mark_stderr: !is_ours(headers),
     })
+}
+
+/// Whether the host's network is among what teu's own client allows the Dockerfile to ask for.
+fn allowed(query: &Query) -> Answer<bool> {
+    let all: Vec<String> = query.json::<Option<_>>("allow")?.unwrap_or_default();
+    match all.iter().find(|one| *one != "network.host") {
+        Some(other) => Err(unsupported(&format!("to allow \"{other}\""))),
+        None => Ok(!all.is_empty()),
+    }
 }
 
 /// Whether the client is teu's own, which knows standard error by itself.

@@ -15,7 +15,8 @@ fn planned(file: &str, inputs: &Inputs) -> Result<Plan, PlanError> {
 /// Base and sources of each kept stage.
 fn shape(file: &str, inputs: &Inputs) -> Vec<(usize, Base, Vec<Base>)> {
     let plan = planned(file, inputs).unwrap_or_else(|error| panic!("{file:?}: {error}"));
-    let sources = |stage: &PlannedStage| stage.steps.iter().filter_map(|step| step.from.clone()).collect();
+    let sources =
+        |stage: &PlannedStage| stage.steps.iter().flat_map(|step| step.from.clone()).map(|(_, base)| base).collect();
     plan.stages.iter().map(|stage| (stage.number, stage.base.clone(), sources(stage))).collect()
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Attachment {
     pub(crate) place: Option<Place>,
     /// An image's layers, topmost first.
     pub(crate) layers: Vec<std::path::PathBuf>,
+    /// Where what is written to it goes: the upper and the work directory of an overlay. None is a tree that is read only.
+    pub(crate) upper: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
 impl Attachment {
@@ -36,7 +38,15 @@ impl Attachment {
                 let subpath = record.asked.image_options.as_ref().map(|options| options.subpath.clone());
                 mount.kind = "overlay".into();
                 mount.options = self.layers.iter().map(|layer| format!("lowerdir+={}", layer.display())).collect();
-                mount.options.extend(["ro", "nosuid", "nodev"].map(String::from));
+                match &self.upper {
+                    None => mount.options.push("ro".into()),
+                    Some((upper, work)) => mount.options.extend([
+                        format!("upperdir={}", upper.display()),
+                        format!("workdir={}", work.display()),
+                        "volatile".into(),
+                    ]),
+                }
+                mount.options.extend(["nosuid", "nodev"].map(String::from));
                 mount.subpath = subpath.filter(|subpath| !subpath.is_empty()).map(Into::into);
             }
             "volume" => {
