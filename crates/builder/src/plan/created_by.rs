@@ -17,11 +17,14 @@ pub fn transfer(keyword: &str, step: &CopyStep, link: bool) -> String {
     if let Some(chown) = &step.chown {
         add(&format!("--chown={chown}"));
     }
-    if let Some(chmod) = step.chmod {
-        add(&format!("--chmod={chmod:o}"));
+    if let Some(chmod) = &step.chmod {
+        add(&format!("--chmod={chmod}"));
     }
     if link {
         add("--link");
+    }
+    if step.parents {
+        add("--parents");
     }
     for file in &step.files {
         add(&format!("<<{}", file.name));

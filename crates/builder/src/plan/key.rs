@@ -92,7 +92,10 @@ impl Fields {
         self.field(if step.unpack { "unpack" } else { "" });
         self.field(&step.destination);
         self.field(step.chown.as_deref().unwrap_or(""));
-        self.field(&step.chmod.map(|mode| format!("{mode:o}")).unwrap_or_default());
+        self.field(&step.chmod.as_ref().map(ToString::to_string).unwrap_or_default());
+        if step.parents {
+            self.field("parents");
+        }
         self.list(&step.files.iter().flat_map(|file| [file.name.clone(), file.content.clone()]).collect::<Vec<_>>());
     }
 
@@ -160,10 +163,12 @@ mod tests {
         let content = Digest::sha256(b"content");
         let base = copy(None, &step(), &content);
         assert_ne!(base, copy(None, &step(), &Digest::sha256(b"other")));
-        let changes: [fn(&mut CopyStep); 5] = [
+        let changes: [fn(&mut CopyStep); 7] = [
             |s| s.destination = "/b/".into(),
             |s| s.chown = Some("1".into()),
-            |s| s.chmod = Some(0o700),
+            |s| s.chmod = super::super::Chmod::parse("700"),
+            |s| s.chmod = super::super::Chmod::parse("u+x"),
+            |s| s.parents = true,
             |s| s.unpack = true,
             |s| s.files.push(super::super::InlineFile { name: "f".into(), content: "x".into() }),
         ];

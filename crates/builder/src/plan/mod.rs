@@ -9,6 +9,7 @@
 //!
 //! Pure: nothing here touches a file, an image or a clock.
 
+pub mod chmod;
 pub mod created_by;
 pub mod key;
 pub mod mount;
@@ -16,6 +17,7 @@ pub mod scope;
 pub mod stage;
 pub mod step;
 
+pub use chmod::Chmod;
 pub use mount::{Sharing, StepMount};
 pub use scope::{Inputs, Scope};
 pub(crate) use stage::sources;

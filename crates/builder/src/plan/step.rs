@@ -3,7 +3,7 @@
 use teu_oci::{ConfigChange, ContainerConfig, Healthcheck};
 
 use super::created_by;
-use super::{PlanError, Scope, StepMount};
+use super::{Chmod, PlanError, Scope, StepMount};
 use crate::dockerfile::expand;
 use crate::dockerfile::heredoc::Heredoc;
 use crate::dockerfile::instruction::{self as written, Arg, Command, Instruction, Pair, RunNetwork, Transfer};
@@ -87,8 +87,12 @@ pub struct Script {
 /// Files to bring in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyStep {
-    /// `COPY` or `ADD`: ADD unpacks local archives.
+    /// `ADD`, not `COPY`.
+    pub add: bool,
+    /// Archives are unpacked.
     pub unpack: bool,
+    /// Sources keep the directories they are in.
+    pub parents: bool,
     /// Paths and patterns in the source tree.
     pub sources: Vec<String>,
     /// Files given in the Dockerfile itself.
@@ -98,7 +102,7 @@ pub struct CopyStep {
     /// Owner, `user[:group]` by name or number.
     pub chown: Option<String>,
     /// Permission bits.
-    pub chmod: Option<u32>,
+    pub chmod: Option<Chmod>,
     /// Patterns to leave out.
     pub exclude: Vec<String>,
     /// The entry in the image's history.
@@ -331,7 +335,10 @@ impl State {
             }
             files.push(InlineFile { name, content: self.body(file)? });
         }
-        let destination = self.destination(keyword, &self.word(&written.destination)?)?;
+        let mut destination = self.destination(keyword, &self.word(&written.destination)?)?;
+        if written.parents && !destination.ends_with('/') {
+            destination.push('/');
+        }
         if sources.len() + files.len() > 1 && !destination.ends_with('/') {
             return Err(PlanError::new(format!(
                 "When using {keyword} with more than one source file, the destination must be a directory and end with a /"
@@ -340,9 +347,11 @@ impl State {
         let chown = written.chown.as_deref().map(|text| self.word(text)).transpose()?.filter(|text| !text.is_empty());
         let chmod = written.chmod.as_deref().map(|text| mode(&self.word(text)?)).transpose()?;
         let exclude = written.exclude.iter().map(|text| self.word(text)).collect::<Result<_, _>>()?;
-        let unpack = keyword == "ADD";
+        let (add, parents) = (keyword == "ADD", written.parents);
+        let unpack = add && written.unpack.unwrap_or(true);
+        let created_by = String::new();
         let mut step =
-            CopyStep { unpack, sources, files, destination, chown, chmod, exclude, created_by: String::new() };
+            CopyStep { add, unpack, parents, sources, files, destination, chown, chmod, exclude, created_by };
         step.created_by = created_by::transfer(keyword, &step, written.link);
         Ok(step)
     }
@@ -388,10 +397,8 @@ fn with_documents(line: &str, documents: &[Heredoc]) -> String {
 
 fn refuse_unsupported(keyword: &str, written: &Transfer) -> Result<(), PlanError> {
     let flag = match written {
-        Transfer { parents: true, .. } => "parents",
         Transfer { checksum: Some(_), .. } => "checksum",
         Transfer { keep_git_dir: true, .. } => "keep-git-dir",
-        Transfer { unpack: Some(_), .. } => "unpack",
         _ => return Ok(()),
     };
     Err(PlanError::new(format!("{keyword} --{flag} is not supported yet")))
@@ -401,14 +408,11 @@ fn is_remote(source: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
 }
 
-/// Octal permission bits.
-fn mode(text: &str) -> Result<u32, PlanError> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ if text.contains(['+', '-', '=']) => Err(PlanError::new(format!("--chmod={text} is not supported yet"))
-            .hint(Some("write the mode in octal, such as 755".into()))),
-        _ => Err(PlanError::new(format!("invalid --chmod: {text:?} is no octal mode between 0 and 7777"))),
-    }
+fn mode(text: &str) -> Result<Chmod, PlanError> {
+    Chmod::parse(text).ok_or_else(|| {
+        PlanError::new(format!("invalid --chmod: {text:?} is no octal mode between 0 and 7777, and no change of one"))
+            .hint(Some("such as 755 or u=rwX,go=rX".into()))
+    })
 }
 
 /// `80`, `80/udp` or `8000-8010`, as its ports.

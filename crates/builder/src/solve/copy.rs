@@ -151,7 +151,7 @@ impl Placer<'_> {
         dir.create_file(&name, 0o600)?.write_all(content.as_bytes())?;
         let (uid, gid) = self.owner.unwrap_or((0, 0));
         dir.set_owner(&name, uid, gid)?;
-        dir.set_mode(&name, self.step.chmod.unwrap_or(0o644))
+        dir.set_mode(&name, self.mode(0o644, false))
     }
 
     /// Unpacks a source that is an archive into the destination.
@@ -189,6 +189,11 @@ impl Placer<'_> {
         Ok((dir, name.into()))
     }
 
+    /// The mode of what had another where it comes from.
+    fn mode(&self, mode: u32, is_dir: bool) -> u32 {
+        self.step.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, is_dir))
+    }
+
     /// Owner and mode; the owner first, because changing it clears set-user-id bits.
     fn dress(&self, dir: &Dir, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
         let own = if self.tree.keep_owner { (metadata.uid, metadata.gid) } else { (0, 0) };
@@ -196,7 +201,7 @@ impl Placer<'_> {
         dir.set_owner(name, uid, gid)?;
         match metadata.is_symlink() {
             true => Ok(()),
-            false => dir.set_mode(name, self.step.chmod.unwrap_or(metadata.mode)),
+            false => dir.set_mode(name, self.mode(metadata.mode, metadata.is_dir())),
         }
     }
 

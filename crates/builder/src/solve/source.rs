@@ -4,7 +4,7 @@
 //! The digest covers names, kinds, modes, owners where they are kept, link targets and bytes, and not times: a fresh
 //! checkout of the same files is the same content.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -46,13 +46,15 @@ impl Tree<'_> {
     pub(super) fn gather(&self, step: &CopyStep) -> Result<Vec<Entry>, Error> {
         let exclude =
             Ignore::new(step.exclude.iter().map(String::as_str)).map_err(|error| refuse(step, error.to_string()))?;
-        let mut tops = Vec::new();
+        let mut tops: Vec<(PathBuf, PathBuf)> = Vec::new();
         for source in &step.sources {
-            let path = clean(source);
+            let (path, base) = (clean(source), pivot(source));
             if glob::has_wildcard(&path) {
-                tops.extend(self.matching(&path).map_err(|reason| refuse(step, reason))?);
+                let found = self.matching(&path).map_err(|reason| refuse(step, reason))?;
+                tops.extend(found.into_iter().map(|path| (base.of(&path), path)));
             } else {
-                tops.push(glob::unescape(&path).into());
+                let path: PathBuf = glob::unescape(&path).into();
+                tops.push((base.of(&path), path));
             }
         }
         if tops.is_empty() && !step.sources.is_empty() {
@@ -68,17 +70,42 @@ impl Tree<'_> {
             ));
         }
         let mut entries = Vec::new();
-        for top in tops {
-            self.gather_top(step, &exclude, top, &mut entries)?;
+        let mut parents = HashSet::new();
+        for (base, top) in tops {
+            if step.parents {
+                self.gather_parents(&base, &top, &mut parents, &mut entries)?;
+            }
+            self.gather_top(step, &exclude, (&base, top), &mut entries)?;
         }
         Ok(entries)
+    }
+
+    /// The directories between a source and what is left out of its path, once each.
+    fn gather_parents(
+        &self,
+        base: &Path,
+        top: &Path,
+        known: &mut HashSet<PathBuf>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Error> {
+        let above = top.ancestors().skip(1).filter(|path| path.starts_with(base) && *path != base);
+        let above: Vec<&Path> = above.take_while(|path| !path.as_os_str().is_empty()).collect();
+        for path in above.into_iter().rev() {
+            let target = path.strip_prefix(base).unwrap_or(path).to_path_buf();
+            if known.insert(target.clone())
+                && let Ok(metadata) = self.root.metadata(path)
+            {
+                entries.push(Entry { path: path.into(), target, metadata, link: None, top: false });
+            }
+        }
+        Ok(())
     }
 
     fn gather_top(
         &self,
         step: &CopyStep,
         exclude: &Ignore,
-        path: PathBuf,
+        (base, path): (&Path, PathBuf),
         entries: &mut Vec<Entry>,
     ) -> Result<(), Error> {
         let text = path.to_string_lossy();
@@ -101,10 +128,13 @@ impl Tree<'_> {
         }
         if metadata.is_dir() {
             return self
-                .walk(exclude, &path, metadata, entries)
+                .walk(exclude, if step.parents { base } else { &path }, &path, metadata, entries)
                 .map_err(|(path, error)| Error::io(format!("read the source {}", path.display()))(error));
         }
-        let target: PathBuf = path.file_name().map(PathBuf::from).unwrap_or_default();
+        let target = match step.parents {
+            true => path.strip_prefix(base).unwrap_or(&path).to_path_buf(),
+            false => path.file_name().map(PathBuf::from).unwrap_or_default(),
+        };
         if !exclude.excludes(&target.to_string_lossy()) {
             entries.push(Entry { path, target, metadata, link: None, top: true });
         }
@@ -115,6 +145,7 @@ impl Tree<'_> {
     fn walk(
         &self,
         exclude: &Ignore,
+        base: &Path,
         top: &Path,
         metadata: Metadata,
         entries: &mut Vec<Entry>,
@@ -122,7 +153,8 @@ impl Tree<'_> {
         let first = entries.len();
         // Directories that are left out themselves and stay only if something below them does not.
         let mut doubtful: HashMap<PathBuf, usize> = HashMap::new();
-        entries.push(Entry { path: top.into(), target: PathBuf::new(), metadata, link: None, top: true });
+        let target = top.strip_prefix(base).unwrap_or(top).to_path_buf();
+        entries.push(Entry { path: top.into(), target, metadata, link: None, top: true });
         let mut pending = vec![top.to_path_buf()];
         while let Some(path) = pending.pop() {
             let at = |error| (path.clone(), error);
@@ -130,7 +162,7 @@ impl Tree<'_> {
             let mut below = Vec::new();
             for found in dir.entries().map_err(at)? {
                 let path = path.join(&found.name);
-                let target = path.strip_prefix(top).unwrap_or(&path).to_path_buf();
+                let target = path.strip_prefix(base).unwrap_or(&path).to_path_buf();
                 let metadata = dir.metadata(&found.name).map_err(at)?;
                 let out = |ignore: &Ignore, path: &Path| ignore.excludes(&path.to_string_lossy());
                 if out(self.ignore, &path) || out(exclude, &target) {
@@ -256,7 +288,7 @@ fn drop_empty(entries: &mut Vec<Entry>, first: usize, doubtful: &HashMap<PathBuf
 
 /// `COPY` or `ADD`.
 pub(super) fn keyword(step: &CopyStep) -> &'static str {
-    if step.unpack { "ADD" } else { "COPY" }
+    if step.add { "ADD" } else { "COPY" }
 }
 
 pub(super) fn refuse(step: &CopyStep, reason: impl Into<String>) -> Error {
@@ -265,6 +297,21 @@ pub(super) fn refuse(step: &CopyStep, reason: impl Into<String>) -> Error {
 
 fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// How much of a source's path `--parents` leaves out: what stands before `/./`.
+struct Pivot(usize);
+
+fn pivot(source: &str) -> Pivot {
+    let before = source.find("/./").map(|at| clean(&source[..at])).unwrap_or_default();
+    Pivot(if before.is_empty() { 0 } else { before.split('/').count() })
+}
+
+impl Pivot {
+    /// What is left out of a path that the source has led to.
+    fn of(&self, path: &Path) -> PathBuf {
+        path.components().take(self.0).collect()
+    }
 }
 
 /// Lexically clean and relative: what climbs above the tree stays at its top.

@@ -168,10 +168,14 @@ fn copies_are_resolved() {
         );
     }
     let step = copy("COPY --chown=$BASE:g --chmod=0640 --link --exclude=*.md a /b");
-    assert_eq!((step.chown.as_deref(), step.chmod, step.exclude), (Some("b:g"), Some(0o640), vec!["*.md".to_string()]));
+    assert_eq!(
+        (step.chown.as_deref(), step.chmod, step.exclude),
+        (Some("b:g"), Chmod::parse("640"), vec!["*.md".to_string()])
+    );
     let step = copy("COPY <<one <<\"two\" /d/\n$BASE \"q\"\none\n$BASE\ntwo");
     assert_eq!((step.files[0].content.as_str(), step.files[1].content.as_str()), ("b \"q\"\n", "$BASE\n"));
-    assert!(copy("ADD a /b").unpack && !copy("COPY a /b").unpack);
+    assert!(copy("ADD a /b").unpack && !copy("COPY a /b").unpack && !copy("ADD --unpack=false a /b").unpack);
+    assert_eq!(copy("COPY --parents a /b").destination, "/b/");
 }
 
 #[test]
@@ -213,13 +217,10 @@ fn what_this_builder_does_not_do_is_refused_by_name() {
         ("RUN --mount=type=secret,id=x a", "RUN --mount=type=secret is not supported yet"),
         ("RUN --security=insecure a", "RUN --security=insecure is not supported yet"),
         ("RUN --device=x a", "RUN --device is not supported yet"),
-        ("COPY --parents a /b", "COPY --parents is not supported yet"),
         ("ADD --checksum=x a /b", "ADD --checksum is not supported yet"),
         ("ADD --keep-git-dir a /b", "ADD --keep-git-dir is not supported yet"),
-        ("ADD --unpack a /b", "ADD --unpack is not supported yet"),
         ("ADD https://x/y /b", "ADD from \"https://x/y\" is not supported yet"),
         ("ADD git@github.com:a/b.git /b", "is not supported yet"),
-        ("COPY --chmod=u+x a /b", "--chmod=u+x is not supported yet"),
     ] {
         let error = evaluate(&format!("FROM a\n{steps}"), &[]).unwrap_err();
         assert!(error.message.contains(want), "{steps}: {error}");
@@ -240,6 +241,7 @@ fn values_without_meaning_are_refused() {
         ("COPY a $X", "COPY has a destination that is empty"),
         ("COPY --chmod=999 a /b", "invalid --chmod"),
         ("COPY --chmod=77777 a /b", "invalid --chmod"),
+        ("COPY --chmod=u+q a /b", "invalid --chmod"),
         ("COPY <<a/b /x/\n1\na/b", "no file name"),
         ("ENV A=${B", "no closing }"),
         ("ENV A=${B:?wanted}", "B: wanted"),

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 use crate::dockerfile::ignore::Ignore;
-use crate::plan::InlineFile;
+use crate::plan::{Chmod, InlineFile};
 
 struct Trees {
     folder: tempfile::TempDir,
@@ -161,7 +161,7 @@ fn modes_times_and_owners_are_kept_or_set() {
     assert_eq!((made.uid(), made.gid()), (5, 6), "another stage's files keep their owner");
 
     let mut owned = step(&["dir"], "/new/to");
-    (owned.chown, owned.chmod) = (Some("7:8".into()), Some(0o640));
+    (owned.chown, owned.chmod) = (Some("7:8".into()), Chmod::parse("640"));
     trees.copy_with(&owned).unwrap();
     for path in ["new", "new/to", "new/to/run"] {
         let made = fs::metadata(trees.target(path)).unwrap();
@@ -290,10 +290,53 @@ fn files_of_the_dockerfile_are_written() {
     assert_eq!(trees.found(), ["to/a", "to/inline"]);
     let mut one = step(&[], "/script");
     one.files = vec![InlineFile { name: "EOF".into(), content: "#!/bin/sh\n".into() }];
-    one.chmod = Some(0o755);
+    one.chmod = Chmod::parse("755");
     trees.copy_with(&one).unwrap();
     assert_eq!(fs::read_to_string(trees.target("script")).unwrap(), "#!/bin/sh\n");
     assert_eq!(fs::metadata(trees.target("script")).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn sources_may_keep_the_directories_they_are_in() {
+    let trees = Trees::new(&["a/b/one", "a/b/c/two", "a/d/three", "x/b/four"]);
+    fs::set_permissions(trees.source("a/b"), fs::Permissions::from_mode(0o711)).unwrap();
+    let copy = |sources: &[&str], destination| {
+        trees.copy_with(&CopyStep { parents: true, ..step(sources, destination) }).unwrap();
+    };
+    copy(&["a/b/one", "x/b/four"], "/p/");
+    copy(&["./a/./b", "a/./d/three"], "/q/");
+    copy(&["*/./b/*"], "/r/");
+    copy(&["a/b"], "/s/");
+    let wanted = [
+        "p/a/b/one",
+        "p/x/b/four",
+        "q/b/c/two",
+        "q/b/one",
+        "q/d/three",
+        "r/b/c/two",
+        "r/b/four",
+        "r/b/one",
+        "s/a/b/c/two",
+        "s/a/b/one",
+    ];
+    assert_eq!(trees.found(), wanted);
+    for made in ["p/a/b", "q/b", "s/a/b"] {
+        assert_eq!(fs::metadata(trees.target(made)).unwrap().permissions().mode() & 0o7777, 0o711, "{made}");
+    }
+}
+
+#[test]
+fn modes_are_changed_by_what_each_file_has() {
+    let trees = Trees::new(&["dir/plain", "dir/program"]);
+    for (path, mode) in [("dir", 0o700), ("dir/plain", 0o600), ("dir/program", 0o700)] {
+        fs::set_permissions(trees.source(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut step = step(&["dir"], "/d");
+    step.chmod = Chmod::parse("u=rwX,go=rX");
+    trees.copy_with(&step).unwrap();
+    for (path, mode) in [("d", 0o755), ("d/plain", 0o644), ("d/program", 0o755)] {
+        assert_eq!(fs::metadata(trees.target(path)).unwrap().permissions().mode() & 0o7777, mode, "{path}");
+    }
 }
 
 #[test]
@@ -305,7 +348,7 @@ fn add_unpacks_what_is_an_archive_and_copies_the_rest() {
     header.set_mode(0o644);
     builder.append_data(&mut header, "in/side", &b"hi"[..]).unwrap();
     fs::write(trees.source("real.bin"), builder.into_inner().unwrap()).unwrap();
-    let add = |sources: &[&str], destination| CopyStep { unpack: true, ..step(sources, destination) };
+    let add = |sources: &[&str], destination| CopyStep { add: true, unpack: true, ..step(sources, destination) };
     trees.copy_with(&add(&["real.bin"], "/to")).unwrap();
     trees.copy_with(&add(&["plain.tar"], "/to/")).unwrap();
     assert_eq!(trees.found(), ["to/in/side", "to/plain.tar"]);
