@@ -6,6 +6,7 @@ mod support;
 
 mod advisories;
 mod advisories_races;
+mod checkpoint;
 mod devices;
 mod files;
 mod isolation;
@@ -25,4 +26,5 @@ mod volumes;
 fn what_the_tests_share_can_be_made() {
     assert!(support::base_image().is_file());
     assert!(support::probe().is_file());
+    assert!(support::packages("criu").join("bin/criu").is_file());
 }

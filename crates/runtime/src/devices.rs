@@ -53,6 +53,12 @@ pub(crate) fn make(root: &Root, devices: &[Device], mounts: &[Planned], mapped: 
     devices.iter().try_for_each(|device| make_one(root, device, mapped))
 }
 
+/// The nodes of a container: those that every one has, and its own.
+pub(crate) fn paths(devices: &[Device]) -> Vec<String> {
+    let all = NODES.iter().map(|(name, ..)| format!("/dev/{name}"));
+    all.chain(devices.iter().map(|device| device.path.clone())).collect()
+}
+
 /// Puts the host's node `source` at `name`.
 fn bind_node(dev: impl AsFd, name: &str, source: &str) -> io::Result<()> {
     unless_there(rustix::fs::mknodat(&dev, name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0))?;

@@ -82,6 +82,7 @@ fn become_container(orders: &Orders, settled: Settled) -> Result<Option<Infallib
         namespace::unshare(namespace::CGROUP).during("make the cgroup namespace")?;
     }
     orders.launch.limit()?;
+    orders.launch.own_null_streams()?;
     orders.launch.own_streams();
     if orders.gated {
         orders.launch.look_ahead(&program)?;

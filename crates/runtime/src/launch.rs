@@ -168,6 +168,26 @@ impl Launch {
         }
     }
 
+    /// Opens the container's own `/dev/null` where a stream is the host's: a file of the host's tree could not be saved with
+    /// the container.
+    pub(crate) fn own_null_streams(&self) -> Result<(), Error> {
+        let null = rustix::fs::makedev(1, 3);
+        let is_null = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_rdev == null);
+        let streams = (0..=2).filter(|number| process::inherited(*number).is_ok_and(is_null)).collect::<Vec<i32>>();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+        // An image may have something else there, or nothing.
+        let Ok(own) = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()) else { return Ok(()) };
+        if !is_null(own.as_fd()) {
+            return Ok(());
+        }
+        rustix::fs::fcntl_setfl(&own, rustix::fs::OFlags::RDWR).during("open /dev/null")?;
+        let place = |number: i32| process::place_descriptor(own.as_fd(), number, false).during("open /dev/null");
+        streams.into_iter().try_for_each(place)
+    }
+
     /// Sets the limits, as far as this caller may.
     pub(crate) fn limit(&self) -> Result<(), Error> {
         for (limit, (number, soft, hard)) in self.process.rlimits.iter().zip(&self.limits) {

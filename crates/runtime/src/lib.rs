@@ -12,6 +12,7 @@
 
 mod birth;
 pub mod cgroup;
+pub mod checkpoint;
 pub mod command;
 mod create;
 mod credentials;

@@ -363,6 +363,11 @@ impl Cgroup {
         opened.filter(|file| !matches!(file, Err(error) if error.kind() == io::ErrorKind::NotFound)).collect()
     }
 
+    /// The directory by which it is frozen.
+    pub(crate) fn freezer(&self) -> Option<PathBuf> {
+        self.unified().or_else(|| self.legacy("freezer")).filter(|directory| directory.exists())
+    }
+
     /// The name (`unified`, `memory`, `cpu,cpuacct`) and directory of each hierarchy in which the cgroup exists.
     pub(crate) fn named_directories(&self) -> Vec<(Option<String>, PathBuf)> {
         let unified = self.unified().map(|directory| (None, directory));

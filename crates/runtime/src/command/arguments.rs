@@ -90,13 +90,47 @@ const PRESERVE: Flag = value(&["preserve-fds"], "pass on so many descriptors aft
 const DETACH: Flag = flag(&["detach", "d"], "do not wait for the process");
 const FORMAT: Flag = value(&["format", "f"], "table (default) or json");
 
+const NO_SUBREAPER: Flag = flag(&["no-subreaper"], "do not take care of processes that its first one leaves behind");
+const IMAGE_PATH: Flag = value(&["image-path"], "where the images are (default ./checkpoint)");
+const WORK_PATH: Flag = value(&["work-path"], "where criu has its log (default: the image path)");
+const TCP_ESTABLISHED: Flag = flag(&["tcp-established"], "connections of TCP too");
+const EXT_UNIX_SK: Flag = flag(&["ext-unix-sk"], "Unix sockets may be connected to processes outside");
+const SHELL_JOB: Flag = flag(&["shell-job"], "the session and the terminal may be from outside");
+const LAZY_PAGES: Flag = flag(&["lazy-pages"], "pages of memory follow when they are asked for");
+const FILE_LOCKS: Flag = flag(&["file-locks"], "file locks too");
+const CGROUPS_MODE: Flag = value(&["manage-cgroups-mode"], "soft (default), full, strict or ignore");
+const EMPTY_NS: Flag = value(&["empty-ns"], "network: leave the namespace empty, as it always is");
+const AUTO_DEDUP: Flag = flag(&["auto-dedup"], "free in earlier images what later ones have");
+
 const fn verb(name: &'static str, about: &'static str, flags: &'static [Flag]) -> Verb {
     Verb { name, about, arguments: "<container-id>", flags, count: (1, 1), foreign_tail: false }
 }
 
 /// Every verb.
 pub(super) const VERBS: &[Verb] = &[
-    verb("checkpoint", "save a running container's processes to disk (by CRIU)", &[]),
+    verb(
+        "checkpoint",
+        "save a running container's processes to disk, by criu(8)",
+        &[
+            IMAGE_PATH,
+            WORK_PATH,
+            value(&["parent-path"], "images of an earlier --pre-dump, relative to the image path"),
+            flag(&["leave-running"], "the container goes on afterwards"),
+            TCP_ESTABLISHED,
+            flag(&["tcp-skip-in-flight"], "leave out connections that are just being made"),
+            flag(&["link-remap"], "give files without a name one for the time"),
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            LAZY_PAGES,
+            value(&["status-fd"], "a descriptor that gets a null byte when lazy pages can be asked for"),
+            value(&["page-server"], "address:port of a page server"),
+            FILE_LOCKS,
+            flag(&["pre-dump"], "only the memory, ahead of time; the container goes on"),
+            CGROUPS_MODE,
+            EMPTY_NS,
+            AUTO_DEDUP,
+        ],
+    ),
     verb(
         "create",
         "make a container, up to its program",
@@ -153,7 +187,30 @@ pub(super) const VERBS: &[Verb] = &[
         foreign_tail: true,
         ..verb("ps", "list the processes of a container", &[FORMAT])
     },
-    verb("restore", "bring a container back from a checkpoint (by CRIU)", &[]),
+    verb(
+        "restore",
+        "bring a container back from a checkpoint, by criu(8)",
+        &[
+            CONSOLE,
+            IMAGE_PATH,
+            WORK_PATH,
+            TCP_ESTABLISHED,
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            FILE_LOCKS,
+            CGROUPS_MODE,
+            BUNDLE,
+            DETACH,
+            PID_FILE,
+            NO_SUBREAPER,
+            NO_PIVOT,
+            EMPTY_NS,
+            AUTO_DEDUP,
+            LAZY_PAGES,
+            value(&["lsm-profile"], "another profile of the security module, type:name"),
+            value(&["lsm-mount-context"], "another label of the mounts"),
+        ],
+    ),
     verb("resume", "let the processes of a paused container go on", &[]),
     verb(
         "run",
@@ -165,7 +222,7 @@ pub(super) const VERBS: &[Verb] = &[
             DETACH,
             flag(&["keep"], "do not delete it when it has ended"),
             PID_FILE,
-            flag(&["no-subreaper"], "do not take care of processes that its first one leaves behind"),
+            NO_SUBREAPER,
             NO_PIVOT,
             NO_KEYRING,
             PRESERVE,

@@ -36,17 +36,24 @@ impl Bundle {
         if !rootfs.is_dir() {
             return Err(Failure::new(format!("rootfs ({}) does not exist", rootfs.display())));
         }
-        for mount in &mut spec.mounts {
-            let bind = mount.kind == "bind" || mount.options.iter().any(|option| option == "bind" || option == "rbind");
-            if let Some(source) = mount.source.as_mut().filter(|source| bind && !source.is_absolute()) {
-                *source = directory.join(&source);
-            }
+        find_sources(&mut spec, &directory);
+        for mount in &spec.mounts {
             if !mount.destination.starts_with('/') {
                 let destination = &mount.destination;
                 context.log.warn(&format!("mount destination {destination} is not absolute"));
             }
         }
         Ok(Bundle { directory, spec, text, rootfs })
+    }
+}
+
+/// Makes the sources of binds absolute: they are paths from the bundle.
+pub(super) fn find_sources(spec: &mut Spec, bundle: &Path) {
+    for mount in &mut spec.mounts {
+        let bind = mount.kind == "bind" || mount.options.iter().any(|option| option == "bind" || option == "rbind");
+        if let Some(source) = mount.source.as_mut().filter(|source| bind && !source.is_absolute()) {
+            *source = bundle.join(&source);
+        }
     }
 }
 

@@ -41,7 +41,10 @@ pub(super) fn features() -> Result<(), Failure> {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },
-        "annotations": { "io.github.teu.version": env!("CARGO_PKG_VERSION") },
+        "annotations": {
+            "io.github.teu.version": env!("CARGO_PKG_VERSION"),
+            "io.github.teu.checkpoint.enabled": "true",
+        },
         "potentiallyUnsafeConfigAnnotations": [],
     });
     println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());

@@ -15,8 +15,8 @@ use super::notify::Notify;
 use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
 use crate::cgroup::Place;
-use crate::hooks;
 use crate::{Created, Options, Rootfs};
+use crate::{checkpoint, hooks};
 
 /// Makes a container up to its program, and leaves it waiting for `start`.
 pub(super) fn create(context: &Context, given: &Given) -> Result<(), Failure> {
@@ -195,6 +195,7 @@ impl Launch {
             created: Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
             cgroup: place,
+            streams: checkpoint::streams_of(created.pid()),
             ..Record::default()
         };
         state::save_new(&self.directory, &record, &self.bundle.text)?;
@@ -219,7 +220,7 @@ impl Launch {
 }
 
 /// Where the container's cgroup is to be; the spec learns it.
-fn place(context: &Context, id: &str, spec: &mut Spec) -> Result<Place, Failure> {
+pub(super) fn place(context: &Context, id: &str, spec: &mut Spec) -> Result<Place, Failure> {
     if context.systemd {
         return Err(Failure::new("use systemd cgroups: not supported yet"));
     }

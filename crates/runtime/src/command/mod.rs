@@ -4,15 +4,17 @@
 //! create ── Created::leave ──▶ init waits at the gate ◀── start
 //! run    ── Created::start, then in the foreground until the end
 //! exec   ── exec_with
+//! checkpoint, restore ── crate::checkpoint
 //! others ── the state on disk, the process, the cgroup
 //! ```
 //!
 //! It is single-threaded and starts before anything of the other faces is looked at. What enters a container must not be
 //! writable from there, so the verbs that do first execute themselves again from a read-only mount ([`seal`]).
 //!
-//! Deliberately absent: any second way to make a container. Checkpoints are refused by name.
+//! Deliberately absent: any second way to make a container.
 
 mod arguments;
+mod checkpoint;
 mod config;
 mod console;
 mod events;
@@ -183,7 +185,9 @@ fn act(context: &Context, verb: &Verb, words: &[String]) -> Result<u8, Failure> 
         "update" => update::update(context, &given),
         "spec" => template::spec(&given),
         "features" => features::features(),
-        other => Err(Failure::new(format!("{other}: checkpoints (CRIU) are not supported"))),
+        "checkpoint" => checkpoint::checkpoint(context, &given),
+        "restore" => checkpoint::restore(context, &given),
+        other => unreachable!("{other} is in the table of verbs"),
     }
     .map(|()| 0)
     .or_else(|failure| if failure.message.is_empty() { Ok(failure.code) } else { Err(failure) })

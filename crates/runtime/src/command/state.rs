@@ -45,6 +45,8 @@ pub(super) struct Record {
     pub(super) created: String,
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) cgroup: Place,
+    /// What its descriptors 0, 1 and 2 were at its birth.
+    pub(super) streams: Vec<String>,
     /// What `update` has changed.
     pub(super) updated: Resources,
 }

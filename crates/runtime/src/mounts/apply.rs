@@ -188,11 +188,15 @@ fn mount_cgroup(
     let cover = cover.map_err(at(destination, "tmpfs"))?;
     mount::attach(&cover, place).map_err(at(destination, "attach"))?;
     for name in hierarchies {
-        let name = name.as_deref().map_or("unified", |name| name.strip_prefix("name=").unwrap_or(name));
-        show_hierarchy(&cover, name, sources.next()?).map_err(at(destination, "cgroup"))?;
+        show_hierarchy(&cover, hierarchy_name(name.as_deref()), sources.next()?).map_err(at(destination, "cgroup"))?;
     }
     let change = Change { set: attributes, ..Change::default() };
     mount::set_attributes(&cover, false, change).map_err(at(destination, "set attributes"))
+}
+
+/// The directory that shows a hierarchy.
+pub(crate) fn hierarchy_name(name: Option<&str>) -> &str {
+    name.map_or("unified", |name| name.strip_prefix("name=").unwrap_or(name))
 }
 
 fn show_hierarchy(cover: &OwnedFd, name: &str, hierarchy: OwnedFd) -> io::Result<()> {

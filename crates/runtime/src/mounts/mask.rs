@@ -16,8 +16,9 @@ use crate::Error;
 use crate::error::errno;
 
 const HARMLESS: u64 = attribute::READ_ONLY | attribute::NO_SETUID | attribute::NO_DEVICES | attribute::NO_EXEC;
-const FILE: &str = "file";
-const DIRECTORY: &str = "directory";
+/// The names of its two covers.
+pub(crate) const FILE: &str = "file";
+pub(crate) const DIRECTORY: &str = "directory";
 
 /// Something to mask with.
 #[derive(Debug)]
@@ -26,14 +27,20 @@ pub(crate) struct Mask(OwnedFd);
 impl Mask {
     /// Makes the tmpfs, attached where only a clone of it can be reached.
     pub(crate) fn new() -> io::Result<Mask> {
+        let tmpfs = Mask::filesystem()?;
+        mount::attach_over_root(&tmpfs)?;
+        Ok(Mask(tmpfs))
+    }
+
+    /// The tmpfs alone, attached to nothing.
+    pub(crate) fn filesystem() -> io::Result<OwnedFd> {
         let options = [("source", Some("teu")), ("mode", Some("555")), ("size", Some("4k")), ("nr_inodes", Some("4"))];
         let tmpfs = mount::filesystem("tmpfs", &options, HARMLESS & !attribute::READ_ONLY)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         rustix::fs::openat(&tmpfs, FILE, flags, Mode::from_raw_mode(0o444))?;
         rustix::fs::mkdirat(&tmpfs, DIRECTORY, Mode::from_raw_mode(0o555))?;
         mount::set_attributes(&tmpfs, false, Change { set: attribute::READ_ONLY, ..Change::default() })?;
-        mount::attach_over_root(&tmpfs)?;
-        Ok(Mask(tmpfs))
+        Ok(tmpfs)
     }
 
     /// Covers a path; one that is not there needs no cover.
