@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::support::{Daemon, Ran, eventually, tree};
+use super::support::{Daemon, Ran, eventually, run, tree};
 
 /// A context folder with these files.
 fn context(daemon: &Daemon, files: &[(&str, &str)]) -> PathBuf {
@@ -230,6 +230,46 @@ RUN --mount=source=src,target=/in cat /in/file >>/seen
     build(&daemon, &[], &[("Dockerfile", missing)]).refused(1, &["nothing: file does not exist"]);
     let missing = "FROM busybox\nRUN --mount=from=busybox,source=nothing,target=/x true\n";
     build(&daemon, &[], &[("Dockerfile", missing)]).refused(1, &["nothing: not found in busybox"]);
+}
+
+#[test]
+fn a_secret_is_shown_to_the_step_that_asks_and_to_nobody_else() {
+    let daemon = Daemon::start();
+    let dockerfile = r#"FROM busybox
+RUN --mount=type=secret,id=file cat /run/secrets/file | wc -c >/told && stat -c %a:%u /run/secrets/file >>/told
+RUN --mount=type=secret,id=file,target=/etc/own,mode=0444,uid=7 stat -c %a:%u /etc/own >>/told && ! touch /etc/own
+RUN --mount=type=secret,id=variable,env=TOKEN echo ${#TOKEN} >>/told && test ! -e /run/secrets/variable
+RUN --mount=type=secret,id=none ls /run/secrets 2>/dev/null | wc -l >>/told
+"#;
+    let secret = daemon.folder().join("secret");
+    fs::write(&secret, "squirrel").expect("a secret");
+    let folder = context(&daemon, &[("Dockerfile", dockerfile)]);
+    let file = format!("id=file,src={}", secret.display());
+    let line = [
+        "build",
+        "-t",
+        "made",
+        "--secret",
+        &file,
+        "--secret",
+        "id=variable,env=A_SECRET",
+        folder.to_str().expect("path"),
+    ];
+    let mut command = daemon.command(line);
+    let ran = run(command.env("A_SECRET", "hedgehog!")).ends_with(0);
+    assert!(!(ran.out + &ran.err).contains("squirrel"));
+    let told = daemon.ok(["run", "--rm", "made", "cat", "/told"]);
+    assert_eq!(told, "8\n400:0\n444:7\n9\n0");
+    // Neither the image nor anything that the daemon keeps has it.
+    let known = daemon.ok(["image", "inspect", "made"]) + &daemon.ok(["history", "--no-trunc", "made"]);
+    assert!(!known.contains("squirrel") && !known.contains("hedgehog"));
+    for folder in [daemon.root(), daemon.exec_root()] {
+        let found = Command::new("grep").args(["-rlE", "squirrel|hedgehog!"]).arg(&folder).output().expect("grep");
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{}", folder.display());
+    }
+    assert_eq!(daemon.ok(["run", "--rm", "made", "sh", "-c", "ls -d /run/secrets /etc/own 2>/dev/null; true"]), "");
+    let required = "FROM busybox\nRUN --mount=type=secret,id=none,required true\n";
+    build(&daemon, &[], &[("Dockerfile", required)]).refused(1, &["secret none: not found", "--secret id=none"]);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// Header with base64url JSON of a map from ids to secrets, each in base64: what `RUN --mount=type=secret` shows. teu's own.
+pub const BUILD_SECRETS: &str = "X-Teu-Build-Secrets";
+
 wire! {
     /// Parameters of `POST /build`; the server reads them from the query, the command line writes them there.
     pub struct BuildQuery {

@@ -18,4 +18,4 @@ pub mod solve;
 
 pub use error::Error;
 pub use progress::Progress;
-pub use solve::{Built, Cache, Context, Options, build};
+pub use solve::{Built, Cache, Context, Options, Secrets, build};

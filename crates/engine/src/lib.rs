@@ -46,8 +46,8 @@ use teu_store::{Store, Table};
 pub use container::record;
 pub use container::{
     AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ImageMount,
-    ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepOutput, StepSpec, StepTree,
-    lifecycle,
+    ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepFile, StepOutput, StepSpec,
+    StepTree, lifecycle,
 };
 pub use defaults::Defaults;
 pub use error::{Error, Kind, Result};

@@ -1,7 +1,7 @@
 //! `RUN --mount`: which mounts a process gets, decided from the options as they are written.
 //!
 //! A `bind` is a part of the context, of a stage or of an image; a `cache` is a folder that lasts from build to build under
-//! its id; a `tmpfs` is gone with the process. The other types are refused by name.
+//! its id; a `tmpfs` is gone with the process; a `secret` is a file or a variable that nothing remembers. `ssh` is refused by name.
 
 use crate::dockerfile::instruction::RunMount;
 
@@ -38,6 +38,21 @@ pub enum StepMount {
         /// Owner of a new one.
         owner: (u32, u32),
     },
+    /// Something that only the process may know.
+    Secret {
+        /// Under which the client gave it.
+        id: String,
+        /// The file, absolute.
+        target: Option<String>,
+        /// The variable.
+        env: Option<String>,
+        /// Without it the step is not done.
+        required: bool,
+        /// Permission bits of the file.
+        mode: u32,
+        /// Its owner.
+        owner: (u32, u32),
+    },
     /// A folder in memory.
     Tmpfs {
         /// Where, absolute.
@@ -60,11 +75,12 @@ pub enum Sharing {
 }
 
 impl StepMount {
-    /// Where it is.
+    /// Where it is, if it is anywhere.
     #[must_use]
-    pub fn target(&self) -> &str {
+    pub fn target(&self) -> Option<&str> {
         match self {
-            Self::Bind { target, .. } | Self::Cache { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. } | Self::Cache { target, .. } | Self::Tmpfs { target, .. } => Some(target),
+            Self::Secret { target, .. } => target.as_deref(),
         }
     }
 
@@ -77,6 +93,11 @@ impl StepMount {
             }
             Self::Cache { id, target, .. } => vec!["cache".into(), id.clone(), target.clone()],
             Self::Tmpfs { target, .. } => vec!["tmpfs".into(), target.clone()],
+            // What it is does not count: a secret that changes is no reason to do a step again.
+            Self::Secret { id, target, env, .. } => {
+                let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                vec!["secret".into(), id.clone(), text(target), text(env)]
+            }
         }
     }
 }
@@ -96,6 +117,8 @@ struct Options {
     size: String,
     read_only: bool,
     sharing: Sharing,
+    env: Option<String>,
+    required: bool,
     mode: Option<u32>,
     owner: (u32, u32),
 }
@@ -107,7 +130,7 @@ pub(super) fn mount(
     word: &dyn Fn(&str) -> Result<String, PlanError>,
 ) -> Result<StepMount, PlanError> {
     let kind = written.kind.as_str();
-    if !matches!(kind, "bind" | "cache" | "tmpfs") {
+    if !matches!(kind, "bind" | "cache" | "tmpfs" | "secret") {
         return Err(PlanError::new(format!("RUN --mount=type={kind} is not supported yet")));
     }
     let refused = |why: String| PlanError::new(format!("RUN --mount=type={kind}: {why}"));
@@ -116,15 +139,14 @@ pub(super) fn mount(
         let value = word(value.as_deref().unwrap_or_default())?;
         option(&mut options, kind, name, value).map_err(refused)?;
     }
-    let Options { target, source, id, size, read_only, sharing, mode, owner } = options;
+    if kind == "secret" {
+        return secret(options, cwd).map_err(refused);
+    }
+    let Options { target, source, id, size, read_only, sharing, mode, owner, .. } = options;
     if target.is_empty() {
         return Err(refused("target is missing".into()));
     }
-    let target = if target.starts_with('/') { target } else { format!("{}/{target}", cwd.trim_end_matches('/')) };
-    let target = teu_api::path::clean(&target);
-    if target == "/" {
-        return Err(refused("target can't be the root".into()));
-    }
+    let target = absolute(&target, cwd).map_err(refused)?;
     let source = teu_api::path::clean(&format!("/{source}")).trim_start_matches('/').to_owned();
     let from = from(written).map(str::to_owned);
     Ok(match kind {
@@ -139,6 +161,31 @@ pub(super) fn mount(
     })
 }
 
+/// A target, which lies in `cwd` when it has no slash before it.
+fn absolute(target: &str, cwd: &str) -> Result<String, String> {
+    let target =
+        if target.starts_with('/') { target.to_owned() } else { format!("{}/{target}", cwd.trim_end_matches('/')) };
+    let target = teu_api::path::clean(&target);
+    if target == "/" { Err("target can't be the root".into()) } else { Ok(target) }
+}
+
+/// A secret: its id is the last part of its target unless it says one, its target is below /run/secrets unless it is a
+/// variable or says one.
+fn secret(options: Options, cwd: &str) -> Result<StepMount, String> {
+    let Options { target, id, env, required, mode, owner, .. } = options;
+    let named = target.rsplit('/').next().unwrap_or_default();
+    let id = if id.is_empty() { named.to_owned() } else { id };
+    if id.is_empty() {
+        return Err("id or target is missing".into());
+    }
+    let target = match (target.is_empty(), &env) {
+        (true, Some(_)) => None,
+        (true, None) => Some(absolute(&id, "/run/secrets")?),
+        (false, _) => Some(absolute(&target, cwd)?),
+    };
+    Ok(StepMount::Secret { id, target, env, required, mode: mode.unwrap_or(0o400) & 0o7777, owner })
+}
+
 /// Reads one option.
 fn option(options: &mut Options, kind: &str, name: &str, value: String) -> Result<(), String> {
     let number =
@@ -151,10 +198,12 @@ fn option(options: &mut Options, kind: &str, name: &str, value: String) -> Resul
         ("bind" | "cache", "ro" | "readonly") => options.read_only = value != "false",
         ("bind" | "cache", "rw" | "readwrite") => options.read_only = value == "false",
         ("tmpfs", "size") => options.size = value,
-        ("cache", "id") => options.id = value,
-        ("cache", "mode") => options.mode = Some(number(&value, 8)?),
-        ("cache", "uid") => options.owner.0 = number(&value, 10)?,
-        ("cache", "gid") => options.owner.1 = number(&value, 10)?,
+        ("cache" | "secret", "id") => options.id = value,
+        ("cache" | "secret", "mode") => options.mode = Some(number(&value, 8)?),
+        ("cache" | "secret", "uid") => options.owner.0 = number(&value, 10)?,
+        ("cache" | "secret", "gid") => options.owner.1 = number(&value, 10)?,
+        ("secret", "env") if !value.is_empty() => options.env = Some(value),
+        ("secret", "required") => options.required = value != "false",
         ("cache", "sharing") => {
             options.sharing = match value.as_str() {
                 "shared" => Sharing::Shared,

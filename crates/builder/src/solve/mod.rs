@@ -20,6 +20,7 @@ mod layer;
 pub mod mount;
 mod owner;
 mod run;
+mod secrets;
 mod source;
 mod stage;
 mod stubs;
@@ -39,6 +40,7 @@ use tokio::sync::OnceCell;
 
 pub use cache::Cache;
 pub use context::Context;
+pub use secrets::Secrets;
 
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::parse;
@@ -71,6 +73,8 @@ pub struct Options {
     pub pull: bool,
     /// Credentials for pulling bases, under the names that clients' files use for registries.
     pub credentials: BTreeMap<String, AuthConfig>,
+    /// What `RUN --mount=type=secret` shows.
+    pub secrets: Secrets,
     /// Whether a RUN may ask for the host's network.
     pub allow_host_network: bool,
     /// How the containers of RUN run: network mode, limits, more hosts. Empty is the default of everything.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use teu_api::container::MountPoint;
-use teu_engine::{StepOutput, StepSpec};
+use teu_engine::{StepFile, StepOutput, StepSpec};
 use teu_oci::Digest;
 use tokio::sync::mpsc;
 
@@ -13,7 +13,7 @@ use super::trees::{Ready, Shown};
 use super::{Solver, blocking, mount, random, stubs};
 use crate::Error;
 use crate::dockerfile::instruction::RunNetwork;
-use crate::plan::{PlanError, PlannedStep, RunStep, Script, key};
+use crate::plan::{PlanError, PlannedStep, RunStep, Script, StepMount, key};
 
 impl Solver<'_> {
     /// Finds or makes the layer of a RUN.
@@ -28,6 +28,7 @@ impl Solver<'_> {
             let hint = Some("build with --allow network.host".to_owned());
             return Err(PlanError::new("RUN --network=host is not allowed").hint(hint).into());
         }
+        let secrets = self.options.secrets.of(step).map_err(|error| error.at(planned.step.span.first))?;
         let shown = self.shown(step, planned).await?;
         let trees: Vec<String> = shown.iter().flatten().map(Shown::identity).collect();
         let key = key::run(parent.as_ref(), step, &trees);
@@ -41,13 +42,13 @@ impl Solver<'_> {
         self.progress.arrow(&format!("Running in {id}")).await?;
         let store = self.engine.store().clone();
         let work = blocking(move || Work::begin(&store, parent.as_ref())).await?;
-        let code = self.execute(&id, &work, step, shown).await?;
+        let code = self.execute(&id, &work, step, secrets, shown).await?;
         if code != 0 {
             return Err(Error::Command { command: step.shown.clone(), code });
         }
         self.progress.arrow(&format!("Removed intermediate container {id}")).await?;
         let created_by = step.created_by.clone();
-        let targets: Vec<String> = step.mounts.iter().map(|mount| mount.target().to_owned()).collect();
+        let targets: Vec<String> = step.mounts.iter().filter_map(StepMount::target).map(str::to_owned).collect();
         blocking(move || {
             stubs::clear(work.overlay(), &targets);
             let layer = work.commit(&desk.lease)?;
@@ -59,7 +60,14 @@ impl Solver<'_> {
 
 impl Solver<'_> {
     /// Runs the process to its end, passes its output on, and says its exit code.
-    async fn execute(&self, id: &str, work: &Work, step: &RunStep, shown: Vec<Option<Shown>>) -> Result<i32, Error> {
+    async fn execute(
+        &self,
+        id: &str,
+        work: &Work,
+        step: &RunStep,
+        (files, variables): (Vec<StepFile>, Vec<String>),
+        shown: Vec<Option<Shown>>,
+    ) -> Result<i32, Error> {
         let script = match &step.script {
             None => None,
             Some(script) => Some(self.script(script.clone()).await?),
@@ -77,12 +85,13 @@ impl Solver<'_> {
         let spec = StepSpec {
             overlay: work.overlay().clone(),
             args: step.args.clone(),
-            env: step.env.iter().chain(&step.proxies).cloned().collect(),
+            env: step.env.iter().chain(&step.proxies).cloned().chain(variables).collect(),
             cwd: step.cwd.clone(),
             user: step.user.clone(),
             host,
             mounts,
             trees: ready.trees,
+            files,
         };
         let _held = ready.held;
         let (sender, receiver) = mpsc::channel(16);

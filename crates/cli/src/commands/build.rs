@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use teu_api::build::BUILD_SECRETS;
 use teu_api::stream::JsonMessage;
 use teu_api::system::REGISTRY_CONFIG;
 
@@ -11,6 +12,7 @@ use crate::build_context;
 use crate::client::Call;
 use crate::config;
 use crate::failure::{Failure, Naming};
+use crate::grammar::secret::{self, Secret};
 use crate::grammar::{self, environment, limits, size};
 use crate::output::line;
 use crate::output::progress::{self, Place};
@@ -95,6 +97,9 @@ pub(crate) struct Build {
     /// Remove what build steps leave
     #[arg(long, value_name = "bool", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     rm: bool,
+    /// Secret that RUN --mount=type=secret shows (id=ID[,src=FILE|,env=VARIABLE])
+    #[arg(long, value_name = "stringArray", value_parser = secret::parse)]
+    secret: Vec<Secret>,
     /// Security options of build steps
     #[arg(long, value_name = "strings", value_delimiter = ',')]
     security_opt: Vec<String>,
@@ -132,6 +137,10 @@ impl Verb for Build {
         };
         let auths = session.file.all_credentials();
         let call = call.header(REGISTRY_CONFIG, config::encode(&auths)).header("content-type", "application/x-tar");
+        let call = match secret::read(&self.secret)? {
+            secrets if secrets.is_empty() => call,
+            secrets => call.header(BUILD_SECRETS, config::encode(&secrets)),
+        };
         let call = match found.source.into_body() {
             Some(body) => call.body(body),
             None => call,

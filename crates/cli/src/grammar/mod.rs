@@ -9,6 +9,7 @@ pub(crate) mod limits;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod port;
+pub(crate) mod secret;
 pub(crate) mod size;
 pub(crate) mod time;
 pub(crate) mod volume;

@@ -58,7 +58,7 @@ pub use list::ListQuery;
 pub use logs::LogsOptions;
 pub use mounts::{ImageMount, MountRecord};
 pub use record::Record;
-pub use step::{StepOutput, StepSpec, StepTree};
+pub use step::{StepFile, StepOutput, StepSpec, StepTree};
 
 /// How often a forced removal puts down again what somebody starts at the same time.
 const REMOVALS: usize = 8;

@@ -1,8 +1,12 @@
 //! A build step: a task without a container record. The same spec, supervisor and network as any container; no log, no
 //! name, and nothing of it is left when the future that runs it ends or is dropped.
 
+use std::fmt;
 use std::fs;
 use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use teu_api::container::{Config, HostConfig, ImageOptions, Mount, MountPoint};
@@ -44,6 +48,49 @@ pub struct StepSpec {
     pub mounts: Vec<MountPoint>,
     /// Trees that it sees in the same way.
     pub trees: Vec<StepTree>,
+    /// Files that are there for it alone, on the host where nothing outlasts a reboot.
+    pub files: Vec<StepFile>,
+}
+
+/// A file that a step sees.
+#[derive(Clone)]
+pub struct StepFile {
+    /// Where.
+    pub destination: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its owner.
+    pub owner: (u32, u32),
+}
+
+impl fmt::Debug for StepFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepFile").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
+impl StepFile {
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(&self.content)?;
+        fchown(&file, Some(self.owner.0), Some(self.owner.1))?;
+        file.set_permissions(fs::Permissions::from_mode(self.mode))
+    }
+
+    fn attachment(&self, path: &Path) -> Attachment {
+        Attachment {
+            record: MountRecord::plain(MountPoint {
+                kind: "bind".into(),
+                source: path.to_string_lossy().into_owned(),
+                destination: self.destination.clone(),
+                rw: false,
+                ..MountPoint::default()
+            }),
+            ..Attachment::default()
+        }
+    }
 }
 
 /// A tree that a step sees besides its own.
@@ -116,9 +163,17 @@ impl Containers {
         let mut record =
             Record { id: id.into(), name: format!("build-{}", &id[..12]), config, host, ..Record::default() };
         context.networks.normalise(&mut record);
+        let files = step.files.clone();
         let request = self.step_request(&record, step)?;
         let Fresh { task, mut news } = context.pool.take(id).await?;
         context.pool.refill();
+        for (number, file) in files.iter().enumerate() {
+            let path = self.file_of_step(id, number);
+            if let Err(error) = file.write(&path) {
+                task.discard().await;
+                return Err(Error::io("write a file of a build step", &path, error));
+            }
+        }
         let result = match self.begin(&task, &mut record, request).await {
             Ok(stream) => finish(&task, &mut news, copy_output(stream, output), cancelled).await,
             Err(error) => {
@@ -132,13 +187,20 @@ impl Containers {
         result
     }
 
+    /// Where a file of a step is on the host: in its task's folder, which goes with it.
+    fn file_of_step(&self, id: &str, number: usize) -> PathBuf {
+        self.context.pool.task_dir(id).join(format!("file-{number}"))
+    }
+
     fn step_request(&self, record: &Record, step: StepSpec) -> Result<CreateRequest> {
         let identity = Accounts::of_overlay(&step.overlay).identify(&step.user, &[])?;
         let etc = self.context.etc_dir(&record.id);
         etc::write(&self.context, record, &etc, &[])?;
         let attach = |point| Attachment { record: MountRecord::plain(point), ..Attachment::default() };
         let trees = step.trees.into_iter().map(StepTree::attachment);
-        let mounts: Vec<_> = step.mounts.into_iter().map(attach).chain(trees).collect();
+        let mounts = step.mounts.into_iter().map(attach).chain(trees);
+        let file = |(number, file): (usize, &StepFile)| file.attachment(&self.file_of_step(&record.id, number));
+        let mounts: Vec<_> = mounts.chain(step.files.iter().enumerate().map(file)).collect();
         let inputs = Inputs {
             id: &record.id,
             host: &record.host,

@@ -141,7 +141,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
             text("outputs", "Where the result goes, as BuildKit has it (refused)."),
             text("version", "`1`; `2` is BuildKit (refused)."),
         ])
-        .headers(&[encoded::<BTreeMap<String, AuthConfig>>(REGISTRY_CONFIG, "Credentials by registry.")])
+        .headers(&[
+            encoded::<BTreeMap<String, AuthConfig>>(REGISTRY_CONFIG, "Credentials by registry."),
+            encoded::<BTreeMap<String, String>>(build::BUILD_SECRETS, "Secrets by id, each in base64."),
+        ])
         .takes_bytes(TAR)
         .answers(&[lines::<JsonMessage>("How it goes."), MISSING]),
     post("BuildPrune", "/build/prune", "Removes the build cache.").query(BUILD_PRUNE).answers(&[gives::<

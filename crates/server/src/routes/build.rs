@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 use teu_api::Filters;
-use teu_api::build::{BuildCache, PruneReport};
+use teu_api::build::{BUILD_SECRETS, BuildCache, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
 use teu_builder::solve::mount;
-use teu_builder::{Cache, Context, Options, build};
+use teu_builder::{Cache, Context, Options, Secrets, build};
 use teu_engine::{Engine, PruneMode};
 
 use super::images::decoded;
@@ -63,10 +65,21 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         cache_from: query.json::<Option<_>>("cachefrom")?.unwrap_or_default(),
         pull: query.flag("pull"),
         credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
+        secrets: secrets(headers)?,
         allow_host_network: allowed(query)?,
         host: host(query)?,
         mark_stderr: !is_ours(headers),
     })
+}
+
+/// What `RUN --mount=type=secret` shows, as teu's own client gives it.
+fn secrets(headers: &HeaderMap) -> Answer<Secrets> {
+    let given = decoded::<BTreeMap<String, String>>(headers, BUILD_SECRETS)?.unwrap_or_default();
+    let read = |(id, text): (String, String)| {
+        let content = STANDARD.decode(text).map_err(|_| Failure::bad(format!("the secret {id} is not in base64")))?;
+        Ok((id, content))
+    };
+    given.into_iter().map(read).collect::<Answer<_>>().map(Secrets)
 }
 
 /// Whether the host's network is among what teu's own client allows the Dockerfile to ask for.

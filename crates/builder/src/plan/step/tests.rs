@@ -179,6 +179,20 @@ fn copies_are_resolved() {
 }
 
 #[test]
+fn secrets_are_files_or_variables() {
+    let read = |options: &str| match run(&format!("FROM a\nRUN --mount=type=secret,{options} x"), &[]).mounts.remove(0)
+    {
+        StepMount::Secret { id, target, env, required, mode, .. } => (id, target, env, required, mode),
+        other => panic!("{other:?}"),
+    };
+    let own = |text: &str| Some(text.to_owned());
+    assert_eq!(read("id=s"), ("s".into(), own("/run/secrets/s"), None, false, 0o400));
+    assert_eq!(read("id=s,env=TOKEN,required"), ("s".into(), None, own("TOKEN"), true, 0o400));
+    assert_eq!(read("target=/etc/s.txt,mode=0440"), ("s.txt".into(), own("/etc/s.txt"), None, false, 0o440));
+    assert_eq!(read("id=s,dst=t,env=E"), ("s".into(), own("/start/t"), own("E"), false, 0o400));
+}
+
+#[test]
 fn the_history_says_what_was_done() {
     for (steps, want) in [
         ("RUN echo a", "RUN /bin/sh -c echo a # buildkit"),
@@ -214,7 +228,8 @@ fn what_this_builder_does_not_do_is_refused_by_name() {
         ("RUN --mount=target=/x,id=y a", "unexpected key \"id\""),
         ("RUN --mount=type=cache,id=x a", "target is missing"),
         ("RUN --mount=type=tmpfs,target=/x,id=y a", "unexpected key \"id\""),
-        ("RUN --mount=type=secret,id=x a", "RUN --mount=type=secret is not supported yet"),
+        ("RUN --mount=type=ssh a", "RUN --mount=type=ssh is not supported yet"),
+        ("RUN --mount=type=secret a", "RUN --mount=type=secret: id or target is missing"),
         ("RUN --security=insecure a", "RUN --security=insecure is not supported yet"),
         ("RUN --device=x a", "RUN --device is not supported yet"),
         ("ADD --checksum=x a /b", "ADD --checksum is not supported yet"),
