@@ -1,6 +1,7 @@
 //! The Dockerfile: every instruction, the context, the cache, and mistakes.
 
 use std::fs;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -270,6 +271,94 @@ RUN --mount=type=secret,id=none ls /run/secrets 2>/dev/null | wc -l >>/told
     assert_eq!(daemon.ok(["run", "--rm", "made", "sh", "-c", "ls -d /run/secrets /etc/own 2>/dev/null; true"]), "");
     let required = "FROM busybox\nRUN --mount=type=secret,id=none,required true\n";
     build(&daemon, &[], &[("Dockerfile", required)]).refused(1, &["secret none: not found", "--secret id=none"]);
+}
+
+/// A server of these files, that says how often each was asked for; `/moved` leads to the first.
+fn server(files: Vec<(&'static str, Vec<u8>)>) -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = format!("http://{}", listener.local_addr().expect("address"));
+    let (sender, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut lines = std::io::BufReader::new(stream.try_clone().expect("stream")).lines();
+            let path = lines.next().and_then(Result::ok).unwrap_or_default();
+            let path = path.split(' ').nth(1).unwrap_or_default().to_owned();
+            lines.map_while(Result::ok).find(String::is_empty);
+            let file = files.iter().find(|(name, _)| *name == path);
+            let (status, more, body) = match file {
+                Some((_, body)) => ("200 OK", "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT", body.as_slice()),
+                None if path == "/moved" => ("302 Found", &*format!("Location: {}", files[0].0), &b""[..]),
+                None => ("404 Not Found", "X-A: b", &b"no"[..]),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\n{more}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+            if sender.send(path).is_err() {
+                return;
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn files_are_added_from_urls() {
+    let daemon = Daemon::start();
+    let archive = daemon.folder().join("a.tar");
+    tree(&daemon.folder().join("tar"), &[("inner", "unpacked")]);
+    let packed =
+        Command::new("tar").arg("-C").arg(daemon.folder().join("tar")).arg("-cf").arg(&archive).arg("inner").status();
+    assert!(packed.expect("tar").success());
+    let (address, asked) = server(vec![("/file.txt", b"hello".to_vec()), ("/a.tar", fs::read(&archive).expect("tar"))]);
+    let sum = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let dockerfile = format!(
+        "FROM busybox\nADD {address}/file.txt?x=1#y /named\nADD --chmod=644 --chown=7:8 {address}/moved local /dir/\n\
+         ADD {address}/a.tar /packed/\nADD --unpack {address}/a.tar /unpacked/\nADD --checksum={sum} {address}/file.txt /checked\n\
+         RUN stat -c '%n %a %u:%g %Y' /named /dir/moved /checked && cat /named /dir/local /unpacked/inner && ls /packed\n"
+    );
+    let files = [("Dockerfile", dockerfile.as_str()), ("local", "local")];
+    // The query is asked for; what follows it is for the client alone.
+    let told = build(&daemon, &[], &[("Dockerfile", &dockerfile.replace("?x=1", "")), files[1]]).ends_with(0).out;
+    for line in [
+        "/named 600 0:0 1445412480",
+        "/dir/moved 644 7:8 1445412480",
+        "/checked 600 0:0 1445412480",
+        "hellolocalunpackeda.tar",
+    ] {
+        assert!(told.contains(line), "{line}:\n{told}");
+    }
+    let first: Vec<String> = asked.try_iter().collect();
+    assert_eq!(first, ["/file.txt", "/moved", "/file.txt", "/a.tar", "/a.tar", "/file.txt"]);
+    // Again: what is there is looked at, all but what the checksum knows, and nothing has changed.
+    let told = build(&daemon, &[], &[("Dockerfile", &dockerfile.replace("?x=1", "")), files[1]]).ends_with(0);
+    assert_eq!((told.out + &told.err).matches("Using cache").count(), 6);
+    assert_eq!(asked.try_iter().count(), first.len() - 1);
+    build(&daemon, &[], &files).refused(1, &["/file.txt?x=1", "not found"]);
+    let wrong = format!("FROM busybox\nADD --checksum=sha256:{} {address}/file.txt /x\n", "0".repeat(64));
+    build(&daemon, &[], &[("Dockerfile", &wrong)]).refused(1, &["digest mismatch", sum]);
+    build(&daemon, &[], &[("Dockerfile", &format!("FROM busybox\nADD {address}/ /x/\n"))]).refused(1, &["not found"]);
+}
+
+#[test]
+fn a_context_is_fetched_from_a_url() {
+    let daemon = Daemon::start();
+    let archive = daemon.folder().join("a.tar");
+    tree(&daemon.folder().join("tar"), &[("sub/File", "FROM busybox\nCOPY inner /told\n"), ("inner", "archive")]);
+    let packed =
+        Command::new("tar").arg("-C").arg(daemon.folder().join("tar")).arg("-cf").arg(&archive).arg(".").status();
+    assert!(packed.expect("tar").success());
+    let alone = b"FROM busybox\nRUN echo alone >/told\n".to_vec();
+    let (address, _asked) = server(vec![("/Dockerfile", alone), ("/a.tar", fs::read(&archive).expect("tar"))]);
+    let told = |line: &[&str], url: &str| {
+        let url = format!("{address}{url}");
+        daemon.ok(["build", "-t", "made"].iter().chain(line).copied().chain([url.as_str()]));
+        daemon.ok(["run", "--rm", "made", "cat", "/told"])
+    };
+    assert_eq!(told(&[], "/Dockerfile"), "alone");
+    assert_eq!(told(&["-f", "sub/File"], "/a.tar"), "archive");
+    daemon.teu(["build", &format!("{address}/nothing")]).refused(1, &["/nothing", "not found"]);
+    daemon.teu(["build", "https://example.com/a/b.git#main"]).refused(1, &["a git repository as the context"]);
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub use network::Networks;
 pub use pipe::Stream;
 pub use prune::{Mode as PruneMode, until};
 pub use teu_network::ipam::{AddressPool, Subnet};
+pub use teu_registry::client::Fetched;
 pub use volume::{CopyKind, Volumes};
 
 /// How an engine is set up.

@@ -30,6 +30,7 @@ pub fn transfer(keyword: &str, step: &CopyStep, link: bool) -> String {
         add(&format!("<<{}", file.name));
     }
     step.sources.iter().for_each(|source| add(source));
+    step.remotes.iter().for_each(|remote| add(&remote.url));
     add(&step.destination);
     text + " # buildkit"
 }

@@ -47,6 +47,16 @@ pub fn copy(parent: Option<&Digest>, step: &CopyStep, content: &Digest) -> Diges
     key.finish()
 }
 
+/// The key of an ADD of a file that is known by its checksum, which spares fetching it when nothing has changed.
+#[must_use]
+pub fn add_checked(parent: Option<&Digest>, step: &CopyStep, name: &str, checksum: &Digest) -> Digest {
+    let mut key = Fields::new("add checked", parent);
+    key.settings(step);
+    key.field(name);
+    key.field(checksum.as_str());
+    key.finish()
+}
+
 /// The key of a COPY from another tree known by its chain ID, which spares looking into it when nothing has changed.
 #[must_use]
 pub fn copy_from(parent: Option<&Digest>, step: &CopyStep, source: Option<&Digest>) -> Digest {
@@ -95,6 +105,9 @@ impl Fields {
         self.field(&step.chmod.as_ref().map(ToString::to_string).unwrap_or_default());
         if step.parents {
             self.field("parents");
+        }
+        if step.remotes.iter().any(|remote| remote.unpack) {
+            self.field("unpack what is fetched");
         }
         self.list(&step.files.iter().flat_map(|file| [file.name.clone(), file.content.clone()]).collect::<Vec<_>>());
     }

@@ -1,6 +1,6 @@
 //! What one instruction comes down to, once the config it adds to and the arguments in force are known.
 
-use teu_oci::{ConfigChange, ContainerConfig, Healthcheck};
+use teu_oci::{ConfigChange, ContainerConfig, Digest, Healthcheck};
 
 use super::created_by;
 use super::{Chmod, PlanError, Scope, StepMount};
@@ -97,6 +97,8 @@ pub struct CopyStep {
     pub sources: Vec<String>,
     /// Files given in the Dockerfile itself.
     pub files: Vec<InlineFile>,
+    /// Files to be fetched.
+    pub remotes: Vec<Remote>,
     /// The destination, absolute; a trailing slash says it is a directory.
     pub destination: String,
     /// Owner, `user[:group]` by name or number.
@@ -107,6 +109,27 @@ pub struct CopyStep {
     pub exclude: Vec<String>,
     /// The entry in the image's history.
     pub created_by: String,
+}
+
+/// A file to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// From where, by HTTP or HTTPS.
+    pub url: String,
+    /// What it must be.
+    pub checksum: Option<Digest>,
+    /// It is unpacked if it is an archive.
+    pub unpack: bool,
+}
+
+impl Remote {
+    /// The last part of its path, if there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let path = self.url.split(['?', '#']).next().unwrap_or_default();
+        let path = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+        path.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."))
+    }
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -319,9 +342,9 @@ impl State {
     fn transfer(&self, keyword: &str, written: &Transfer) -> Result<CopyStep, PlanError> {
         refuse_unsupported(keyword, written)?;
         let sources = written.sources.iter().map(|text| self.word(text)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(remote) = sources.iter().find(|source| keyword == "ADD" && is_remote(source)) {
-            return Err(PlanError::new(format!("ADD from {remote:?} is not supported yet: only files of the context")));
-        }
+        let (remotes, sources): (Vec<_>, Vec<_>) =
+            sources.into_iter().partition(|source| keyword == "ADD" && is_remote(source));
+        let remotes = self.remotes(&remotes, sources.len() + written.files.len(), written)?;
         if sources.iter().any(String::is_empty) {
             return Err(PlanError::new(format!("{keyword} has a source that is empty")));
         }
@@ -339,7 +362,7 @@ impl State {
         if written.parents && !destination.ends_with('/') {
             destination.push('/');
         }
-        if sources.len() + files.len() > 1 && !destination.ends_with('/') {
+        if sources.len() + files.len() + remotes.len() > 1 && !destination.ends_with('/') {
             return Err(PlanError::new(format!(
                 "When using {keyword} with more than one source file, the destination must be a directory and end with a /"
             )));
@@ -351,9 +374,33 @@ impl State {
         let unpack = add && written.unpack.unwrap_or(true);
         let created_by = String::new();
         let mut step =
-            CopyStep { add, unpack, parents, sources, files, destination, chown, chmod, exclude, created_by };
+            CopyStep { add, unpack, parents, sources, files, remotes, destination, chown, chmod, exclude, created_by };
         step.created_by = created_by::transfer(keyword, &step, written.link);
         Ok(step)
+    }
+
+    /// The files to be fetched; `others` are there besides.
+    fn remotes(&self, urls: &[String], others: usize, written: &Transfer) -> Result<Vec<Remote>, PlanError> {
+        if let Some(git) = urls.iter().find(|url| is_git(url)) {
+            return Err(PlanError::new(format!("ADD from {git:?} is not supported yet: it is a git repository")));
+        }
+        let checksum = match &written.checksum {
+            None => None,
+            Some(_) if urls.is_empty() => {
+                return Err(PlanError::new("checksum can't be specified for non-HTTP(S) sources"));
+            }
+            Some(_) if urls.len() + others > 1 => {
+                return Err(PlanError::new("checksum can't be specified for multiple sources"));
+            }
+            Some(text) => {
+                let text = self.word(text)?;
+                let wrong = |error| PlanError::new(format!("invalid --checksum {text:?}: {error}"));
+                Some(text.parse::<Digest>().map_err(wrong)?)
+            }
+        };
+        let unpack = written.unpack.unwrap_or(false);
+        let remote = |url: &String| Remote { url: url.clone(), checksum: checksum.clone(), unpack };
+        Ok(urls.iter().map(remote).collect())
     }
 
     fn body(&self, file: &Heredoc) -> Result<String, PlanError> {
@@ -397,11 +444,17 @@ fn with_documents(line: &str, documents: &[Heredoc]) -> String {
 
 fn refuse_unsupported(keyword: &str, written: &Transfer) -> Result<(), PlanError> {
     let flag = match written {
-        Transfer { checksum: Some(_), .. } => "checksum",
         Transfer { keep_git_dir: true, .. } => "keep-git-dir",
         _ => return Ok(()),
     };
     Err(PlanError::new(format!("{keyword} --{flag} is not supported yet")))
+}
+
+/// Whether what is named is a git repository: it is by no URL of HTTP, or by one that ends so.
+#[must_use]
+pub fn is_git(url: &str) -> bool {
+    let path = url.split('#').next().unwrap_or_default();
+    !url.starts_with("http") || path.ends_with(".git")
 }
 
 fn is_remote(source: &str) -> bool {

@@ -1,14 +1,17 @@
 //! The build context: the tree that COPY and ADD without `--from` copy from.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
+use teu_engine::Engine;
 use teu_store::Store;
 use teu_store::tar::ExtractOptions;
 use teu_sys::fs::Root;
 
-use super::archive;
-use super::name;
+use super::layer::Work;
+use super::{archive, blocking, name};
 use crate::Error;
 use crate::dockerfile::ignore::Ignore;
 
@@ -49,6 +52,40 @@ impl Context {
             }
             other => Ok(other.map(|()| context)?),
         }
+    }
+
+    /// Fetches what is at a URL of HTTP or HTTPS: an archive is the context, anything else its Dockerfile.
+    ///
+    /// # Errors
+    /// When it is not there, or the disk is full.
+    pub async fn fetch(engine: &Engine, url: &str) -> Result<Self, Error> {
+        let store = engine.store().clone();
+        let (work, path) = blocking(move || {
+            let work = Work::begin(&store, None)?;
+            let path = work.overlay().upper.clone().unwrap_or_default().join("Dockerfile");
+            Ok((work, path))
+        })
+        .await?;
+        let open = || File::options().read(true).write(true).create_new(true).open(&path);
+        let file = Arc::new(open().map_err(Error::io("make a file to fetch into"))?);
+        engine.images.fetch(url, &file).await?;
+        let store = engine.store().clone();
+        blocking(move || {
+            let archive = || archive::is_archive(File::open(&path)?, "");
+            if archive().map_err(Error::io("read the context"))? {
+                let file = File::open(&path).map_err(Error::io("read the context"))?;
+                return Self::receive(&store, file);
+            }
+            let key = name("context")?;
+            let overlay = store.snapshots().prepare(&key, None)?;
+            let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
+            let root = Root::open(&upper).map_err(Error::io("open the context"))?;
+            let context = Self { root, held: Some((store, key)) };
+            std::fs::rename(&path, upper.join("Dockerfile")).map_err(Error::io("keep the Dockerfile"))?;
+            drop(work);
+            Ok(context)
+        })
+        .await
     }
 
     /// The tree.

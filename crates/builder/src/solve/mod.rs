@@ -19,6 +19,7 @@ mod export;
 mod layer;
 pub mod mount;
 mod owner;
+mod remote;
 mod run;
 mod secrets;
 mod source;

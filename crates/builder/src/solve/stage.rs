@@ -9,6 +9,7 @@ use super::cache::Record;
 use super::copy;
 use super::export::{self, Draft};
 use super::layer::{Work, view};
+use super::remote::Downloads;
 use super::source::Tree;
 use super::{Solver, blocking};
 use crate::Error;
@@ -152,9 +153,16 @@ impl Solver<'_> {
     async fn copy(&self, parent: Option<Digest>, step: CopyStep, from: Option<&Base>) -> Result<Found, Error> {
         let work = self.desk();
         let Some(from) = from else {
+            let quick = checked(parent.as_ref(), &step);
+            if let Some(record) = quick.as_ref().and_then(|key| work.find(key)) {
+                return Ok(Found { record, cached: true });
+            }
+            let downloads = self.fetch(&step).await?;
             return blocking(move || {
                 let tree = Tree { root: work.context.root(), ignore: &work.ignore, keep_owner: false };
-                work.copy(parent.as_ref(), &tree, &step)
+                let found = work.copy(parent.as_ref(), &tree, downloads.as_ref(), &step)?;
+                quick.iter().for_each(|key| work.cache.remember(key, &found.record));
+                Ok(found)
             })
             .await;
         };
@@ -166,7 +174,7 @@ impl Solver<'_> {
             }
             let root = view(&work.store, source.as_ref())?;
             let tree = Tree { root: &root, ignore: &crate::dockerfile::ignore::Ignore::default(), keep_owner: true };
-            let found = work.copy(parent.as_ref(), &tree, &step)?;
+            let found = work.copy(parent.as_ref(), &tree, None, &step)?;
             work.cache.remember(&quick, &found.record);
             Ok(found)
         })
@@ -184,6 +192,13 @@ impl Solver<'_> {
             began: self.began.clone(),
         }
     }
+}
+
+/// The key of a step that brings one file which is known by its checksum.
+fn checked(parent: Option<&Digest>, step: &CopyStep) -> Option<Digest> {
+    let [remote] = step.remotes.as_slice() else { return None };
+    let checksum = remote.checksum.as_ref()?;
+    Some(key::add_checked(parent, step, remote.name()?, checksum))
 }
 
 /// What work on a thread of its own needs of a build.
@@ -222,15 +237,28 @@ impl Desk {
         work.commit(&self.lease)
     }
 
-    fn copy(&self, parent: Option<&Digest>, tree: &Tree<'_>, step: &CopyStep) -> Result<Found, Error> {
+    fn copy(
+        &self,
+        parent: Option<&Digest>,
+        tree: &Tree<'_>,
+        downloads: Option<&Downloads>,
+        step: &CopyStep,
+    ) -> Result<Found, Error> {
         let entries = tree.gather(step)?;
-        let key = key::copy(parent, step, &tree.digest(&entries)?);
+        let mut content = tree.digest(&entries)?;
+        if let Some(downloads) = downloads {
+            content = Digest::sha256(format!("{content} {}", downloads.digest()?).as_bytes());
+        }
+        let key = key::copy(parent, step, &content);
         let turn = self.cache.turn(&key);
         let _turn = turn.blocking_lock();
         if let Some(record) = self.find(&key) {
             return Ok(Found { record, cached: true });
         }
-        let layer = self.layer(parent, |target| copy::place(tree, &entries, target, step))?;
+        let layer = self.layer(parent, |target| {
+            copy::place(tree, &entries, target, step)?;
+            downloads.map_or(Ok(()), |downloads| downloads.place(target, step))
+        })?;
         Ok(self.made(&key, Some(layer), step.created_by.clone()))
     }
 }

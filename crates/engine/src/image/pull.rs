@@ -6,7 +6,7 @@ use teu_api::image::Distribution;
 use teu_api::stream::JsonMessage;
 use teu_api::system::AuthConfig;
 use teu_oci::{Index, Manifest, Platform, Reference, media_type};
-use teu_registry::client::{Auth, Client, Config, Error as RegistryError, Progress};
+use teu_registry::client::{Auth, Client, Config, Error as RegistryError, Fetched, Progress};
 use tokio::sync::mpsc;
 
 use super::{DOCKER_HUB, Image, ImageRecord, Images};
@@ -69,6 +69,15 @@ impl Images {
         let plain = Config { insecure: vec![], ..registries.config(registries.downloads) };
         let mirror = |url| Client::new(Config { mirror: Some(url), ..plain.clone() });
         mirrors.into_iter().map(mirror).chain([self.client(reference.domain(), auth, registries.downloads)]).collect()
+    }
+
+    /// Fetches what is at a URL of HTTP or HTTPS into an empty file, by the daemon's proxies.
+    ///
+    /// # Errors
+    /// When it is not there, or nobody answers.
+    pub async fn fetch(&self, url: &str, file: &Arc<std::fs::File>) -> Result<Fetched> {
+        let fetched = self.client("", None, 1).fetch(url, file).await;
+        fetched.map_err(|error| Error { kind: kind(&error), message: error.to_string(), source: Some(Box::new(error)) })
     }
 
     /// Fetches an image by name, and tag or digest.

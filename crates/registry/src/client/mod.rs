@@ -18,6 +18,7 @@ mod connect;
 mod download;
 mod error;
 mod exchange;
+mod fetch;
 mod names;
 mod proxy;
 mod pull;
@@ -36,6 +37,7 @@ use teu_oci::{Descriptor, Digest, Platform, Reference};
 use teu_store::{Lease, Store};
 
 pub use error::Error;
+pub use fetch::Fetched;
 pub use names::lookup;
 pub use proxy::Proxies;
 pub use push::StoreLayers;
@@ -237,6 +239,14 @@ impl Client {
     /// See [`Error`]; most registries but Docker Hub have no index, and say that there is no such page.
     pub async fn search(&self, domain: &str, term: &str, limit: u32) -> Result<Vec<Found>, Error> {
         search::search(&self.inner, domain, term, limit).await
+    }
+
+    /// Fetches what is at a URL of HTTP or HTTPS into an empty file.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn fetch(&self, url: &str, file: &Arc<std::fs::File>) -> Result<Fetched, Error> {
+        fetch::fetch(&self.inner, url, file).await
     }
 
     /// Checks the credentials against a registry (`docker login`).

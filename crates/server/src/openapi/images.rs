@@ -113,7 +113,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .query(&[
             text("dockerfile", "Path of the Dockerfile in the context."),
             texts("t", "Names for the image."),
-            text("remote", "Context to fetch instead of the body (refused)."),
+            text(
+                "remote",
+                "URL of an archive or a Dockerfile to fetch instead of the body (a git repository is refused).",
+            ),
             flag("q", "Say nothing but the image's id."),
             flag("nocache", "Use no cache."),
             flag("pull", "Pull base images although they are here."),

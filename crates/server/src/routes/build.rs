@@ -12,6 +12,7 @@ use teu_api::build::{BUILD_SECRETS, BuildCache, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
+use teu_builder::plan::is_git;
 use teu_builder::solve::mount;
 use teu_builder::{Cache, Context, Options, Secrets, build};
 use teu_engine::{Engine, PruneMode};
@@ -24,7 +25,7 @@ use crate::json_lines;
 use crate::query::Query;
 
 /// What Docker's builder can and this one cannot (yet): better said than left out silently.
-const UNSUPPORTED: [&str; 5] = ["remote", "outputs", "squash", "isolation", "securityopt"];
+const UNSUPPORTED: [&str; 4] = ["outputs", "squash", "isolation", "securityopt"];
 
 pub(super) fn doors() -> Doors {
     Doors::default().open("ImageBuild", run).open("BuildPrune", prune).open("BuildPrunePreview", prune)
@@ -34,9 +35,13 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
     let options = options(&query, &headers)?;
     let quiet = query.flag("q");
     let body = Reader::new(request.into_body());
+    let remote = query.text("remote").map(str::to_owned);
     json_lines::respond(|out| async move {
         let store = engine.store().clone();
-        let context = blocking(move || Context::receive(&store, body)).await?;
+        let context = match &remote {
+            Some(url) => Context::fetch(&engine, url).await.map_err(Failure::from)?,
+            None => blocking(move || Context::receive(&store, body)).await?,
+        };
         build(&engine, context, options, Progress::new(out, quiet)).await.map_err(Failure::from)?;
         Ok::<_, Failure>(())
     })
@@ -46,6 +51,9 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
 fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
     if query.text("version") == Some("2") && query.text("remote") == Some("client-session") {
         return Err(unsupported("BuildKit's way to send a context: build with DOCKER_BUILDKIT=0"));
+    }
+    if let Some(url) = query.text("remote").filter(|url| is_git(url)) {
+        return Err(unsupported(&format!("a git repository as the context ({url})")));
     }
     if let Some(name) = UNSUPPORTED.iter().find(|name| !is_default(query.text(name))) {
         return Err(unsupported(&format!("build option \"{name}\"")));
@@ -277,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_said() {
-        for query in ["squash=1", "remote=http%3A%2F%2Fx", "version=2&remote=client-session"] {
+        for query in ["squash=1", "remote=http%3A%2F%2Fx.git", "version=2&remote=client-session"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::NOT_IMPLEMENTED, "{query}");
         }
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {

@@ -193,6 +193,17 @@ fn secrets_are_files_or_variables() {
 }
 
 #[test]
+fn a_fetched_file_is_named_by_its_url() {
+    let step = copy("ADD --unpack http://x:1/a/b.tar?c=d/e#f local /d/");
+    assert_eq!(
+        (step.sources.as_slice(), step.remotes[0].name(), step.remotes[0].unpack),
+        (&["local".to_owned()][..], Some("b.tar"), true)
+    );
+    let name = |url: &str| copy(&format!("ADD {url} /d/")).remotes[0].name().map(str::to_owned);
+    assert_eq!((name("https://x"), name("https://x/"), name("https://x/a/..")), (None, None, None));
+}
+
+#[test]
 fn the_history_says_what_was_done() {
     for (steps, want) in [
         ("RUN echo a", "RUN /bin/sh -c echo a # buildkit"),
@@ -200,6 +211,7 @@ fn the_history_says_what_was_done() {
         ("COPY --from=b a /b", "COPY a /b # buildkit"),
         ("COPY --chown=1:2 --chmod=755 --link a /b", "COPY --chown=1:2 --chmod=755 --link a /b # buildkit"),
         ("ADD a /b", "ADD a /b # buildkit"),
+        ("ADD https://x/y /b", "ADD https://x/y /b # buildkit"),
         ("WORKDIR x", "WORKDIR /start/x"),
         ("ENV A=$BASE B=2", "ENV A=b B=2"),
         ("ARG A=1 B", "ARG A=1 B"),
@@ -232,9 +244,8 @@ fn what_this_builder_does_not_do_is_refused_by_name() {
         ("RUN --mount=type=secret a", "RUN --mount=type=secret: id or target is missing"),
         ("RUN --security=insecure a", "RUN --security=insecure is not supported yet"),
         ("RUN --device=x a", "RUN --device is not supported yet"),
-        ("ADD --checksum=x a /b", "ADD --checksum is not supported yet"),
         ("ADD --keep-git-dir a /b", "ADD --keep-git-dir is not supported yet"),
-        ("ADD https://x/y /b", "ADD from \"https://x/y\" is not supported yet"),
+        ("ADD https://x/y.git#main /b", "ADD from \"https://x/y.git#main\" is not supported yet"),
         ("ADD git@github.com:a/b.git /b", "is not supported yet"),
     ] {
         let error = evaluate(&format!("FROM a\n{steps}"), &[]).unwrap_err();
@@ -257,6 +268,10 @@ fn values_without_meaning_are_refused() {
         ("COPY --chmod=999 a /b", "invalid --chmod"),
         ("COPY --chmod=77777 a /b", "invalid --chmod"),
         ("COPY --chmod=u+q a /b", "invalid --chmod"),
+        ("ADD --checksum=sha256:1 a /b", "checksum can't be specified for non-HTTP(S) sources"),
+        ("ADD --checksum=sha256:1 a https://x/y /b/", "checksum can't be specified for multiple sources"),
+        ("ADD --checksum=sha256:1 https://x/y /b", "invalid --checksum \"sha256:1\""),
+        ("ADD a https://x/y /b", "must be a directory and end with a /"),
         ("COPY <<a/b /x/\n1\na/b", "no file name"),
         ("ENV A=${B", "no closing }"),
         ("ENV A=${B:?wanted}", "B: wanted"),
