@@ -1,4 +1,5 @@
-//! `teu runtime checkpoint` and `restore`: what is promised of a container that is brought back.
+//! `teu runtime checkpoint` and `restore`, `teu checkpoint` and `start --checkpoint`: what is promised of a container that
+//! is brought back.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::support::{Bundle, Ran, eventually, packages};
+use super::support::{Bundle, Daemon, Ran, eventually, packages};
 
 /// A command of the runtime that finds criu, with streams that can be saved.
 fn command(bundle: &Bundle, args: &[&str]) -> Command {
@@ -166,4 +167,73 @@ fn what_criu_cannot_save_is_told_in_its_words() {
     let refused = ran(&bundle, &["restore", "--image-path", "nowhere", "other"]);
     assert!(refused.code == 1 && refused.err.contains("nowhere"), "{}", refused.err);
     assert!(!bundle.path().join("state/other").exists() && !Path::new("/sys/fs/cgroup/teu/other").exists());
+}
+
+/// A daemon that finds criu, with a container that counts in its memory and shows it.
+fn counting(name: &str, options: &[&str]) -> Daemon {
+    let daemon = Daemon::finding(&packages("criu").join("bin"));
+    let mut words = vec!["run", "-d", "--name", name];
+    words.extend(options);
+    words.extend(["busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"]);
+    daemon.ok(words);
+    daemon
+}
+
+fn shown(daemon: &Daemon, name: &str) -> Vec<u64> {
+    daemon.ok(["logs", name]).lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[test]
+fn a_container_of_the_engines_goes_on_from_a_checkpoint_with_its_streams_network_and_mounts() {
+    let daemon = counting("saved", &["-v", "kept:/data", "--tmpfs", "/scratch", "-m", "64m", "--restart", "always"]);
+    eventually("it counts", || (shown(&daemon, "saved").len() > 5).then_some(()));
+    daemon.ok(["exec", "saved", "sh", "-c", "echo volume >/data/file; echo memory >/scratch/file"]);
+    assert_eq!(daemon.ok(["checkpoint", "create", "saved", "first"]), "first");
+    eventually("it has ended", || (daemon.inspect("saved", "{{.State.Status}}") == "exited").then_some(()));
+    assert_eq!(daemon.inspect("saved", "{{.State.ExitCode}}"), "137");
+    assert_eq!(daemon.ok(["checkpoint", "ls", "saved"]).lines().last(), Some("first"));
+    let before = shown(&daemon, "saved");
+    daemon.ok(["start", "--checkpoint", "first", "saved"]);
+    eventually("it counts on", || (shown(&daemon, "saved").len() > before.len() + 5).then_some(()));
+    let whole: Vec<u64> = (1..).take(before.len() + 5).collect();
+    assert_eq!(shown(&daemon, "saved")[..before.len() + 5], whole, "each number once, in order");
+    assert_eq!(daemon.ok(["exec", "saved", "cat", "/data/file", "/scratch/file"]), "volume\nmemory");
+    let address = daemon.inspect("saved", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
+    assert!(daemon.ok(["exec", "saved", "ip", "address", "show", "eth0"]).contains(&address));
+    assert_eq!(daemon.ok(["exec", "saved", "cat", "/proc/1/comm"]), "sh");
+    // A start without a checkpoint is one from the beginning.
+    daemon.ok(["stop", "-t", "0", "saved"]);
+    daemon.ok(["start", "saved"]);
+    eventually("it begins again", || {
+        (shown(&daemon, "saved").iter().filter(|one| **one == 1).count() == 2).then_some(())
+    });
+    daemon.ok(["checkpoint", "rm", "saved", "first"]);
+    let gone = daemon.teu(["start", "--checkpoint", "first", "saved"]);
+    assert!(gone.code == 1 && gone.err.contains("checkpoint first does not exist for container saved"), "{}", gone.err);
+}
+
+#[test]
+fn a_checkpoint_may_leave_its_container_running_and_lie_anywhere_and_what_cannot_be_saved_is_refused() {
+    let daemon = counting("saved", &[]);
+    let folder = daemon.folder().join("elsewhere");
+    let place = folder.to_str().expect("a path");
+    let create = ["checkpoint", "create", "--leave-running", "--checkpoint-dir", place, "saved", "second"];
+    daemon.ok(create);
+    assert_eq!(daemon.inspect("saved", "{{.State.Status}}"), "running");
+    assert!(folder.join("second/inventory.img").is_file());
+    let again = daemon.teu(create);
+    assert!(again.err.contains("checkpoint with name second already exists for container saved"), "{}", again.err);
+    let wrong = daemon.teu(["checkpoint", "create", "saved", "../third"]);
+    assert!(wrong.err.contains("Invalid checkpoint ID (../third)"), "{}", wrong.err);
+    daemon.ok(["rm", "-f", "saved"]);
+    for (options, what) in [("-t", "tty"), ("--init", "an init"), ("--userns=auto", "a user namespace")] {
+        daemon.ok(["run", "-d", "--name", "other", options, "busybox", "sleep", "1000"]);
+        let refused = daemon.teu(["checkpoint", "create", "other", "fourth"]);
+        let sentence = format!("checkpoint not supported on containers with {what}");
+        assert!(refused.code == 1 && refused.err.contains(&sentence), "{}", refused.err);
+        daemon.ok(["rm", "-f", "other"]);
+    }
+    daemon.ok(["create", "--name", "still", "busybox", "true"]);
+    let still = daemon.teu(["checkpoint", "create", "still", "fifth"]);
+    assert!(still.code == 1 && still.err.contains("not running"), "{}", still.err);
 }

@@ -26,6 +26,8 @@ pub struct Daemon {
     marks: Mutex<Marks>,
     root: PathBuf,
     flags: Vec<String>,
+    /// Programs that it finds first.
+    programs: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -50,7 +52,7 @@ impl Daemon {
         let marks = Marks::new(folder.path(), &folder.path().join("run")).into();
         let flags = flags.iter().map(ToString::to_string).collect();
         let root = folder.path().join("root");
-        let mut daemon = Self { folder: Some(folder), process: None, marks, root, flags };
+        let mut daemon = Self { folder: Some(folder), process: None, marks, root, flags, programs: None };
         daemon.launch();
         daemon
     }
@@ -61,6 +63,17 @@ impl Daemon {
         let mut daemon = Self::bare();
         daemon.stop();
         daemon.root = root.into();
+        daemon.launch();
+        daemon.load();
+        daemon
+    }
+
+    /// A daemon with the busybox image that finds the programs of `folder` first.
+    #[track_caller]
+    pub fn finding(folder: &Path) -> Self {
+        let mut daemon = Self::bare();
+        daemon.stop();
+        daemon.programs = Some(folder.into());
         daemon.launch();
         daemon.load();
         daemon
@@ -219,6 +232,11 @@ impl Daemon {
         command.arg("daemon").arg("--data-root").arg(self.root()).arg("--exec-root").arg(self.exec_root());
         command.arg("-H").arg(self.host()).args(&self.flags).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("log")).stderr(log);
+        if let Some(programs) = &self.programs {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let all = std::iter::once(programs.clone()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(all).expect("a path"));
+        }
         let mut process = command.spawn().unwrap_or_else(|error| panic!("start {TEU}: {error}"));
         let socket = self.socket();
         let up = eventually("the daemon answers", || match UnixStream::connect(&socket) {
@@ -274,7 +292,8 @@ impl Daemon {
 
 /// Folders that belong to containers alone, and so are empty when there is none.
 fn kept_files(root: &Path, exec_root: &Path) -> Vec<String> {
-    let own = ["containers", "logs", "etc", "snapshots/active", "leases", "uploads"].map(|name| root.join(name));
+    let own = ["containers", "logs", "etc", "snapshots/active", "leases", "uploads", "checkpoints"]
+        .map(|name| root.join(name));
     let entries = own.into_iter().chain([exec_root.join("tasks")]).flat_map(|folder| fs::read_dir(folder).into_iter());
     entries.flatten().flatten().map(|entry| format!("file {}", entry.path().display())).collect()
 }

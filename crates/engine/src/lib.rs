@@ -45,9 +45,9 @@ use teu_store::{Store, Table};
 
 pub use container::record;
 pub use container::{
-    AttachOptions, Attachment, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec, ImageMount,
-    ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepFile, StepOutput, StepSpec,
-    StepTree, lifecycle,
+    AttachOptions, Attachment, CheckpointOptions, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec,
+    ImageMount, ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepFile, StepOutput,
+    StepSpec, StepTree, lifecycle,
 };
 pub use defaults::Defaults;
 pub use error::{Error, Kind, Result};
@@ -270,6 +270,11 @@ impl Engine {
 impl Context {
     pub(crate) fn etc_dir(&self, id: &str) -> PathBuf {
         self.config.root.join("etc").join(id)
+    }
+
+    /// Where the checkpoints of a container are.
+    pub(crate) fn checkpoints_dir(&self, id: &str) -> PathBuf {
+        self.config.root.join("checkpoints").join(id)
     }
 
     /// A folder for each container's log, so that whoever follows one is not woken by the others.

@@ -70,6 +70,8 @@ impl Nursery {
             .args(["supervise", "--nursery"])
             .arg(&self.dir)
             .env_clear()
+            // Programs that a supervisor runs (criu) are the daemon's.
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::from(theirs))

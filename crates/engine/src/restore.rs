@@ -158,6 +158,7 @@ pub(crate) fn remove_files(context: &Context, id: &str) {
     let _ = context.store.discard(&context.etc_dir(id));
     let _ = fs::remove_dir_all(context.pool.task_dir(id));
     let _ = context.store.discard(&context.log_dir(id));
+    let _ = fs::remove_dir_all(context.checkpoints_dir(id));
 }
 
 /// A removal that a kill of the daemon cut short.

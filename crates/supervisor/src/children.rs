@@ -10,17 +10,20 @@
 //! to read: whoever else still holds the other side of a pipe is not waited for.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use teu_oci::runtime::{ConsoleSize, IdMapping, Resources, Spec};
+use teu_oci::runtime::{ConsoleSize, IdMapping, Namespace, NamespaceKind, Resources, Spec};
+use teu_runtime::checkpoint::{self, Choices, Subject};
 use teu_runtime::hooks::Identity;
-use teu_runtime::{Cgroup, Created, Error, Options, Process, Stock, Zygote};
+use teu_runtime::{Cgroup, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
 use crate::hooks;
 use crate::log::Log;
 use crate::protocol::{CreateRequest, ExecRequest, ExitStatus, WindowSize};
+use crate::revival::{Revival, Waiting};
 use crate::rundir::RunDir;
 use crate::streams::{Read, Streams};
 
@@ -100,7 +103,9 @@ pub(crate) struct Container {
     identity: Identity,
     spec: Spec,
     /// Until it is started.
-    created: Option<Created>,
+    created: Option<Waiting>,
+    /// What its descriptors 0, 1 and 2 were at its birth.
+    descriptors: Vec<String>,
     pub(crate) child: Child,
     pub(crate) log: Option<Log>,
     pub(crate) execs: Vec<(String, Child)>,
@@ -115,7 +120,7 @@ impl Container {
         zygote: Option<Zygote>,
         stock: &Stock,
     ) -> Result<(Container, i32), Error> {
-        let CreateRequest { id, spec, rootfs, log, init, stdin, stdin_once, size } = request;
+        let CreateRequest { id, spec, rootfs, log, init, stdin, stdin_once, size, checkpoint } = request;
         let log = Log::open(&log).map_err(step("open the log"))?;
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let (mut streams, mut stdio) = (Streams::default(), None);
@@ -126,15 +131,23 @@ impl Container {
         }
         let bundle = hooks::bundle(dir, &spec)?;
         let identity = hooks::identity(&id, &spec, &bundle);
-        let options = Options { stdio, zygote, reaper: init, bundle, ..Options::default() };
-        let mut created = teu_runtime::create_with(&id, &spec, &rootfs, options, stock)?;
-        if let Some(master) = created.terminal() {
-            streams = terminal_streams(master, size)?;
+        let (created, descriptors);
+        if let Some(images) = checkpoint {
+            let revival = Revival::prepare(dir, &spec, rootfs, stdio, images)?;
+            (created, descriptors) = (Waiting::Saved(revival), Vec::new());
+        } else {
+            let options = Options { stdio, zygote, reaper: init, bundle, ..Options::default() };
+            let mut made = teu_runtime::create_with(&id, &spec, &rootfs, options, stock)?;
+            if let Some(master) = made.terminal() {
+                streams = terminal_streams(master, size)?;
+            }
+            descriptors = checkpoint::streams_of(made.pid());
+            created = Waiting::Created(made);
         }
-        let pid = created.pid();
+        let (pid, created) = (created.pid(), Some(created));
         let child = Child { streams, process: None, ends_with_client: stdin_once, exit: None, oom_kills: 0 };
-        let (created, execs) = (Some(created), Vec::new());
-        let container = Container { id, identity, spec, created, child, log, execs, started_at: None, paused: false };
+        let (execs, started_at, paused) = (Vec::new(), None, false);
+        let container = Container { id, identity, spec, created, descriptors, child, log, execs, started_at, paused };
         Ok((container, pid))
     }
 
@@ -143,12 +156,41 @@ impl Container {
         let Some(created) = self.created.take() else {
             return Err(Error::Refused { what: "container is already started".into() });
         };
-        let process = created.start()?;
+        let process = match created {
+            Waiting::Created(created) => created.start()?,
+            Waiting::Saved(revival) => self.revive(revival)?,
+        };
         let pid = process.pid;
         hooks::started(&self.identity, &self.spec, &process)?;
         self.child.process = Some(process);
         self.started_at = Some(Timestamp::now().to_string());
         Ok(pid)
+    }
+
+    /// Has a container that was saved go on.
+    fn revive(&mut self, revival: Revival) -> Result<Process, Error> {
+        let mut process = revival.start(&self.spec, &self.identity)?;
+        if let Some(master) = process.terminal.take() {
+            self.child.streams = terminal_streams(master, None)?;
+        }
+        self.descriptors = checkpoint::streams_of(process.pid);
+        let namespaces = self.spec.linux.get_or_insert_default();
+        let known = namespaces.namespaces.iter().any(|one| one.kind == NamespaceKind::Time);
+        if !known && checkpoint::has_own_clocks(process.pid) {
+            // Who enters it goes into its clocks too.
+            namespaces.namespaces.push(Namespace { kind: NamespaceKind::Time, path: None });
+        }
+        Ok(process)
+    }
+
+    /// Saves the processes to disk. Unless they go on, they have ended then.
+    pub(crate) fn save(&self, images: PathBuf, leave_running: bool) -> Result<(), Error> {
+        let (Some(pid), Some(cgroup)) = (self.child.pid(), self.cgroup()) else {
+            return Err(Error::Refused { what: "container is not running".into() });
+        };
+        let subject = Subject { pid, spec: &self.spec, cgroup, streams: &self.descriptors };
+        let choices = Choices { images, leave_running, leave_network: true, file_locks: true, ..Choices::default() };
+        checkpoint::checkpoint(&subject, choices)
     }
 
     pub(crate) fn exec(&mut self, request: ExecRequest, stock: &Stock) -> Result<i32, Error> {
@@ -192,7 +234,7 @@ impl Container {
 
     /// The container's first process, from its making to its end.
     pub(crate) fn first_process(&self) -> Option<i32> {
-        self.child.pid().or_else(|| self.created.as_ref().map(Created::pid))
+        self.child.pid().or_else(|| self.created.as_ref().map(Waiting::pid))
     }
 
     pub(crate) fn running(&self) -> bool {
@@ -200,7 +242,7 @@ impl Container {
     }
 
     /// It waits for its start.
-    pub(crate) fn created(&self) -> Option<&Created> {
+    pub(crate) fn created(&self) -> Option<&Waiting> {
         self.created.as_ref()
     }
 
@@ -269,7 +311,7 @@ impl Container {
 
     fn cgroup(&self) -> Option<&Cgroup> {
         let running = self.child.process.as_ref().map(|process| &process.cgroup);
-        running.or_else(|| self.created.as_ref().map(Created::cgroup))
+        running.or_else(|| self.created.as_ref().map(Waiting::cgroup))
     }
 }
 
@@ -294,7 +336,7 @@ fn outside(mappings: &[IdMapping], id: u32) -> u32 {
 }
 
 /// Names the step that an I/O error stopped.
-fn step(what: &str) -> impl FnOnce(std::io::Error) -> Error {
+pub(crate) fn step(what: &str) -> impl FnOnce(std::io::Error) -> Error {
     move |error| {
         let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
         Error::Step { step: what.to_owned(), errno }

@@ -17,6 +17,7 @@ pub mod log;
 mod nursery;
 pub mod protocol;
 mod requests;
+mod revival;
 mod run;
 mod rundir;
 mod services;

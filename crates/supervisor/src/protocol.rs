@@ -86,6 +86,13 @@ pub enum Request {
         /// Send what the process writes to its stderr.
         stderr: bool,
     },
+    /// Save the processes to disk, by criu; unless they go on, the container's end follows. Answer: `Done`.
+    Checkpoint {
+        /// The folder of the images; it is made if it is not there.
+        images: PathBuf,
+        /// The container goes on.
+        leave_running: bool,
+    },
     /// Give up a container that was never started (or a supervisor that was never given one): clean up and end.
     /// Answer: `Done`, or `Refused` when the container is running.
     Discard,
@@ -115,6 +122,10 @@ pub struct CreateRequest {
     /// The terminal's first size.
     #[serde(default)]
     pub size: Option<WindowSize>,
+    /// The images of a checkpoint to go on from, instead of the program's beginning. The process of the answer only
+    /// holds the network namespace then; the container's own is that of `Started`.
+    #[serde(default)]
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// What `Request::Exec` carries.

@@ -1,10 +1,11 @@
 //! What each request means, and its one answer.
 
-use teu_runtime::{Created, Error};
+use teu_runtime::Error;
 
 use crate::attach::Attach;
 use crate::children::{Child, Container};
 use crate::protocol::{Event, ExecState, Request, State};
+use crate::revival::Waiting;
 use crate::run::{Stage, Supervisor};
 
 const SIGKILL: i32 = 9;
@@ -25,14 +26,22 @@ impl Supervisor<'_> {
                 }
             }
             (Request::Create(_), _) => refuse("there is a container already"),
-            (Request::Start, Stage::Here(container)) => match container.start() {
-                Ok(pid) => Event::Started { exec: None, pid },
-                Err(error @ Error::Refused { .. }) if container.running() => Event::Failed { exec: None, error },
-                Err(error) => {
-                    let id = container.id.clone();
-                    self.failed(id, error)
+            (Request::Start, Stage::Here(container)) => {
+                let waited = container.first_process();
+                match container.start() {
+                    Ok(pid) if waited == Some(pid) => Event::Started { exec: None, pid },
+                    // Of one that was saved it is another.
+                    Ok(pid) => match self.dir.write("pid", pid.to_string().as_bytes()) {
+                        Ok(()) => Event::Started { exec: None, pid },
+                        Err(error) => refuse(&format!("write the pid file: {error}")),
+                    },
+                    Err(error @ Error::Refused { .. }) if container.running() => Event::Failed { exec: None, error },
+                    Err(error) => {
+                        let id = container.id.clone();
+                        self.failed(id, error)
+                    }
                 }
-            },
+            }
             (Request::Exec(request), Stage::Here(container)) => {
                 let exec = request.exec.clone();
                 let known = container.child(Some(&exec)).is_some();
@@ -108,6 +117,10 @@ fn command(container: &mut Container, request: Request) -> Event {
         Request::Pause if !container.running() => return refuse("container is not running"),
         Request::Pause => container.pause(true),
         Request::Resume => container.pause(false),
+        Request::Checkpoint { images, leave_running } => match container.save(images, leave_running) {
+            Ok(()) => Ok(()),
+            Err(error) => return refuse(&error.to_string()),
+        },
         Request::Update(resources) => match container.update(&resources) {
             Ok(()) => Ok(()),
             Err(error) => return refuse(&error.to_string()),
@@ -130,7 +143,7 @@ pub(crate) fn state(container: &Container) -> State {
     let running = |(exec, child): &(String, Child)| child.pid().map(|pid| ExecState { exec: exec.clone(), pid });
     State {
         id: Some(container.id.clone()),
-        pid: container.child.pid().or_else(|| container.created().map(Created::pid)),
+        pid: container.child.pid().or_else(|| container.created().map(Waiting::pid)),
         running: container.running(),
         paused: container.paused,
         started_at: container.started_at.clone(),

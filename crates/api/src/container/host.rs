@@ -274,6 +274,22 @@ wire! {
         pub port_bindings: PortMap = "PortBindings",
     }
 
+    /// Body of `POST /containers/{id}/checkpoints`.
+    pub struct CheckpointRequest {
+        /// Its name.
+        pub checkpoint_id: String = "CheckpointID",
+        /// The folder of checkpoints, other than the usual one.
+        pub checkpoint_dir: String = "CheckpointDir",
+        /// The container ends with it.
+        pub exit: bool = "Exit",
+    }
+
+    /// One entry of `GET /containers/{id}/checkpoints`.
+    pub struct CheckpointSummary {
+        /// Its name.
+        pub name: String = "Name",
+    }
+
     /// Answer to `POST /containers/{id}/update`.
     pub struct UpdateResponse {
         /// What was accepted but will not work as asked.

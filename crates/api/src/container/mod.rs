@@ -9,8 +9,8 @@ mod stats;
 
 pub use config::{Config, CreateRequest, CreateResponse};
 pub use host::{
-    DeviceMapping, DeviceRequest, HostConfig, LogConfig, RestartPolicy, ThrottleDevice, Ulimit, UpdateRequest,
-    UpdateResponse, WeightDevice,
+    CheckpointRequest, CheckpointSummary, DeviceMapping, DeviceRequest, HostConfig, LogConfig, RestartPolicy,
+    ThrottleDevice, Ulimit, UpdateRequest, UpdateResponse, WeightDevice,
 };
 pub use inspect::{
     ChangeItem, GraphDriver, Health, HealthResult, HealthSummary, Inspect, PathStat, Port, PruneReport, State, Summary,

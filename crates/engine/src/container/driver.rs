@@ -4,6 +4,7 @@
 //! performs the effects in order. Nothing else changes a container's state.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,19 @@ pub(super) enum Command {
     Start {
         /// By the restart policy.
         by_policy: bool,
+        /// The images to go on from.
+        checkpoint: Option<PathBuf>,
         /// Where the answer goes.
         reply: Option<Reply>,
+    },
+    /// Save its processes.
+    Checkpoint {
+        /// The folder of the images.
+        images: PathBuf,
+        /// It ends then.
+        exit: bool,
+        /// Where the answer goes.
+        reply: Reply,
     },
     /// It is about to be ended by the user.
     StopAsked {
@@ -107,6 +119,8 @@ pub(super) struct Driver {
     pub(super) record: Record,
     pub(super) news: Option<mpsc::UnboundedReceiver<News>>,
     remove_volumes: bool,
+    /// What the next start goes on from.
+    pub(super) checkpoint: Option<PathBuf>,
     /// Its volumes are mounted, or were begun to be.
     pub(super) mounted: bool,
     restart_at: Option<Instant>,
@@ -142,6 +156,7 @@ pub(crate) fn spawn(containers: &Containers, record: Record, fresh: Option<Fresh
         record,
         news,
         remove_volumes: false,
+        checkpoint: None,
         mounted,
         restart_at: None,
         checks: None,
@@ -207,11 +222,13 @@ impl Driver {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Start { by_policy, reply } => {
+            Command::Start { by_policy, checkpoint, reply } => {
                 if self.record.state.phase == Phase::Restarting {
                     self.restart_at = None;
                 }
+                self.checkpoint = checkpoint;
                 let result = self.feed(Input::Start { by_policy }).await;
+                self.checkpoint = None;
                 if let Some(reply) = reply {
                     let _ = reply.send(result);
                 }
@@ -229,6 +246,9 @@ impl Driver {
             }
             Command::Unpause(reply) => {
                 let _ = reply.send(self.freeze(Input::Resumed, &Request::Resume).await);
+            }
+            Command::Checkpoint { images, exit, reply } => {
+                let _ = reply.send(self.save_processes(images, exit).await);
             }
             Command::Rename { name, reply } => {
                 let _ = reply.send(self.rename(name));
@@ -281,7 +301,7 @@ impl Driver {
     }
 
     /// One input, all its effects, and the inputs that these cause.
-    async fn feed(&mut self, input: Input) -> Result<()> {
+    pub(super) async fn feed(&mut self, input: Input) -> Result<()> {
         let removal = input == Input::Remove;
         let mut inputs = VecDeque::from([input]);
         let mut outcome = Ok(());

@@ -107,6 +107,7 @@ impl Driver {
             stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             size: (rows > 0 && cols > 0).then_some(WindowSize { rows, cols }),
+            checkpoint: self.checkpoint.clone(),
         })
     }
 

@@ -6,6 +6,7 @@
 mod archive;
 mod baseline;
 mod check;
+mod checkpoints;
 mod commit;
 mod create;
 mod devices;
@@ -36,6 +37,7 @@ mod users;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use teu_api::container::{WaitError, WaitResponse};
@@ -49,6 +51,7 @@ use crate::error::{Error, Kind, Result};
 use crate::task::Task;
 
 pub use archive::PutOptions;
+pub use checkpoints::CheckpointOptions;
 pub use commit::CommitOptions;
 pub(crate) use commit::named;
 pub use exec::Exec;
@@ -327,7 +330,11 @@ impl Container {
     /// # Errors
     /// [`Kind::NotModified`] when it runs already; otherwise why it could not be started.
     pub async fn start(&self) -> Result<()> {
-        self.command(|reply| driver::Command::Start { by_policy: false, reply: Some(reply) }).await
+        self.start_from(None).await
+    }
+
+    async fn start_from(&self, checkpoint: Option<PathBuf>) -> Result<()> {
+        self.command(|reply| driver::Command::Start { by_policy: false, checkpoint, reply: Some(reply) }).await
     }
 
     /// Freezes its processes.

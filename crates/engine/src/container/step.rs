@@ -228,6 +228,7 @@ impl Containers {
             stdin: false,
             stdin_once: false,
             size: None,
+            checkpoint: None,
         })
     }
 

@@ -41,8 +41,9 @@ use crate::{Cgroup, Error, Rootfs, Stdio, Stock};
 const DESCRIPTORS: &str = "descriptors.json";
 /// How much criu writes to its log: everything but its debugging.
 const LOG_LEVEL: i32 = 4;
-/// Files of criu's whose errors stop nothing: it may not raise a limit of its own, or there are no devices for tunnels.
-const HARMLESS: [&str; 2] = ["RLIMIT_NOFILE", "(criu/tun.c:"];
+/// What is in criu's errors that stop nothing: it may not raise a limit of its own, there are no devices for tunnels, a
+/// program that it tries first is not there.
+const HARMLESS: [&str; 3] = ["RLIMIT_NOFILE", "(criu/tun.c:", "exited, status="];
 /// The annotation that names a configuration of criu's for the container.
 const CONFIG: &str = "org.criu.config";
 /// The configuration otherwise, where those who know other runtimes have it.
@@ -83,6 +84,8 @@ pub struct Choices {
     pub status: Option<OwnedFd>,
     /// What is done about cgroups.
     pub cgroups: Option<CgroupMode>,
+    /// The network namespace is whoever's who plugs it in: it is left alone, and another one is given at the restore.
+    pub leave_network: bool,
     /// Another profile of the security module, `type:name`.
     pub lsm_profile: Option<String>,
     /// Another label of the mounts.
@@ -117,6 +120,8 @@ pub struct Revival<'a> {
     pub place: &'a Path,
     /// The cgroup, empty and without limits.
     pub cgroup: Cgroup,
+    /// The network namespace, of a container that was saved without its own.
+    pub network: Option<OwnedFd>,
 }
 
 /// What the first three descriptors of a process are, as the links of its `/proc/<pid>/fd` say.
@@ -156,7 +161,7 @@ pub fn checkpoint(subject: &Subject<'_>, mut choices: Choices) -> Result<(), Err
         parent: choices.parent.clone(),
         track_memory: choices.parent.is_some().then_some(true),
         freezer: subject.cgroup.freezer().map(|path| path.to_string_lossy().into_owned()),
-        external: external_namespaces(subject.spec)?,
+        external: external_namespaces(subject, choices.leave_network)?,
         page_server: choices.page_server.as_ref().map(page_server),
         ..common(&choices, &setting, subject.spec, "dump.log")
     };
@@ -194,7 +199,7 @@ pub fn restore(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error
 }
 
 fn bring_back(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error> {
-    let Revival { spec, rootfs, identity, stdio, place, cgroup } = revival;
+    let Revival { spec, rootfs, identity, stdio, place, cgroup, network } = revival;
     criu::check_version(&null()?)?;
     let folders = Folders::make(choices, false)?;
     let mut orders = Orders::new(&identity.id, spec, rootfs, &crate::Options::default())?;
@@ -208,7 +213,7 @@ fn bring_back(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error>
     let sources = Sources::open(rootfs, &orders, &shown)?;
     criu::apart(namespace::MOUNT, || stage.make_targets(sources))?;
     let sources = Sources::open(rootfs, &orders, &shown)?;
-    let joined = Joined::of(spec)?;
+    let joined = Joined::of(spec, network)?;
     let unified = cgroup.open_unified().during("open the cgroup")?;
     let setting = Setting {
         namespaces: namespace::MOUNT,
@@ -218,28 +223,19 @@ fn bring_back(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error>
         inherited: joined.files.iter().map(AsFd::as_fd).collect(),
     };
     let criu = Criu::start(&setting, || stage.attach(sources))?;
-    for mut join in cgroup.open_legacy_joins().during("open cgroup.procs")? {
-        join.write_all(criu.pid().to_string().as_bytes()).during("join the cgroup")?;
-    }
-    cgroup.limit(resources, &Stock::default())?;
-    let mut options = Options {
+    enter(&cgroup, criu.pid(), resources)?;
+    let options = Options {
         root: Some(stage.root()),
         as_sibling: Some(true),
         evasive_devices: Some(true),
         mounts: stage.external(),
         cgroup_roots: cgroup_roots(criu.pid()).during("read the cgroups of criu")?,
-        joined: joined.by_path,
-        inherited: joined
-            .names
-            .iter()
-            .enumerate()
-            .map(|(place, name)| Inherited { key: (*name).to_owned(), number: setting.inherited(place) })
-            .collect(),
+        inherited: joined.descriptors(&setting).chain(pipes(&choices.images)?).collect(),
+        joined: joined.by_path.clone(),
         lsm_profile: choices.lsm_profile.clone(),
         lsm_mount_context: choices.lsm_mount_context.clone(),
         ..common(choices, &setting, spec, "restore.log")
     };
-    options.inherited.extend(pipes(&choices.images)?);
     let request = Request { kind: Kind::Restore.into(), options: Some(options), ..Request::default() };
     let (mut restored, mut terminal) = (None, None);
     let notice = &mut |notice: &Notice, mut fds: Vec<OwnedFd>| {
@@ -254,6 +250,14 @@ fn bring_back(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error>
     criu.ask(&request, notice).map_err(|error| folders.explain(error, "restore.log"))?;
     let (pid, pidfd) = restored.ok_or_else(|| Error::refused("restore: criu named no process"))?;
     Ok(Process { pid, pidfd, terminal, cgroup })
+}
+
+/// Puts criu into the cgroup, and with it what it brings back.
+fn enter(cgroup: &Cgroup, pid: i32, resources: &Resources) -> Result<(), Error> {
+    for mut join in cgroup.open_legacy_joins().during("open cgroup.procs")? {
+        join.write_all(pid.to_string().as_bytes()).during("join the cgroup")?;
+    }
+    cgroup.limit(resources, &Stock::default())
 }
 
 fn open_process(pid: i32) -> Result<(i32, OwnedFd), Error> {
@@ -340,9 +344,13 @@ fn reason(log: &str) -> Option<&str> {
 }
 
 /// The namespaces of the container that are somebody else's, as criu names them: `net[<inode>]:<name>`.
-fn external_namespaces(spec: &Spec) -> Result<Vec<String>, Error> {
+fn external_namespaces(subject: &Subject<'_>, leave_network: bool) -> Result<Vec<String>, Error> {
     let mut external = Vec::new();
-    for (kind, path) in joined_namespaces(spec) {
+    let own = subject.spec.linux.iter().flat_map(|linux| &linux.namespaces);
+    let own = own.filter(|one| leave_network && one.kind == NamespaceKind::Network && one.path.is_none());
+    let left = PathBuf::from(format!("/proc/{}/ns/net", subject.pid));
+    let left = own.map(|one| (one.kind, left.as_path()));
+    for (kind, path) in joined_namespaces(subject.spec).chain(left) {
         let Some(name) = kept(kind) else { continue };
         let found = std::fs::metadata(path).during_with(|| format!("look at namespace {}", path.display()))?;
         external.push(format!("{}[{}]:{name}", short_name(kind), found.ino()));
@@ -388,8 +396,13 @@ struct Joined {
 }
 
 impl Joined {
-    fn of(spec: &Spec) -> Result<Joined, Error> {
+    /// Those of the spec, and the network of a container that was saved without its own.
+    fn of(spec: &Spec, network: Option<OwnedFd>) -> Result<Joined, Error> {
         let mut joined = Joined::default();
+        if let (Some(network), Some(name)) = (network, kept(NamespaceKind::Network)) {
+            joined.names.push(name);
+            joined.files.push(network.into());
+        }
         for (kind, path) in joined_namespaces(spec) {
             match (kept(kind), kind) {
                 (Some(name), _) => {
@@ -407,6 +420,14 @@ impl Joined {
             }
         }
         Ok(joined)
+    }
+}
+
+impl Joined {
+    /// The descriptors of those that criu leaves alone.
+    fn descriptors(&self, setting: &Setting<'_>) -> impl Iterator<Item = Inherited> {
+        let named = self.names.iter().enumerate();
+        named.map(|(place, name)| Inherited { key: (*name).to_owned(), number: setting.inherited(place) })
     }
 }
 

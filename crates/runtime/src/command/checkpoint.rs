@@ -130,6 +130,7 @@ impl Restore {
             stdio: None,
             place: &place,
             cgroup: Cgroup::create_everywhere(cgroup, resources)?,
+            network: None,
         };
         context.log.debug(&format!("bring it back from {}", self.choices.images.display()));
         let process = checkpoint::restore(revival, &self.choices)?;
@@ -207,6 +208,7 @@ fn choices(given: &Given) -> Result<Choices, Failure> {
         page_server: path("page-server").map(page_server).transpose()?,
         status: status(given)?,
         cgroups: path("manage-cgroups-mode").map(cgroup_mode).transpose()?,
+        leave_network: false,
         lsm_profile: text("lsm-profile"),
         lsm_mount_context: text("lsm-mount-context"),
         images,

@@ -19,6 +19,7 @@ pub(super) fn folded(method: &Method, path: &str) -> Option<String> {
         return match (method, verb) {
             (&Method::DELETE, "") => Some(format!("{CONTAINERS}{linker}%2F{alias}")),
             (_, "") | (&Method::GET, "ws") => None,
+            (&Method::DELETE, _) if alias == "checkpoints" => None,
             _ => Some(format!("{CONTAINERS}{linker}%2F{alias}/{verb}")),
         };
     }
@@ -44,6 +45,7 @@ mod tests {
         assert_eq!(seen(Method::GET, "/distribution/a/b/json").as_deref(), Some("/distribution/a%2Fb/json"));
         assert_eq!(seen(Method::GET, "/containers/a/b/json").as_deref(), Some("/containers/a%2Fb/json"));
         assert_eq!(seen(Method::DELETE, "/containers/a/b").as_deref(), Some("/containers/a%2Fb"));
+        assert_eq!(seen(Method::DELETE, "/containers/a/checkpoints/b"), None);
         for path in
             ["/images/json", "/images/a/json", "/containers/a/json", "/containers/a/attach/ws", "/images/a%2Fb/json"]
         {

@@ -1,4 +1,4 @@
-//! What teu does not have, and says so: Swarm, managed plugins, checkpoints, BuildKit sessions.
+//! What teu does not have, and says so: Swarm, managed plugins, BuildKit sessions.
 
 use serde_json::Value;
 
@@ -6,7 +6,6 @@ use super::operation::{Operation, delete, empty, get, gives, post};
 
 /// Docker's answer outside of a swarm.
 const NO_SWARM: &[super::operation::Answer] = &[empty(503, "This node is in no swarm.")];
-const NO_CHECKPOINTS: &[super::operation::Answer] = &[empty(501, "Checkpoints are not there.")];
 const NO_PLUGINS: &[super::operation::Answer] = &[empty(501, "Managed plugins are not supported.")];
 
 macro_rules! absent {
@@ -59,12 +58,6 @@ pub(super) const PLUGINS: &[Operation] = absent![NO_PLUGINS;
     post "PluginUpgrade" "/plugins/{name}/upgrade",
     post "PluginPush" "/plugins/{name}/push",
     post "PluginSet" "/plugins/{name}/set",
-];
-
-pub(super) const CHECKPOINTS: &[Operation] = absent![NO_CHECKPOINTS;
-    get "CheckpointList" "/containers/{id}/checkpoints",
-    post "CheckpointCreate" "/containers/{id}/checkpoints",
-    delete "CheckpointDelete" "/containers/{id}/checkpoints/{name}",
 ];
 
 pub(super) const OTHERS: &[Operation] = &[

@@ -1,8 +1,8 @@
 //! Containers and execs.
 
 use teu_api::container::{
-    ChangeItem, Config, CreateRequest, CreateResponse, Inspect, PruneReport, Stats, Summary, TopResponse,
-    UpdateRequest, UpdateResponse, WaitResponse,
+    ChangeItem, CheckpointRequest, CheckpointSummary, Config, CreateRequest, CreateResponse, Inspect, PruneReport,
+    Stats, Summary, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
 };
 use teu_api::exec::{ExecCreate, ExecCreateResponse, ExecInspect, ExecStart};
 use teu_api::image::CommitResponse;
@@ -18,7 +18,9 @@ use super::{CONFLICT, MISSING, NO_CONTENT, TAR};
 const OUTPUT: &[&str] = &[RAW_STREAM, MULTIPLEXED_STREAM];
 const SIGNAL: Parameter = text("signal", "Signal that asks it to stop, by name or number.");
 const PATIENCE: Parameter = integer("t", "Seconds until it is killed; -1 waits for ever.");
-const CHECKPOINT: Parameter = text("checkpoint", "A state to go on from; there is none, the answer says so.");
+const CHECKPOINT: Parameter = text("checkpoint", "The name of a checkpoint to go on from.");
+const CHECKPOINT_DIR: Parameter = text("checkpoint-dir", "The folder of checkpoints, other than the usual one.");
+const DIR: Parameter = text("dir", "The folder of checkpoints, other than the usual one.");
 const KEYS: Parameter = text("detachKeys", "Keys that let go of a terminal, `ctrl-p,ctrl-q`.");
 const ROWS: Parameter = cells("h", "Rows.").needed();
 const COLUMNS: Parameter = cells("w", "Columns.").needed();
@@ -102,13 +104,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("ContainerResize", "/containers/{id}/resize", "Sets the size of a container's terminal.")
         .query(&[ROWS, COLUMNS])
         .answers(&[empty(200, "Set."), MISSING, CONFLICT]),
-    post("ContainerStart", "/containers/{id}/start", "Starts a container.").query(&[KEYS, CHECKPOINT]).answers(&[
-        NO_CONTENT,
-        empty(304, "It runs."),
-        MISSING,
-        CONFLICT,
-        empty(501, "Checkpoints are not there."),
-    ]),
+    post("ContainerStart", "/containers/{id}/start", "Starts a container.")
+        .query(&[KEYS, CHECKPOINT, CHECKPOINT_DIR])
+        .answers(&[NO_CONTENT, empty(304, "It runs."), MISSING, CONFLICT]),
+    get("CheckpointList", "/containers/{id}/checkpoints", "Lists the checkpoints of a container.")
+        .query(&[DIR])
+        .answers(&[gives::<Vec<CheckpointSummary>>(200, "The checkpoints, by name."), MISSING]),
+    post("CheckpointCreate", "/containers/{id}/checkpoints", "Saves the processes of a running container, by criu.")
+        .takes::<CheckpointRequest>()
+        .answers(&[empty(201, "Saved."), MISSING, CONFLICT]),
+    delete("CheckpointDelete", "/containers/{id}/checkpoints/{name}", "Removes a checkpoint.")
+        .query(&[DIR])
+        .answers(&[NO_CONTENT, MISSING]),
     post("ContainerStop", "/containers/{id}/stop", "Stops a container.").query(&[SIGNAL, PATIENCE]).answers(&[
         NO_CONTENT,
         empty(304, "It does not run."),

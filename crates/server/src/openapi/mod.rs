@@ -23,13 +23,13 @@ const CONFLICT: Answer = empty(409, "The state of things does not allow it.");
 /// All operations.
 pub(crate) fn operations() -> impl Iterator<Item = &'static Operation> {
     let there = [containers::OPERATIONS, images::OPERATIONS, rest::OPERATIONS];
-    let absent = [absent::SWARM, absent::PLUGINS, absent::CHECKPOINTS, absent::OTHERS];
+    let absent = [absent::SWARM, absent::PLUGINS, absent::OTHERS];
     there.into_iter().chain(absent).flatten()
 }
 
-/// The ids of what teu does not have: outside of a swarm, without managed plugins and without checkpoints.
-pub(crate) fn absent() -> [impl Iterator<Item = &'static str>; 3] {
-    [absent::SWARM, absent::PLUGINS, absent::CHECKPOINTS].map(|table| table.iter().map(|operation| operation.id))
+/// The ids of what teu does not have: outside of a swarm and without managed plugins.
+pub(crate) fn absent() -> [impl Iterator<Item = &'static str>; 2] {
+    [absent::SWARM, absent::PLUGINS].map(|table| table.iter().map(|operation| operation.id))
 }
 
 /// The operation of that id.

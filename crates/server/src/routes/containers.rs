@@ -3,13 +3,16 @@
 mod archive;
 mod streams;
 
+use std::path::PathBuf;
+
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
-use teu_api::container::{Config, CreateRequest, UpdateRequest, UpdateResponse};
+use teu_api::container::{CheckpointRequest, CheckpointSummary, Config, CreateRequest, UpdateRequest, UpdateResponse};
 use teu_api::image::CommitResponse;
 use teu_api::shape::Shaped;
-use teu_engine::{CommitOptions, Engine, ListQuery, RemoveOptions};
+use teu_engine::{CheckpointOptions, CommitOptions, Engine, ListQuery, RemoveOptions};
 use teu_oci::ContainerConfig;
 
 use super::{Doors, created, done, ok, prune_mode, to_value};
@@ -30,6 +33,9 @@ pub(super) fn doors() -> Doors {
         .open("ContainerChanges", changes)
         .open("ContainerResize", resize)
         .open("ContainerStart", start)
+        .open("CheckpointCreate", checkpoint)
+        .open("CheckpointList", checkpoints)
+        .open("CheckpointDelete", remove_checkpoint)
         .open("ContainerStop", stop)
         .open("ContainerRestart", restart)
         .open("ContainerKill", kill)
@@ -133,16 +139,38 @@ fn cells(query: &Query, name: &str, what: &str) -> Answer<u16> {
     }
 }
 
-/// What is said to whoever wants a container's state kept or taken up.
-pub(super) fn no_checkpoints() -> Failure {
-    Failure::new(StatusCode::NOT_IMPLEMENTED, "checkpoint and restore is not supported by teu yet")
+async fn start(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    let container = engine.containers.find(&id)?;
+    match query.text("checkpoint").filter(|name| !name.is_empty()) {
+        Some(name) => container.resume_from(name, folder(query.text("checkpoint-dir"))).await?,
+        None => container.start().await?,
+    }
+    done()
 }
 
-async fn start(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
-    if query.text("checkpoint").is_some_and(|name| !name.is_empty()) {
-        return Err(no_checkpoints());
-    }
-    engine.containers.find(&id)?.start().await?;
+/// A folder of checkpoints, if one is named.
+fn folder(text: Option<&str>) -> Option<PathBuf> {
+    text.filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+async fn checkpoint(State(engine): State<Engine>, Path(id): Id, Json(request): Json<CheckpointRequest>) -> Answer {
+    let CheckpointRequest { checkpoint_id, checkpoint_dir, exit } = request;
+    let options = CheckpointOptions { name: checkpoint_id, dir: folder(Some(&checkpoint_dir)), exit };
+    engine.containers.find(&id)?.checkpoint(options).await?;
+    Ok(StatusCode::CREATED.into_response())
+}
+
+async fn checkpoints(State(engine): State<Engine>, Path(id): Id, query: Query) -> Answer {
+    let names = engine.containers.find(&id)?.checkpoints(folder(query.text("dir")))?;
+    ok(names.into_iter().map(|name| CheckpointSummary { name }).collect::<Vec<_>>())
+}
+
+async fn remove_checkpoint(
+    State(engine): State<Engine>,
+    Path((id, name)): Path<(String, String)>,
+    query: Query,
+) -> Answer {
+    engine.containers.find(&id)?.remove_checkpoint(&name, folder(query.text("dir")))?;
     done()
 }
 

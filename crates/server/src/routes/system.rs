@@ -18,7 +18,7 @@ use crate::hijack::Hijack;
 use crate::openapi;
 
 pub(super) fn doors() -> Doors {
-    let [swarm, plugins, checkpoints] = openapi::absent();
+    let [swarm, plugins] = openapi::absent();
     let doors = Doors::default()
         .open("SystemPing", pong)
         .open("SystemPingHead", pong_head)
@@ -31,7 +31,6 @@ pub(super) fn doors() -> Doors {
         .open("Session", session)
         .open("Grpc", no_session);
     let doors = swarm.fold(doors, |doors, id| doors.open(id, no_swarm));
-    let doors = checkpoints.fold(doors, |doors, id| doors.open(id, no_checkpoints));
     plugins.fold(doors, |doors, id| doors.open(id, no_plugins))
 }
 
@@ -114,10 +113,6 @@ async fn plugin_list() -> Answer {
 
 async fn no_plugins() -> Failure {
     Failure::new(StatusCode::NOT_IMPLEMENTED, "managed plugins are not supported by teu")
-}
-
-async fn no_checkpoints() -> Failure {
-    super::containers::no_checkpoints()
 }
 
 async fn no_swarm() -> Failure {

@@ -93,7 +93,17 @@ impl Task {
         let log = LogConfig { file: Some(file), ..LogConfig::default() };
         let rootfs = Rootfs::Directory(self.root.path().join("rootfs"));
         let (id, spec) = (self.id.clone(), self.spec(script));
-        CreateRequest { id, spec, rootfs, log, init: false, stdin: false, stdin_once: false, size: None }
+        CreateRequest {
+            id,
+            spec,
+            rootfs,
+            log,
+            init: false,
+            stdin: false,
+            stdin_once: false,
+            size: None,
+            checkpoint: None,
+        }
     }
 
     fn spec(&self, script: &str) -> Spec {
