@@ -339,8 +339,12 @@ fn the_daemon_says_how_networks_are_that_say_nothing() {
     let (bip, range) = (format!("10.{net}.0.9/16"), format!("10.{net}.7.0/24"));
     let mut flags = vec!["--mtu", "1400", "--icc=false", "--ip-masq=false", "--default-network-opt", opts];
     flags.extend(["--bip", &bip, "--fixed-cidr", &range, "--ipv6=false", "--ip", "127.0.0.1"]);
+    let way_out = format!("10.{net}.0.77");
+    flags.extend(["--default-gateway", &way_out]);
     let daemon = Daemon::with(&flags);
     daemon.load();
+    let routes = daemon.ok(["run", "--rm", "busybox", "ip", "route"]);
+    assert!(routes.contains(&format!("default via {way_out} ")), "{routes}");
     let shown = |network: &str, option: &str| {
         daemon.ok([
             "network",

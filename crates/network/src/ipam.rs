@@ -83,6 +83,9 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// Addresses that are somebody's already.
     pub reserved: Vec<IpAddr>,
+    /// Who leads out of it, where that is another than the host.
+    #[serde(default)]
+    pub way_out: Option<IpAddr>,
 }
 
 impl Subnet {
@@ -90,7 +93,7 @@ impl Subnet {
     #[must_use]
     pub fn of(subnet: IpNet) -> Self {
         let subnet = subnet.trunc();
-        Self { subnet, range: None, gateway: Some(first(&subnet)), reserved: vec![] }
+        Self { subnet, range: None, gateway: Some(first(&subnet)), reserved: vec![], way_out: None }
     }
 }
 
@@ -131,6 +134,12 @@ impl Pool {
     #[must_use]
     pub fn gateway(&self) -> Option<IpAddr> {
         self.plan.gateway
+    }
+
+    /// Where containers send what is for elsewhere.
+    #[must_use]
+    pub fn way_out(&self) -> Option<IpAddr> {
+        self.plan.gateway.map(|gateway| self.plan.way_out.unwrap_or(gateway))
     }
 
     /// Takes a particular address: one the user named, or, after a restart, one that a container has.
@@ -277,6 +286,7 @@ mod tests {
             range: Some(net("172.28.5.0/30")),
             gateway: Some(ip("172.28.5.2")),
             reserved: vec![ip("172.28.5.1")],
+            way_out: None,
         });
         assert_eq!(pool.allocate().expect("free"), ip("172.28.5.0"));
         pool.reserve(ip("172.28.9.9")).expect("outside the range, inside the subnet");

@@ -134,6 +134,8 @@ struct Settings {
     bip6: Option<String>,
     fixed_cidr: Option<String>,
     fixed_cidr_v6: Option<String>,
+    default_gateway: Option<String>,
+    default_gateway_v6: Option<String>,
     ip: Option<String>,
     ipv6: Option<bool>,
     icc: Option<bool>,
@@ -231,6 +233,8 @@ pub(crate) enum Error {
     Subnet { key: &'static str, text: String, family: &'static str, example: &'static str },
     #[error("{key} {range}: it is not in the subnet {subnet}")]
     Range { key: &'static str, range: ipnet::IpNet, subnet: ipnet::IpNet },
+    #[error("{key} \"{text}\": write an {family} address in the subnet that {subnet} names")]
+    WayOut { key: &'static str, text: String, family: &'static str, subnet: &'static str },
     #[error("address pool \"{0}\": write a network as \"base\" and the longer prefix of its subnets as \"size\"")]
     Pool(String),
     #[error("{key} \"{value}\": choose {choice}")]

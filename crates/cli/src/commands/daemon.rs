@@ -71,6 +71,12 @@ pub struct DaemonArgs {
     /// The same for IPv6
     #[arg(long, value_name = "string")]
     pub fixed_cidr_v6: Option<String>,
+    /// Address by which containers leave the default bridge (default: the host's)
+    #[arg(long, value_name = "ip")]
+    pub default_gateway: Option<String>,
+    /// The same for IPv6
+    #[arg(long, value_name = "ip")]
+    pub default_gateway_v6: Option<String>,
     /// Address of the host that ports of the default bridge are published on
     #[arg(long, value_name = "ip")]
     pub ip: Option<String>,
@@ -267,7 +273,7 @@ impl DaemonArgs {
     }
 
     /// What is said of networks.
-    fn of_networks(&self) -> [(&'static str, Option<Value>); 10] {
+    fn of_networks(&self) -> [(&'static str, Option<Value>); 12] {
         let text = |text: &Option<String>| text.clone().map(Value::from);
         let pool = |(base, size): &(String, u8)| serde_json::json!({"base": base, "size": size});
         let pools: Vec<Value> = self.default_address_pool.iter().map(pool).collect();
@@ -284,6 +290,8 @@ impl DaemonArgs {
             ("default-address-pools", (!pools.is_empty()).then_some(Value::Array(pools))),
             ("fixed-cidr", text(&self.fixed_cidr)),
             ("fixed-cidr-v6", text(&self.fixed_cidr_v6)),
+            ("default-gateway", text(&self.default_gateway)),
+            ("default-gateway-v6", text(&self.default_gateway_v6)),
             ("ip", text(&self.ip)),
             ("ipv6", self.ipv6.map(Value::from)),
             ("icc", self.icc.map(Value::from)),

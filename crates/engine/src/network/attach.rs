@@ -250,7 +250,7 @@ impl Live {
         }
         let addresses = take_addresses(net, settings.ipam_config.as_ref())?;
         let link = link(net, settings, addresses.clone(), interfaces, mtu).inspect_err(|_| release(net, &addresses))?;
-        let gateways = if net.record.internal { vec![] } else { net.pools.iter().filter_map(Pool::gateway).collect() };
+        let gateways = if net.record.internal { vec![] } else { net.pools.iter().filter_map(Pool::way_out).collect() };
         let mut place = EndpointRecord {
             id: random_id()?,
             network: id.into(),

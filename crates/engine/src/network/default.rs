@@ -120,7 +120,11 @@ fn config(subnet: &Subnet) -> IpamConfig {
         subnet: subnet.subnet.to_string(),
         ip_range: subnet.range.map(|range| range.to_string()).unwrap_or_default(),
         gateway: subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-        ..IpamConfig::default()
+        auxiliary_addresses: subnet
+            .way_out
+            .map(|address| (super::plan::way_out(address.is_ipv6()).to_owned(), address.to_string()))
+            .into_iter()
+            .collect(),
     }
 }
 

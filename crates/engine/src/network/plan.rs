@@ -233,11 +233,18 @@ fn subnets(
                 None => first_free(&subnet, &subnet, &reserved),
             };
             let gateway = config.gateway.unwrap_or_else(first);
-            let planned = Subnet { subnet, range: config.range, gateway: Some(gateway), reserved };
+            let named = |(name, _): &&(String, IpAddr)| record.driver == "bridge" && name == way_out(ipv6);
+            let way_out = config.auxiliary.iter().find(named).map(|(_, address)| *address);
+            let planned = Subnet { subnet, range: config.range, gateway: Some(gateway), reserved, way_out };
             add(record, planned, options, &config.auxiliary);
         }
     }
     Ok(())
+}
+
+/// The auxiliary address of a bridge by which its containers leave it, as Docker names it.
+pub(super) fn way_out(ipv6: bool) -> &'static str {
+    if ipv6 { "DefaultGatewayIPv6" } else { "DefaultGatewayIPv4" }
 }
 
 fn choose(pools: &[AddressPool], around: &Surroundings<'_>, ipv6: bool) -> Result<IpNet> {
@@ -247,8 +254,12 @@ fn choose(pools: &[AddressPool], around: &Surroundings<'_>, ipv6: bool) -> Resul
 }
 
 fn first_free(within: &IpNet, subnet: &IpNet, reserved: &[IpAddr]) -> IpAddr {
-    let mut pool =
-        ipam::Pool::new(Subnet { subnet: *subnet, range: Some(*within), gateway: None, reserved: reserved.to_vec() });
+    let mut pool = ipam::Pool::new(Subnet {
+        range: Some(*within),
+        gateway: None,
+        reserved: reserved.to_vec(),
+        ..Subnet::of(*subnet)
+    });
     pool.allocate().unwrap_or_else(|_| ipam::first(subnet))
 }
 

@@ -1,7 +1,7 @@
 //! The default bridge: its subnets, and what it is told as other networks are by their options.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use teu_engine::Subnet;
@@ -28,13 +28,49 @@ impl Settings {
                 continue;
             };
             let usual = Subnet::of(address);
+            let way_out = self.way_out(&usual)?;
             if let Some(range) = range.filter(|range| !usual.subnet.contains(range)) {
                 return Err(Error::Range { key: range_key, range, subnet: usual.subnet });
             }
             let named = (address.addr() != usual.subnet.network()).then(|| address.addr());
-            subnets.push(Subnet { range, gateway: named.or(usual.gateway), ..usual });
+            let reserved = way_out.into_iter().collect();
+            subnets.push(Subnet { range, gateway: named.or(usual.gateway), reserved, way_out, ..usual });
+        }
+        for ipv6 in [false, true] {
+            if subnets.iter().all(|subnet| subnet.way_out.is_none_or(|address| address.is_ipv6() != ipv6)) {
+                self.no_way_out(ipv6)?;
+            }
         }
         Ok(subnets)
+    }
+
+    /// The address by which containers leave the default bridge: its key, the text, and the key of the subnet it is in.
+    fn wanted_way_out(&self, ipv6: bool) -> (&'static str, &str, &'static str) {
+        let (key, text, subnet) = match ipv6 {
+            false => ("default-gateway", &self.default_gateway, "bip"),
+            true => ("default-gateway-v6", &self.default_gateway_v6, "bip6"),
+        };
+        (key, text.as_deref().unwrap_or_default(), subnet)
+    }
+
+    /// That address, when it is in a subnet.
+    fn way_out(&self, subnet: &Subnet) -> Result<Option<IpAddr>, Error> {
+        let ipv6 = subnet.subnet.addr().is_ipv6();
+        let (_, text, _) = self.wanted_way_out(ipv6);
+        match text.parse() {
+            Ok(address) if subnet.subnet.contains(&address) => Ok(Some(address)),
+            _ => self.no_way_out(ipv6).map(|()| None),
+        }
+    }
+
+    /// An address outside of every subnet that is named leads nowhere.
+    fn no_way_out(&self, ipv6: bool) -> Result<(), Error> {
+        let (key, text, subnet) = self.wanted_way_out(ipv6);
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        match text {
+            "" => Ok(()),
+            text => Err(Error::WayOut { key, text: text.into(), family, subnet }),
+        }
     }
 
     /// Its options.

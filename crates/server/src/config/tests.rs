@@ -75,6 +75,14 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
     assert_eq!((named[1].gateway, named[1].range), ("fd00:9::1".parse().ok(), None));
     assert!(sentence(r#"{"bip":"10.9.0.1/16","fixed-cidr":"10.8.0.0/24"}"#).contains("not in the subnet 10.9.0.0/16"));
     assert!(sentence(r#"{"bip6":"10.9.0.1/16"}"#).contains("write an IPv6 network"));
+    let named = from_file(r#"{"bip":"10.9.0.5/16","default-gateway":"10.9.1.1"}"#).subnets.remove(0);
+    assert_eq!((named.way_out, named.gateway), ("10.9.1.1".parse().ok(), "10.9.0.5".parse().ok()));
+    for file in [r#"{"default-gateway":"10.9.0.1"}"#, r#"{"bip":"10.9.0.1/16","default-gateway":"10.8.0.1"}"#] {
+        assert!(sentence(file).contains("write an IPv4 address in the subnet that bip names"), "{file}");
+    }
+    assert!(
+        sentence(r#"{"bip":"10.9.0.1/16","default-gateway-v6":"fd00::1"}"#).contains("in the subnet that bip6 names")
+    );
     assert!(sentence(r#"{"ip":"::1"}"#).contains("write an IPv4 address"));
     let bridge = from_file(r#"{"mtu":1400,"icc":false,"ip-masq":true}"#).bridge_options;
     let bridge: Vec<_> = bridge.values().map(String::as_str).collect();
