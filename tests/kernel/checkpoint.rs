@@ -171,7 +171,7 @@ fn what_criu_cannot_save_is_told_in_its_words() {
 
 /// A daemon that finds criu, with a container that counts in its memory and shows it.
 fn counting(name: &str, options: &[&str]) -> Daemon {
-    let daemon = Daemon::finding(&packages("criu").join("bin"));
+    let daemon = Daemon::finding(&packages("criu").join("bin"), &["--experimental"]);
     let mut words = vec!["run", "-d", "--name", name];
     words.extend(options);
     words.extend(["busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"]);
@@ -208,6 +208,7 @@ fn a_container_of_the_engines_goes_on_from_a_checkpoint_with_its_streams_network
         (shown(&daemon, "saved").iter().filter(|one| **one == 1).count() == 2).then_some(())
     });
     daemon.ok(["checkpoint", "rm", "saved", "first"]);
+    assert!(daemon.ok(["info"]).contains("Experimental: true"));
     let gone = daemon.teu(["start", "--checkpoint", "first", "saved"]);
     assert!(gone.code == 1 && gone.err.contains("checkpoint first does not exist for container saved"), "{}", gone.err);
 }

@@ -68,10 +68,10 @@ impl Daemon {
         daemon
     }
 
-    /// A daemon with the busybox image that finds the programs of `folder` first.
+    /// A daemon with the busybox image and more flags that finds the programs of `folder` first.
     #[track_caller]
-    pub fn finding(folder: &Path) -> Self {
-        let mut daemon = Self::bare();
+    pub fn finding(folder: &Path, flags: &[&str]) -> Self {
+        let mut daemon = Self::with(flags);
         daemon.stop();
         daemon.programs = Some(folder.into());
         daemon.launch();

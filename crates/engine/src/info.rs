@@ -58,6 +58,7 @@ impl Engine {
             ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|text| text.trim() == "1"),
             debug: live.debug,
+            experimental_build: self.is_experimental(),
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: logging::of_daemon(&context.config.defaults.log).into(),
             cgroup_driver: "cgroupfs".into(),
@@ -106,6 +107,12 @@ impl Engine {
         }
     }
 
+    /// Whether clients are told that this is an experimental engine.
+    #[must_use]
+    pub fn is_experimental(&self) -> bool {
+        self.context().config.experimental
+    }
+
     /// Which version this is, in the words of the API.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -117,7 +124,7 @@ impl Engine {
             ("Arch".to_string(), architecture.clone()),
             ("Os".to_string(), "linux".to_string()),
             ("KernelVersion".to_string(), facts.kernel.clone()),
-            ("Experimental".to_string(), "false".to_string()),
+            ("Experimental".to_string(), self.is_experimental().to_string()),
             ("GitCommit".to_string(), String::new()),
             ("GoVersion".to_string(), String::new()),
             ("BuildTime".to_string(), String::new()),
@@ -131,6 +138,7 @@ impl Engine {
             os: "linux".into(),
             arch: architecture,
             kernel_version: facts.kernel.clone(),
+            experimental: self.is_experimental(),
             ..Version::default()
         }
     }

@@ -83,6 +83,8 @@ pub struct Config {
     pub dns: Vec<String>,
     /// Where devices are described that are asked for by name, the most important folder last.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Clients are told that this is an experimental engine: Docker's own only then have commands for checkpoints.
+    pub experimental: bool,
     /// What containers get that do not say otherwise.
     pub defaults: Defaults,
     /// What can change while the engine runs.
@@ -116,6 +118,7 @@ impl Config {
             address_pools: vec![],
             dns: vec![],
             cdi_spec_dirs: cdi::DIRECTORIES.map(PathBuf::from).into(),
+            experimental: false,
             defaults: Defaults::default(),
             live: Live::default(),
         }

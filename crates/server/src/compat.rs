@@ -110,7 +110,7 @@ pub(crate) fn identify(headers: &mut HeaderMap) {
     headers.insert(header::SERVER, server);
     headers.insert(ping::API_VERSION, HeaderValue::from_static(API_VERSION));
     headers.insert(ping::OS_TYPE, HeaderValue::from_static("linux"));
-    headers.insert(ping::EXPERIMENTAL, HeaderValue::from_static("false"));
+    headers.entry(ping::EXPERIMENTAL).or_insert(HeaderValue::from_static("false"));
 }
 
 /// Whether frames are announced by a media type of their own (since 1.42), or the terminal's is used for both.

@@ -57,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) address_pools: Vec<AddressPool>,
     pub(crate) dns: Vec<String>,
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+    pub(crate) experimental: bool,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) defaults: teu_engine::Defaults,
     pub(crate) live: Live,
@@ -157,6 +158,7 @@ struct Settings {
     default_shm_size: i64,
     default_ulimits: BTreeMap<String, Ulimit>,
     no_new_privileges: bool,
+    experimental: bool,
     seccomp_profile: Option<PathBuf>,
     log_driver: String,
     log_opts: BTreeMap<String, String>,
@@ -351,6 +353,7 @@ impl Settings {
             address_pools: self.default_address_pools.iter().map(Pool::settle).collect::<Result<_, _>>()?,
             dns: self.dns.clone(),
             cdi_spec_dirs: self.cdi_spec_dirs(),
+            experimental: self.experimental,
             metrics: self.metrics_addr.as_deref().map(metrics).transpose()?,
             defaults: self.defaults()?,
             live: Live {

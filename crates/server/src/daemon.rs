@@ -187,6 +187,7 @@ fn engine_config(config: &Config) -> teu_engine::Config {
         run: usual.run,
         program: usual.program,
         address_pools: config.address_pools.clone(),
+        experimental: config.experimental,
     }
 }
 

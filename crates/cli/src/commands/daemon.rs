@@ -158,6 +158,9 @@ pub struct DaemonArgs {
     /// Keep containers from gaining privileges
     #[arg(long)]
     pub no_new_privileges: bool,
+    /// Tell clients that this engine is experimental
+    #[arg(long)]
+    pub experimental: bool,
     /// Mirrors of Docker Hub
     #[arg(long, value_name = "list")]
     pub registry_mirror: Vec<String>,
@@ -245,6 +248,7 @@ impl DaemonArgs {
             ("dns-search", list(&self.dns_search)),
             ("docker-socket", flag(self.docker_socket)),
             ("exec-root", path(&self.exec_root)),
+            ("experimental", flag(self.experimental)),
             ("features", object(features)),
             ("group", text(&self.group)),
             ("host-gateway-ips", list(&self.host_gateway_ip)),

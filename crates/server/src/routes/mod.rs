@@ -19,8 +19,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
+use teu_api::system::ping;
 use teu_engine::{Engine, PruneMode};
 
 use crate::failure::{Answer, Failure, method_not_allowed, page_not_found};
@@ -35,11 +36,19 @@ fn prune_mode(method: &Method) -> PruneMode {
 
 /// All paths, without their version prefix.
 pub(crate) fn router(engine: Engine) -> Router {
+    let experimental = engine.is_experimental();
+    let tell = move |mut response: Response| async move {
+        if experimental {
+            response.headers_mut().insert(ping::EXPERIMENTAL, HeaderValue::from_static("true"));
+        }
+        response
+    };
     doors()
         .router
         .fallback(page_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(finish))
+        .layer(middleware::map_response(tell))
         .with_state(engine)
 }
 
