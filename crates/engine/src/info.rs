@@ -58,7 +58,6 @@ impl Engine {
             ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|text| text.trim() == "1"),
             debug: live.debug,
-            experimental_build: self.is_experimental(),
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: logging::of_daemon(&context.config.defaults.log).into(),
             cgroup_driver: "cgroupfs".into(),
@@ -98,6 +97,7 @@ impl Engine {
         let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
         Info {
             cdi_spec_dirs: directories.iter().map(|dir| dir.display().to_string()).collect(),
+            experimental_build: self.is_experimental(),
             http_proxy: proxies.http,
             https_proxy: proxies.https,
             no_proxy: proxies.none,
