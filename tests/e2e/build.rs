@@ -274,7 +274,7 @@ RUN --mount=type=secret,id=none ls /run/secrets 2>/dev/null | wc -l >>/told
 }
 
 /// A server of these files, that says how often each was asked for; `/moved` leads to the first.
-fn server(files: Vec<(&'static str, Vec<u8>)>) -> (String, std::sync::mpsc::Receiver<String>) {
+pub(super) fn server(files: Vec<(&'static str, Vec<u8>)>) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = format!("http://{}", listener.local_addr().expect("address"));
     let (sender, asked) = std::sync::mpsc::channel();

@@ -194,6 +194,13 @@ fn export_and_import_carry_a_tree() {
     assert_eq!(daemon.ok(["run", "--rm", "tree:1"]), "mine");
     daemon.teu(["run", "--rm", "tree:1", "ls", "/var/spool"]).ends_with(1);
     assert!(daemon.ok(["history", "tree:1"]).contains("by hand"));
+    let (address, _asked) = super::build::server(vec![("/tree.tar", fs::read(&archive).expect("tree"))]);
+    let url = format!("{address}/moved");
+    let told = daemon.ok(["import", "-c", "CMD [\"cat\", \"/root/mine\"]", &url, "tree:2"]);
+    assert!(told.starts_with(&format!("Downloading from {url}")), "{told}");
+    assert_eq!(daemon.ok(["run", "--rm", "tree:2"]), "mine");
+    assert!(daemon.ok(["history", "tree:2"]).contains(&format!("Imported from {url}")));
+    daemon.teu(["import", &format!("{address}/nothing")]).refused(1, &["/nothing", "not found"]);
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("ImageCreate", "/images/create", "Pulls an image, or makes one of a file tree.")
         .query(&[
             text("fromImage", "Name of the image to pull."),
-            text("fromSrc", "`-`: a tar in the body is the new image's file tree."),
+            text("fromSrc", "`-`: a tar in the body is the new image's file tree; else the URL of one."),
             text("repo", "Name for the new image."),
             text("tag", "Tag or digest to pull, or tag for the new image."),
             text("message", "A word about the new image."),

@@ -1,15 +1,20 @@
 //! `/images` and `/distribution`.
 
+use std::fs::File;
+use std::io::Seek;
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, Method, StatusCode, header};
+use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
 use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_AUTH};
-use teu_engine::{Engine, ImportOptions};
+use teu_engine::{Engine, Error, ImportOptions};
 use teu_oci::{ContainerConfig, Platform, Reference};
 
 use super::{Doors, blocking, ok, prune_mode, to_value};
@@ -121,26 +126,45 @@ async fn pull(engine: Engine, query: &Query, headers: &HeaderMap) -> Answer {
 }
 
 async fn import(engine: Engine, query: &Query, request: Request) -> Answer {
-    let source = query.required("fromSrc")?;
-    if source != "-" {
-        let sentence = format!("import \"{source}\": only a tar in the request's body is taken (fromSrc=-)");
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, sentence));
-    }
+    let source = query.required("fromSrc")?.to_owned();
     let changes = query.all("changes");
     let changes = teu_builder::plan::changes(&ContainerConfig::default(), changes.iter().map(String::as_str));
     let options = ImportOptions {
         name: query.text("repo").map(|repo| named(repo, query.text("tag"))).transpose()?,
-        message: query.string("message"),
+        message: match query.string("message") {
+            none if none.is_empty() => format!("Imported from {source}"),
+            message => message,
+        },
         changes: changes.map_err(|error| Failure::bad(error.to_string()))?,
         platform: query.text("platform").map(Into::into),
     };
     let body = Reader::new(request.into_body());
     json_lines::respond(|out| async move {
-        let image = blocking(move || engine.images.import(body, options)).await?;
+        let image = match source.as_str() {
+            "-" => blocking(move || engine.images.import(body, options)).await?,
+            source => {
+                let url = if source.contains("://") { source.to_owned() } else { format!("http://{source}") };
+                let _ = out.send(JsonMessage::status(format!("Downloading from {url}"))).await;
+                let file = fetched(&engine, &url).await?;
+                blocking(move || engine.images.import(&*file, options)).await?
+            }
+        };
         let _ = out.send(JsonMessage::status(image.id.to_string())).await;
         Ok::<_, Failure>(())
     })
     .await
+}
+
+/// What is at a URL, in a file without a name, from its beginning.
+async fn fetched(engine: &Engine, url: &str) -> Answer<Arc<File>> {
+    let (flags, mode) = (OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+    let place = engine.store().root();
+    let made = rustix::fs::open(place, flags, mode).map(File::from);
+    let wrong = |error: std::io::Error| Failure::from(Error::io("make a file to fetch into", place, error));
+    let file = Arc::new(made.map_err(|error| wrong(error.into()))?);
+    engine.images.fetch(url, &file).await?;
+    (&*file).rewind().map_err(wrong)?;
+    Ok(file)
 }
 
 fn named(repo: &str, tag: Option<&str>) -> Answer<Reference> {
