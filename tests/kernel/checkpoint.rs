@@ -127,6 +127,24 @@ fn pipes_are_the_callers_and_the_exit_code_is_the_programs() {
 }
 
 #[test]
+fn who_waits_for_a_container_hears_that_it_ended_with_its_checkpoint() {
+    let bundle = counter();
+    let mut waiting =
+        command(&bundle, &["run", &bundle.id]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("ran");
+    counts_beyond(&bundle, 2);
+    ran(&bundle, &["checkpoint", &bundle.id]).ok();
+    assert_eq!(waiting.wait().expect("ended").code(), Some(137));
+    let stopped = count(&bundle);
+    let mut waiting =
+        command(&bundle, &["restore", &bundle.id]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("ran");
+    counts_beyond(&bundle, stopped);
+    bundle.runtime(&["kill", &bundle.id, "TERM"]).ok();
+    bundle.runtime(&["kill", &bundle.id, "KILL"]).ok();
+    assert_eq!(waiting.wait().expect("ended").code(), Some(137));
+    assert!(bundle.runtime(&["state", &bundle.id]).err.contains("does not exist"));
+}
+
+#[test]
 fn a_network_namespace_of_somebody_elses_is_entered_again() {
     let mut holder = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().expect("unshare");
     let own = fs::read_link("/proc/self/ns/net").expect("a namespace");

@@ -149,8 +149,13 @@ pub(super) fn destroy(context: &Context, container: &Container) -> Result<(), Fa
         Err(failure) if context.rootless => context.log.warn(&failure.message),
         other => other.map_err(|failure| failure.during("remove the cgroup"))?,
     }
-    std::fs::remove_dir_all(&container.directory)
-        .map_err(|error| Failure::new(format!("remove {}: {error}", container.directory.display())))?;
+    match std::fs::remove_dir_all(&container.directory) {
+        // Somebody else has done it all: a checkpoint, say, of one that ran in the foreground.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => {
+            other.map_err(|error| Failure::new(format!("remove {}: {error}", container.directory.display())))?;
+        }
+    }
     if let Some(hooks) = spec.ok().and_then(|spec| spec.hooks) {
         let state = container.identity().state("stopped", 0);
         if let Err(error) = hooks::run("poststop", &hooks.poststop, &state) {
