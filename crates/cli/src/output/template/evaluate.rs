@@ -136,7 +136,13 @@ impl<'a> Scope<'a> {
         otherwise: &'a [Node],
         dot: &Datum,
     ) -> Result<Flow, Fault> {
-        let items = self.value_of(over, dot)?.items().map_err(self.fault(over.span()))?;
+        let fault = self.fault(over.span());
+        let value = self.value_of(over, dot)?;
+        if value.json.is_number() && over.variables.len() > 1 {
+            let shown = show::value(&value);
+            return Err(fault(format!("can't use {shown} to iterate over more than one variable")));
+        }
+        let items = value.items().map_err(fault)?;
         if items.is_empty() {
             return self.nodes(otherwise, dot);
         }

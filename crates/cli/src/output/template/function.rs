@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::show::{sprint, sprintf};
+use super::show::{action, sprint, sprintf};
 use super::value::Datum;
 
 /// What a function takes.
@@ -138,9 +138,9 @@ pub(super) fn call(name: &str, arguments: &[Datum]) -> Result<Datum, String> {
         "print" => sprint(arguments),
         "println" => arguments.iter().map(super::show::value).collect::<Vec<_>>().join(" ") + "\n",
         "printf" => sprintf(text(0), arguments.get(1..).unwrap_or_default()),
-        "urlquery" => query(&sprint(arguments)),
-        "js" => javascript(&sprint(arguments)),
-        "html" => html(&sprint(arguments)),
+        "urlquery" => query(&shown(arguments)),
+        "js" => javascript(&shown(arguments)),
+        "html" => html(&shown(arguments)),
         _ => return Ok(at(0).clone()),
     }))
 }
@@ -152,6 +152,12 @@ pub(super) fn call_for_heading(name: &str, arguments: &[Datum]) -> Result<Datum,
         ("join", [heading, ..]) if heading.json.is_string() => Ok(heading.clone()),
         _ => call(name, arguments),
     }
+}
+
+/// Values as an action would print them, for what writes them in another way.
+fn shown(arguments: &[Datum]) -> String {
+    let shown = |datum: &Datum| if datum.json.is_null() { Datum::text(action(datum)) } else { datum.clone() };
+    sprint(&arguments.iter().map(shown).collect::<Vec<_>>())
 }
 
 /// A text as it stands in a script's string.
@@ -246,8 +252,8 @@ fn slice(datum: &Datum, bounds: &[Datum]) -> Result<Datum, String> {
         Value::String(_) if bounds.len() > 2 => return Err("cannot 3-index slice a string".into()),
         Value::String(text) => text.len(),
         Value::Array(items) => items.len(),
-        Value::Null if datum.kind() != "interface {}" => 0,
-        Value::Null => return Err("slice of untyped nil".into()),
+        Value::Null if datum.kind().starts_with('[') => 0,
+        Value::Null if datum.kind() == "interface {}" => return Err("slice of untyped nil".into()),
         _ => return Err(format!("can't slice item of type {}", datum.kind())),
     };
     if bounds.len() > 3 {
