@@ -245,7 +245,8 @@ fn a_checkpoint_may_leave_its_container_running_and_lie_anywhere_and_what_cannot
     let wrong = daemon.teu(["checkpoint", "create", "saved", "../third"]);
     assert!(wrong.err.contains("Invalid checkpoint ID (../third)"), "{}", wrong.err);
     daemon.ok(["rm", "-f", "saved"]);
-    for (options, what) in [("-t", "tty"), ("--init", "an init"), ("--userns=auto", "a user namespace")] {
+    let users = super::users::possible(&daemon).then_some(("--userns=auto", "a user namespace"));
+    for (options, what) in [("-t", "tty"), ("--init", "an init")].into_iter().chain(users) {
         daemon.ok(["run", "-d", "--name", "other", options, "busybox", "sleep", "1000"]);
         let refused = daemon.teu(["checkpoint", "create", "other", "fourth"]);
         let sentence = format!("checkpoint not supported on containers with {what}");

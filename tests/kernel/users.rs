@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::support::{Daemon, eventually};
 
 /// Whether this kernel can: where it cannot, what is promised is a refusal that says so, and that is looked at.
-fn possible(daemon: &Daemon) -> bool {
+pub(crate) fn possible(daemon: &Daemon) -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
     let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
     let new = (numbers.next(), numbers.next()) >= (Some(6), Some(15));
