@@ -62,7 +62,9 @@ fn inside(bundle: &Bundle) -> String {
 
 #[test]
 fn a_container_goes_on_where_it_was_with_all_its_mounts() {
-    let bundle = counter();
+    let mut bundle = counter();
+    bundle.config["root"]["readonly"] = json!(true);
+    fs::remove_dir(bundle.rootfs().join("tmp")).expect("removed");
     detached(&bundle, &["run", "--detach", &bundle.id]);
     counts_beyond(&bundle, 5);
     let before = inside(&bundle);

@@ -163,6 +163,10 @@ impl<'a> Stage<'a> {
         let tree = sources.next()?;
         mount::attach(&tree, open(self.place)?).during("attach the root file system")?;
         let root = Root::from_fd(tree);
+        if self.orders.read_only_root {
+            // Where criu puts the old root for a moment; otherwise it makes a place, which it cannot by then.
+            root.create_dir_all("tmp", 0o1777).during("make /tmp")?;
+        }
         for (place, planned) in self.orders.mounts.iter().enumerate() {
             let tree = match &planned.source {
                 Source::Bind { .. } if self.orders.later.contains(&place) => None,
