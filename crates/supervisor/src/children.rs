@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use teu_oci::runtime::{ConsoleSize, IdMapping, Namespace, NamespaceKind, Resources, Spec};
-use teu_runtime::checkpoint::{self, Choices, Subject};
+use teu_runtime::checkpoint::{self, CgroupMode, Choices, Subject};
 use teu_runtime::hooks::Identity;
 use teu_runtime::{Cgroup, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
@@ -189,7 +189,10 @@ impl Container {
             return Err(Error::Refused { what: "container is not running".into() });
         };
         let subject = Subject { pid, spec: &self.spec, cgroup, streams: &self.descriptors };
-        let choices = Choices { images, leave_running, leave_network: true, file_locks: true, ..Choices::default() };
+        // A v1 hierarchy that it has not joined would be saved from its root, and every cgroup there made again one day.
+        let cgroups = Some(CgroupMode::Ignore);
+        let choices =
+            Choices { images, leave_running, leave_network: true, file_locks: true, cgroups, ..Choices::default() };
         checkpoint::checkpoint(&subject, choices)
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use teu_oci::runtime::{NamespaceKind, Resources, Spec};
-use teu_runtime::checkpoint::{self, Choices};
+use teu_runtime::checkpoint::{self, CgroupMode, Choices};
 use teu_runtime::hooks::Identity;
 use teu_runtime::{Cgroup, Created, Error, Process, Rootfs, Stdio};
 use teu_sys::poll::Interests;
@@ -110,8 +110,10 @@ impl Revival {
             network,
         };
         self.begun = true;
-        let choices = Choices { images: self.images.clone(), file_locks: true, ..Choices::default() };
-        checkpoint::restore(revival, &choices)
+        // It comes back in the cgroup that criu is in.
+        let cgroups = Some(CgroupMode::Ignore);
+        let choices = Choices { images: self.images.clone(), file_locks: true, cgroups, ..Choices::default() };
+        checkpoint::restore(revival, &choices, &mut |_| Ok(()))
     }
 }
 

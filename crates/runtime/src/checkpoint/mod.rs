@@ -124,6 +124,9 @@ pub struct Revival<'a> {
     pub network: Option<OwnedFd>,
 }
 
+/// Is told of a process that is back and does not run yet.
+pub type Known<'a> = dyn FnMut(i32) -> Result<(), Error> + 'a;
+
 /// What the first three descriptors of a process are, as the links of its `/proc/<pid>/fd` say.
 pub fn streams_of(pid: i32) -> Vec<String> {
     let name = |number| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
@@ -186,19 +189,20 @@ pub fn checkpoint(subject: &Subject<'_>, mut choices: Choices) -> Result<(), Err
     done.map(drop).map_err(|error| folders.explain(error, "dump.log"))
 }
 
-/// Brings a container back; its first process is a child of the caller, as at its birth.
+/// Brings a container back; its first process is a child of the caller, as at its birth. `known` is told of it before it
+/// goes on.
 ///
 /// # Errors
 /// As [`checkpoint`]; nothing of the container is left then, its cgroup neither.
-pub fn restore(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error> {
+pub fn restore(revival: Revival<'_>, choices: &Choices, known: &mut Known<'_>) -> Result<Process, Error> {
     let cgroup = revival.cgroup.clone();
-    bring_back(revival, choices).inspect_err(|_| {
+    bring_back(revival, choices, known).inspect_err(|_| {
         // The error that led here is the one to tell.
         let _ = cgroup.remove();
     })
 }
 
-fn bring_back(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error> {
+fn bring_back(revival: Revival<'_>, choices: &Choices, known: &mut Known<'_>) -> Result<Process, Error> {
     let Revival { spec, rootfs, identity, stdio, place, cgroup, network } = revival;
     criu::check_version(&null()?)?;
     let folders = Folders::make(choices, false)?;
@@ -242,7 +246,10 @@ fn bring_back(revival: Revival<'_>, choices: &Choices) -> Result<Process, Error>
         match notice.step() {
             "setup-namespaces" => run_hooks(spec, &identity, notice.pid())?,
             "orphan-pts-master" => terminal = fds.pop(),
-            "post-restore" => restored = Some(open_process(notice.pid())?),
+            "post-restore" => {
+                restored = Some(open_process(notice.pid())?);
+                known(notice.pid())?;
+            }
             _ => {}
         }
         Ok(())

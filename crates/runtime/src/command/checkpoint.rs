@@ -14,6 +14,7 @@ use super::foreground::Foreground;
 use super::launch::{check_terminal, place, write_pid};
 use super::state::{self, Container, Record, Status};
 use super::{Context, Failure, console, end_with, foreground, life};
+use crate::cgroup::Place;
 use crate::checkpoint::{self, CgroupMode, Choices, Revival, Subject};
 use crate::create::Process;
 use crate::hooks::Identity;
@@ -97,8 +98,8 @@ impl Restore {
             process::become_subreaper()?;
         }
         let place = place(context, &self.id, &mut self.bundle.spec)?;
-        let mut process = self.bring_back(context, &place.path)?;
-        let made = self.make_known(&mut process, place);
+        let (mut process, record) = self.bring_back(context, &place)?;
+        let made = self.tell(&mut process).map(|()| Container { directory: self.directory.clone(), record });
         let container = made.inspect_err(|_| {
             // It may have ended by itself.
             let _ = process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
@@ -115,7 +116,7 @@ impl Restore {
         Ok((foreground, container))
     }
 
-    fn bring_back(&self, context: &Context, cgroup: &Path) -> Result<Process, Failure> {
+    fn bring_back(&self, context: &Context, of: &Place) -> Result<(Process, Record), Failure> {
         let Bundle { spec, rootfs, directory, .. } = &self.bundle;
         let none = teu_oci::runtime::Resources::default();
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
@@ -129,42 +130,52 @@ impl Restore {
             identity,
             stdio: None,
             place: &place,
-            cgroup: Cgroup::create_everywhere(cgroup, resources)?,
+            cgroup: Cgroup::create_everywhere(&of.path, resources)?,
             network: None,
         };
         context.log.debug(&format!("bring it back from {}", self.choices.images.display()));
-        let process = checkpoint::restore(revival, &self.choices)?;
+        let mut record = Record::default();
+        let known = &mut |pid| {
+            let saved = self.make_known(pid, of.clone());
+            record = saved.map_err(|failure| crate::Error::refused(failure.message))?;
+            Ok(())
+        };
+        let process = checkpoint::restore(revival, &self.choices, known)?;
         // Nothing but an empty directory.
         let _ = std::fs::remove_dir(&place);
-        Ok(process)
+        Ok((process, record))
     }
 
-    /// Sends the terminal away, and writes down what there is.
-    fn make_known(&self, process: &mut Process, place: crate::cgroup::Place) -> Result<Container, Failure> {
+    /// Sends the terminal away, and tells who it is.
+    fn tell(&self, process: &mut Process) -> Result<(), Failure> {
         if let Some(console) = &self.console
             && let Some(terminal) = process.terminal.take()
         {
             console::send(Path::new(console), b"/dev/ptmx", terminal.as_fd())?;
         }
+        self.pid_file.as_deref().map_or(Ok(()), |path| write_pid(path, process.pid))
+    }
+
+    /// Writes down what there is.
+    fn make_known(&self, pid: i32, place: Place) -> Result<Record, Failure> {
         let gone = || Failure::new("the container's process is gone");
-        let (started, _) = state::look_at(process.pid).ok_or_else(gone)?;
+        let (started, _) = state::look_at(pid).ok_or_else(gone)?;
         let spec = &self.bundle.spec;
         let record = Record {
             oci_version: spec.oci_version.clone(),
             id: self.id.clone(),
-            pid: process.pid,
+            pid,
             started,
             bundle: self.bundle.directory.clone(),
             rootfs: self.bundle.rootfs.clone(),
             created: Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
             cgroup: place,
-            streams: checkpoint::streams_of(process.pid),
+            streams: checkpoint::streams_of(pid),
             ..Record::default()
         };
-        state::save_new(&self.directory, &record, &self.config(process.pid)?)?;
-        self.pid_file.as_deref().map_or(Ok(()), |path| write_pid(path, process.pid))?;
-        Ok(Container { directory: self.directory.clone(), record })
+        state::save_new(&self.directory, &record, &self.config(pid)?)?;
+        Ok(record)
     }
 }
 
