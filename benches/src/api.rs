@@ -47,7 +47,7 @@ const READS: &[(&str, &str)] = &[
 pub(crate) fn measure(engines: &[Engine], rounds: usize, report: &mut Report) -> Result<(), Failure> {
     let most = std::env::var("BENCH_CONTAINERS").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
     let mut running = 0;
-    for count in [0, 100, BESIDE, 500].into_iter().filter(|count| *count <= most) {
+    for count in [0, 10, 100, BESIDE, 500].into_iter().filter(|count| *count <= most) {
         for engine in engines {
             start(engine.socket(), running..count)?;
         }
@@ -94,12 +94,14 @@ fn at_once(numbers: std::ops::Range<usize>, work: impl Fn(usize) -> Result<(), F
     })
 }
 
-/// `ps`, and the daemon's memory.
+/// `ps`, one more start, and the daemon's memory.
 fn grown(engines: &[Engine], count: usize, rounds: usize, report: &mut Report) -> Result<(), Failure> {
     for _ in 0..rounds {
         for engine in engines {
             let took = timed(&mut engine.command(&["ps"]))?;
-            report.time(&format!("ps beside {count} running containers"), engine.contender, took);
+            report.time(&ps(count), engine.contender, took);
+            let took = start_one(engine.socket())?;
+            report.time(&start_beside(count), engine.contender, took);
         }
     }
     for engine in engines {
@@ -107,6 +109,24 @@ fn grown(engines: &[Engine], count: usize, rounds: usize, report: &mut Report) -
         report.memory(&format!("daemon beside {count} running containers, resident"), engine.contender, memory);
     }
     Ok(())
+}
+
+/// The work of `ps` beside so many containers.
+pub(crate) fn ps(count: usize) -> String {
+    format!("ps beside {count} running containers")
+}
+
+/// The work of starting one more beside so many.
+pub(crate) fn start_beside(count: usize) -> String {
+    format!("start a container with the bridge beside {count} running containers, by the API")
+}
+
+fn start_one(socket: &Path) -> Result<Duration, Failure> {
+    let config = json!({"Image": IMAGE, "Cmd": ["sleep", "1000000"]});
+    ask(socket, "POST", "/containers/create?name=more", Some(&config))?;
+    let took = ask(socket, "POST", "/containers/more/start", None)?.took;
+    ask(socket, "DELETE", "/containers/more?force=1", None)?;
+    Ok(took)
 }
 
 fn calls(engines: &[Engine], rounds: usize, report: &mut Report) -> Result<(), Failure> {

@@ -111,13 +111,17 @@ impl Engine {
         .unwrap_or_else(|| Err(Failure("the engine has no process".into())))
     }
 
-    /// The memory of the process beside a running container.
-    pub(crate) fn supervisor_memory(&self, container: &str) -> Result<Memory, Failure> {
+    /// A running container's first process.
+    pub(crate) fn pid(&self, container: &str) -> Result<u32, Failure> {
         let text = self.output(&["inspect", container])?;
         let value: Value = serde_json::from_str(&text).while_doing("read what inspect prints")?;
         let pid = value.pointer("/0/State/Pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
-        let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| Failure(format!("{container} has no process")))?;
-        memory::of(memory::parent(pid)?)
+        pid.filter(|pid| *pid > 0).ok_or_else(|| Failure(format!("{container} has no process")))
+    }
+
+    /// The memory of the process beside a running container.
+    pub(crate) fn supervisor_memory(&self, container: &str) -> Result<Memory, Failure> {
+        memory::of(memory::parent(self.pid(container)?)?)
     }
 }
 

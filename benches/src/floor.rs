@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev};
 use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags};
 use teu_sys::mount::{self, Change, Overlay, Propagation, attribute};
 use teu_sys::seccomp::Instruction;
 use teu_sys::{credentials, namespace, process, seccomp};
@@ -86,6 +87,30 @@ impl Floor {
             return Err(Failure(format!("floor: the program ended with status {}", ended.code)));
         }
         Ok(Times { exec, exit })
+    }
+
+    /// Runs the program in the namespaces of the process `pid`: setns(2), fork, `execve`, wait.
+    pub(crate) fn enter(&self, pid: u32) -> Result<Duration, Failure> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| Failure("no process id".into()))?;
+        let target = rustix::process::pidfd_open(pid, PidfdFlags::empty()).while_doing("floor: open the process")?;
+        let begin = Instant::now();
+        let failed = |error: io::Error| {
+            eprintln!("floor: {error}");
+            100
+        };
+        let inside = || Err::<i32, _>(process::execute(&self.program, std::slice::from_ref(&self.program), &[]));
+        // Only children of whoever entered a PID namespace are in it.
+        let between = || {
+            namespace::enter(&target, NAMESPACES)?;
+            let child = process::spawn(0, None, || inside().unwrap_or_else(failed))?;
+            Ok(process::wait(&child.pidfd)?.code)
+        };
+        let child = process::spawn(0, None, || between().unwrap_or_else(failed)).while_doing("floor: fork")?;
+        let ended = process::wait(&child.pidfd).while_doing("floor: wait")?;
+        match ended.code {
+            0 => Ok(begin.elapsed()),
+            code => Err(Failure(format!("floor: the program that entered ended with status {code}"))),
+        }
     }
 
     /// The child's story; it comes back only to say what went wrong.

@@ -20,7 +20,7 @@ mod ports;
 mod process;
 mod registry;
 mod report;
-mod runc;
+mod runtimes;
 mod works;
 
 use std::fs;
@@ -33,7 +33,7 @@ use floor::Floor;
 use ground::Ground;
 use registry::Registry;
 use report::{Contender, Report};
-use runc::Runc;
+use runtimes::Runtime;
 
 /// What the command line says.
 struct Arguments {
@@ -99,7 +99,8 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     report.facts = machine();
     let mut engines = vec![Engine::teu(&teu, &ground.path("teu"))?];
     engines.extend(there(&mut report, Engine::docker(&ground.path("docker"))));
-    let runc = there(&mut report, Runc::new(&ground.rootfs(), &ground.path("runc")));
+    let runtimes = Runtime::all(&teu, &ground.rootfs(), &ground.path("runtimes"));
+    let runtimes: Vec<Runtime> = runtimes.into_iter().filter_map(|runtime| there(&mut report, runtime)).collect();
     let mut registries = vec![Registry::Teu(teu)];
     let debian = process::find("docker-registry").map(Registry::Docker);
     registries.extend(there(
@@ -107,7 +108,8 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
         debian.ok_or_else(|| Failure("docker-registry is not installed: apt-get install docker-registry".into())),
     ));
     report.facts.extend(engines.iter().map(|engine| (engine.contender.name().into(), engine.version.clone())));
-    report.facts.extend(runc.iter().map(|runc| ("runc".into(), runc.version.clone())));
+    let theirs = runtimes.iter().filter(|runtime| runtime.contender != Contender::Teu);
+    report.facts.extend(theirs.map(|runtime| (runtime.contender.name().into(), runtime.version.clone())));
     for registry in &registries {
         report.facts.push((registry.name().into(), registry.version()?));
     }
@@ -115,7 +117,7 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     for engine in &engines {
         works::prepare(engine, &ground, &mut report)?;
     }
-    let floor = Floor::new(&ground.rootfs(), "/true", ground.path("floor"))?;
+    let mut floor = Floor::new(&ground.rootfs(), "/true", ground.path("floor"))?;
     let few = runs.div_ceil(10);
     let begin = |work: &str| begins(work, arguments);
     if begin("api") {
@@ -123,10 +125,14 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
         there(&mut report, measured);
     }
     if begin("run") {
-        works::run(&engines, runc, floor, runs, &mut report)?;
+        works::run(&engines, runtimes, &mut floor, runs, &mut report)?;
     }
     if begin("exec") {
-        works::exec(&engines, runs, &mut report)?;
+        works::exec(&engines, &floor, runs, &mut report)?;
+    }
+    if begin("starts at once") {
+        let measured = works::at_once(&engines, few, &mut report);
+        there(&mut report, measured);
     }
     if begin("published ports") {
         let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
@@ -172,18 +178,26 @@ fn machine() -> Vec<(String, String)> {
     ]
 }
 
-/// The first marks; what they are held against was measured in the same run.
+/// The marks; what they are held against was measured in the same run.
 fn set_marks(report: &mut Report) {
-    report.mark_at_most(works::RUN_WITHOUT_NETWORK, 4.0, Contender::Floor);
-    report.mark_faster(works::RUN_WITHOUT_NETWORK, 1.0, Contender::Runc);
+    report.mark_at_most(works::BUNDLE, 2.0, Contender::Floor);
+    report.mark_faster(works::BUNDLE, 5.0, Contender::Runc);
+    report.mark_at_most(works::RUN_WITHOUT_NETWORK, 3.0, Contender::Floor);
+    report.mark_at_most(works::RUN, 3.0, Contender::Floor);
+    report.mark_even(works::RUN, 3.0);
     report.mark_faster(works::RUN, 15.0, Contender::Docker);
+    report.mark_at_most(works::EXEC, 2.0, Contender::Floor);
     report.mark_faster(works::EXEC, 10.0, Contender::Docker);
+    report.mark_faster(works::STARTS, 5.0, Contender::Docker);
+    for count in [100, 500] {
+        report.mark_flat(&api::start_beside(count), 1.25, &api::start_beside(10));
+    }
     let passing = [files::LARGE_IN, files::LARGE_OUT, files::MANY_IN, files::MANY_OUT, files::ATTACH];
     for work in passing.into_iter().chain([files::FOLLOW, files::LOGS, files::LOGS_DEFAULT]) {
         report.mark_faster(work, 1.0, Contender::Docker);
     }
     report.mark_below(works::DAEMON, 15.0 * 1024.0);
-    report.mark_below(works::SUPERVISOR, 2.0 * 1024.0);
+    report.mark_below(works::SUPERVISOR, 1024.0);
 }
 
 fn write(report: &Report, out: &std::path::Path) -> Result<(), Failure> {

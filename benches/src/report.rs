@@ -11,11 +11,12 @@ pub(crate) enum Contender {
     Teu,
     Docker,
     Runc,
+    Crun,
     Floor,
 }
 
 impl Contender {
-    const ALL: [Self; 4] = [Self::Teu, Self::Docker, Self::Runc, Self::Floor];
+    const ALL: [Self; 5] = [Self::Teu, Self::Docker, Self::Runc, Self::Crun, Self::Floor];
 
     /// Its name in the tables.
     pub(crate) fn name(self) -> &'static str {
@@ -23,6 +24,7 @@ impl Contender {
             Self::Teu => "teu",
             Self::Docker => "Docker",
             Self::Runc => "runc",
+            Self::Crun => "crun",
             Self::Floor => "floor",
         }
     }
@@ -133,6 +135,21 @@ impl Report {
         self.mark(text, ratio.map(|ratio| ratio >= times), ratio.map(|ratio| format!("{ratio:.1} ×")));
     }
 
+    /// Sets a mark: the slowest of a hundred takes at most so many times the median.
+    pub(crate) fn mark_even(&mut self, work: &str, times: f64) {
+        let ratio = self.of(work, Contender::Teu).map(|series| series.quantile(0.99) / series.quantile(0.5));
+        let text = format!("{work}: 99th percentile at most {times} × its median");
+        self.mark(text, ratio.map(|ratio| ratio <= times), ratio.map(|ratio| format!("{ratio:.2} ×")));
+    }
+
+    /// Sets a mark: one work takes at most so many times another one of the same contender.
+    pub(crate) fn mark_flat(&mut self, work: &str, times: f64, other: &str) {
+        let ratio = self.median(work, Contender::Teu).zip(self.median(other, Contender::Teu));
+        let ratio = ratio.map(|(one, other)| one / other);
+        let text = format!("{work}: at most {times} × {other}");
+        self.mark(text, ratio.map(|ratio| ratio <= times), ratio.map(|ratio| format!("{ratio:.2} ×")));
+    }
+
     /// Sets a mark: less memory than so many KiB.
     pub(crate) fn mark_below(&mut self, work: &str, kibibytes: f64) {
         let value = self.median(work, Contender::Teu);
@@ -166,7 +183,7 @@ impl Report {
         for what in &self.missing {
             let _ = writeln!(page, "- **NOT MEASURED**: {what}");
         }
-        page += "\n| Work | runs | teu | Docker | runc | floor | Docker ÷ teu | teu ÷ floor |\n|---|---|---|---|---|---|---|---|\n";
+        page += "\n| Work | runs | teu | Docker | runc | crun | floor | Docker ÷ teu | teu ÷ floor |\n|---|---|---|---|---|---|---|---|---|\n";
         for work in self.works() {
             let runs = self.of(work, Contender::Teu).map_or(0, |series| series.samples.len());
             let cells = Contender::ALL.map(|contender| self.of(work, contender).map_or("–".into(), cell));

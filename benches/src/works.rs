@@ -1,17 +1,25 @@
 //! The kinds of work. Contenders take turns within each, so that a machine that slows down slows all of them.
 
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::floor::Floor;
 use crate::ground::Ground;
+use crate::http::ask;
 use crate::process::timed;
 use crate::registry::Registry;
 use crate::report::{Contender, Report};
-use crate::runc::Runc;
+use crate::runtimes::Runtime;
 
 pub(crate) const RUN_WITHOUT_NETWORK: &str = "run --rm of a static true, no network";
 pub(crate) const RUN: &str = "run --rm of a static true, bridge";
+pub(crate) const BUNDLE: &str = "a bundle with a static true, run by the runtime alone";
 pub(crate) const EXEC: &str = "exec of a static true";
+pub(crate) const STARTS: &str = "100 starts at once with the bridge, each of them";
 pub(crate) const BUILD: &str = "build of four steps, no cache";
 pub(crate) const BUILD_CACHED: &str = "build of four steps, cached";
 pub(crate) const DAEMON: &str = "idle daemon, resident";
@@ -21,6 +29,8 @@ pub(crate) const SUPERVISOR: &str = "process beside a running container, private
 pub(crate) const IMAGE: &str = "teu-bench";
 /// How many containers run when the memory beside them is read.
 const CONTAINERS: usize = 5;
+/// How many start at once.
+const CROWD: usize = 100;
 /// Turns that are taken before the clock counts.
 const WARMING: usize = 2;
 
@@ -32,11 +42,11 @@ pub(crate) fn prepare(engine: &Engine, ground: &Ground, report: &mut Report) -> 
     Ok(())
 }
 
-/// `run --rm`, with and without network, against runc and the floor.
+/// `run --rm`, with and without network, and runtimes by themselves, against the floor.
 pub(crate) fn run(
     engines: &[Engine],
-    mut runc: Option<Runc>,
-    mut floor: Floor,
+    mut runtimes: Vec<Runtime>,
+    floor: &mut Floor,
     rounds: usize,
     report: &mut Report,
 ) -> Result<(), Failure> {
@@ -50,11 +60,17 @@ pub(crate) fn run(
             let words = ["run", "--rm", "--network", "none", IMAGE, "/true"];
             note(RUN_WITHOUT_NETWORK, engine.contender, timed(&mut engine.command(&words))?);
         }
-        if let Some(runc) = &mut runc {
-            note(RUN_WITHOUT_NETWORK, Contender::Runc, runc.run()?);
+        for runtime in &mut runtimes {
+            let took = runtime.run()?;
+            note(BUNDLE, runtime.contender, took);
+            if runtime.contender != Contender::Teu {
+                note(RUN_WITHOUT_NETWORK, runtime.contender, took);
+            }
         }
         let times = floor.run()?;
-        note(RUN_WITHOUT_NETWORK, Contender::Floor, times.exit);
+        for work in [RUN_WITHOUT_NETWORK, BUNDLE, RUN] {
+            note(work, Contender::Floor, times.exit);
+        }
         note("the floor alone, until the program is reached", Contender::Floor, times.exec);
         for engine in engines {
             note(RUN, engine.contender, timed(&mut engine.command(&["run", "--rm", IMAGE, "/true"]))?);
@@ -64,19 +80,26 @@ pub(crate) fn run(
 }
 
 /// `exec` in a container that runs, and the memory beside several of them.
-pub(crate) fn exec(engines: &[Engine], rounds: usize, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn exec(engines: &[Engine], floor: &Floor, rounds: usize, report: &mut Report) -> Result<(), Failure> {
     let name = |number: usize| format!("bench{number}");
     for engine in engines {
         for number in 0..CONTAINERS {
             engine.output(&["run", "-d", "--name", &name(number), IMAGE, "sleep", "100000"])?;
         }
     }
+    let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
+    let inside = ours.map(|engine| engine.pid(&name(0))).transpose()?;
     for round in 0..rounds + WARMING {
-        for engine in engines {
-            let took = timed(&mut engine.command(&["exec", &name(0), "/true"]))?;
+        let mut note = |contender, took| {
             if round >= WARMING {
-                report.time(EXEC, engine.contender, took);
+                report.time(EXEC, contender, took);
             }
+        };
+        for engine in engines {
+            note(engine.contender, timed(&mut engine.command(&["exec", &name(0), "/true"]))?);
+        }
+        if let Some(pid) = inside {
+            note(Contender::Floor, floor.enter(pid)?);
         }
     }
     for engine in engines {
@@ -92,6 +115,52 @@ pub(crate) fn exec(engines: &[Engine], rounds: usize, report: &mut Report) -> Re
         }
     }
     Ok(())
+}
+
+/// A hundred containers that start at the same moment, and that are stopped at the same moment.
+pub(crate) fn at_once(engines: &[Engine], rounds: usize, report: &mut Report) -> Result<(), Failure> {
+    let config = json!({"Image": IMAGE, "Cmd": ["sleep", "1000000"], "StopSignal": "SIGKILL"});
+    for _ in 0..rounds {
+        for engine in engines {
+            let socket = engine.socket();
+            for number in 0..CROWD {
+                ask(socket, "POST", &format!("/containers/create?name=crowd{number}"), Some(&config))?;
+            }
+            let mut all = |verb: &str, each: &str, together: &str| {
+                let begin = Instant::now();
+                let times =
+                    crowd(|number| Ok(ask(socket, "POST", &format!("/containers/crowd{number}/{verb}"), None)?.took))?;
+                report.time(together, engine.contender, begin.elapsed());
+                times.into_iter().for_each(|took| report.time(each, engine.contender, took));
+                Ok::<_, Failure>(())
+            };
+            all("start", STARTS, "100 starts at once with the bridge, all of them")?;
+            all("stop", "100 stops at once, each of them", "100 stops at once, all of them")?;
+            for number in 0..CROWD {
+                ask(socket, "DELETE", &format!("/containers/crowd{number}"), None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does something a hundred times, each time by a thread of its own, begun at the same moment.
+fn crowd(work: impl Fn(usize) -> Result<Duration, Failure> + Sync) -> Result<Vec<Duration>, Failure> {
+    let gate = Barrier::new(CROWD);
+    std::thread::scope(|scope| {
+        let thread = |number| {
+            let (gate, work) = (&gate, &work);
+            scope.spawn(move || {
+                gate.wait();
+                work(number)
+            })
+        };
+        let threads: Vec<_> = (0..CROWD).map(thread).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Failure("a thread panicked".into()))))
+            .collect()
+    })
 }
 
 /// A build of four steps, without cache and with.
