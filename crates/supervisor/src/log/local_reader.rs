@@ -355,16 +355,19 @@ impl LocalReader {
     fn leave(&mut self) -> io::Result<bool> {
         let number = self.current.as_ref().map_or(0, |segment| segment.number);
         // What lies between was removed while it was not read.
-        let Some(newer) = segment::numbers(&self.dir)?.into_iter().find(|other| *other > number) else {
+        let newer: Vec<u64> = segment::numbers(&self.dir)?.into_iter().filter(|other| *other > number).collect();
+        if newer.is_empty() {
             return Ok(false);
-        };
+        }
         // More may have been written before the next file was begun.
         if let Some(segment) = &mut self.current
             && segment.fill(&mut self.buffer)?
         {
             return Ok(true);
         }
-        let Some(segment) = Segment::open(&self.dir, newer)? else { return Ok(false) };
+        // One that is gone since it was listed is like one that lay between.
+        let found = newer.into_iter().find_map(|number| Segment::open(&self.dir, number).transpose());
+        let Some(segment) = found.transpose()? else { return Ok(false) };
         self.buffer.clear();
         self.next = 0;
         self.current = Some(segment);

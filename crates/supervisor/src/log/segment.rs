@@ -221,9 +221,16 @@ pub(crate) fn files(dir: &Path) -> io::Result<Vec<(u64, Kind)>> {
 }
 
 /// The numbers of the files that have records, oldest first.
+///
+/// A listing may miss a file that becomes compressed meanwhile: its old name is gone when the listing gets there, and its
+/// new one is behind (readdir(3): what is added or removed after opendir(3) may or may not be returned). That happens to a
+/// file once, so one of two listings has it.
 pub(crate) fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> =
-        files(dir)?.into_iter().filter(|(_, kind)| *kind != Kind::Index).map(|(n, _)| n).collect();
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        numbers.extend(files(dir)?.into_iter().filter(|(_, kind)| *kind != Kind::Index).map(|(number, _)| number));
+    }
+    numbers.sort_unstable();
     numbers.dedup();
     Ok(numbers)
 }
