@@ -5,6 +5,7 @@ mod host;
 mod inspect;
 mod mount;
 mod network;
+mod picked;
 mod stats;
 
 pub use config::{Config, CreateRequest, CreateResponse};
@@ -20,6 +21,7 @@ pub use mount::{BindOptions, ImageOptions, Mount, MountPoint, TmpfsOptions, Volu
 pub use network::{
     Address, EndpointIpamConfig, EndpointSettings, NetworkSettings, NetworkingConfig, PortBinding, PortMap, PortSet,
 };
+pub use picked::Picked;
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats, Throttling,
 };

@@ -1,6 +1,7 @@
 //! One call of the API: method, path, query, body, and the ways to take its answer.
 
 use std::fmt::Write as _;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -8,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use teu_api::stream::RAW_STREAM;
 use teu_api::{ErrorBody, Platform};
 
@@ -213,6 +214,21 @@ impl<'c> Call<'c> {
         serde_json::from_slice(&body).map_err(|error| Failure::new(format!("read the daemon's answer: {error}")))
     }
 
+    /// Performs it and takes the items of the list that is the answer one by one.
+    pub(crate) async fn each<T: DeserializeOwned>(
+        self,
+        take: impl FnMut(T) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let body = self.bytes().await?;
+        let mut reader = serde_json::Deserializer::from_slice(&body);
+        let taken = Items { take, failure: None, item: PhantomData }.deserialize(&mut reader);
+        match taken.and_then(|failure| reader.end().map(|()| failure)) {
+            Ok(None) => Ok(()),
+            Ok(Some(failure)) => Err(failure),
+            Err(error) => Err(Failure::new(format!("read the daemon's answer: {error}"))),
+        }
+    }
+
     /// Performs it and ignores the answer.
     pub(crate) async fn done(self) -> Result<(), Failure> {
         self.bytes().await.map(drop)
@@ -326,5 +342,38 @@ mod tests {
     fn text_is_escaped_for_a_url() {
         assert_eq!(escape("a b&c=ü/{}"), "a%20b%26c%3D%C3%BC/%7B%7D");
         assert_eq!(escape("localhost:5000/x@sha256:ab"), "localhost:5000/x@sha256:ab");
+    }
+}
+
+/// Items of a list, each taken when it is read: a long list is never there as a whole.
+struct Items<T, F> {
+    take: F,
+    failure: Option<Failure>,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: DeserializeOwned, F: FnMut(T) -> Result<(), Failure>> DeserializeSeed<'de> for Items<T, F> {
+    /// Why an item was not taken.
+    type Value = Option<Failure>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: DeserializeOwned, F: FnMut(T) -> Result<(), Failure>> Visitor<'de> for Items<T, F> {
+    type Value = Option<Failure>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self::Value, A::Error> {
+        while let Some(item) = items.next_element()? {
+            if self.failure.is_none() {
+                self.failure = (self.take)(item).err();
+            }
+        }
+        Ok(self.failure)
     }
 }

@@ -9,7 +9,7 @@ use teu_api::volume::Volume;
 use super::{images, ps};
 use crate::Session;
 use crate::failure::Failure;
-use crate::output::list::{Column, List, Row, labels, row};
+use crate::output::list::{Column, List, Row, Wanted, labels, row};
 use crate::output::{line, print, units};
 use crate::table::Verb;
 
@@ -81,7 +81,7 @@ fn verbose(usage: &DiskUsage) -> Result<String, Failure> {
     let containers = table(
         ps::COLUMNS,
         "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
-        usage.containers.iter().map(|container| ps::cells(&without_image(container), false)).collect(),
+        usage.containers.iter().map(|container| ps::cells(&without_image(container), false, &Wanted::ALL)).collect(),
     )?;
     let volumes =
         table(VOLUMES, "table {{.Name}}\t{{.Links}}\t{{.Size}}", usage.volumes.iter().map(volume_cells).collect())?;
@@ -102,7 +102,7 @@ fn everything(usage: &DiskUsage) -> Value {
     let list = |rows: Vec<Row>| Value::Array(rows.into_iter().map(Row::sorted).collect());
     serde_json::json!({
         "Images": list(usage.images.iter().map(|image| images::first_row(image, true)).collect()),
-        "Containers": list(usage.containers.iter().map(|c| ps::cells(&without_image(c), true)).collect()),
+        "Containers": list(usage.containers.iter().map(|c| ps::cells(&without_image(c), true, &Wanted::ALL)).collect()),
         "Volumes": list(usage.volumes.iter().map(volume_cells).collect()),
         "BuildCache": list(usage.build_cache.iter().map(|record| cache_cells(record, true)).collect()),
     })

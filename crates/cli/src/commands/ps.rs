@@ -8,8 +8,8 @@ use super::filters;
 use crate::Session;
 use crate::failure::Failure;
 use crate::grammar::environment;
-use crate::output::list::{Column, List, Row, labels, row};
-use crate::output::units;
+use crate::output::list::{Column, List, Row, Wanted, labels};
+use crate::output::{print, units};
 use crate::table::Verb;
 
 /// Lists containers.
@@ -60,6 +60,27 @@ pub(super) const COLUMNS: &[Column] = &[
     ("Platform", "PLATFORM"),
 ];
 
+/// What of a container each column is made from.
+const MEMBERS: &[(&str, &str)] = &[
+    ("ID", "Id"),
+    ("Image", "Image,ImageID"),
+    ("Command", "Command"),
+    ("CreatedAt", "Created"),
+    ("RunningFor", "Created"),
+    ("Ports", "Ports"),
+    ("State", "State"),
+    ("Status", "Status"),
+    ("HealthStatus", "Status"),
+    ("Size", "SizeRw,SizeRootFs"),
+    ("Names", "Names"),
+    ("Labels", "Labels"),
+    ("Label", "Labels"),
+    ("Mounts", "Mounts"),
+    ("LocalVolumes", "Mounts"),
+    ("Networks", "NetworkSettings"),
+    ("Platform", "ImageManifestDescriptor"),
+];
+
 const TABLE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
 const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
@@ -76,10 +97,6 @@ impl Verb for Ps {
         let size = self.size || format.is_some_and(shows_sizes);
         let limit = if self.latest { Some(1) } else { self.last.filter(|last| *last >= 0) };
         let client = session.client();
-        let call = client.get("/containers/json").flag("all", self.all || limit.is_some()).flag("size", size);
-        let call = call.maybe("limit", limit.map(|limit| limit.to_string())).filters(&filters(&self.filter)?);
-        let containers: Vec<Summary> = call.read().await?;
-        let rows = containers.iter().map(|container| cells(container, self.no_trunc));
         let (table, raw) = match self.size {
             true => (format!("{TABLE}\t{{{{.Size}}}}"), format!("{RAW}size: {{{{.Size}}}}\n")),
             false => (TABLE.to_owned(), RAW.to_owned()),
@@ -90,7 +107,14 @@ impl Verb for Ps {
             true => (Some("{{.ID}}"), "container_id: {{.ID}}".to_owned()),
             false => (None, raw),
         };
-        List { columns: COLUMNS, default: &table, quiet, raw: &raw, format }.print(rows)?;
+        let list = List { columns: COLUMNS, default: &table, quiet, raw: &raw, format };
+        let wanted = list.wanted();
+        let call = client.get("/containers/json").flag("all", self.all || limit.is_some()).flag("size", size);
+        let call = call.maybe("limit", limit.map(|limit| limit.to_string())).maybe("fields", fields(&wanted));
+        let call = call.filters(&filters(&self.filter)?);
+        let mut lines = list.begin()?;
+        call.each(|container: Summary| lines.add(cells(&container, self.no_trunc, &wanted))).await?;
+        print(&lines.end())?;
         Ok(0)
     }
 }
@@ -100,44 +124,68 @@ fn shows_sizes(format: &str) -> bool {
     format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")
 }
 
+/// What of a container the daemon has to say for what is shown; nothing for everything. Most of a long list's time would
+/// go to what nobody looks at. An engine that does not know the parameter says everything.
+fn fields(wanted: &Wanted<'_>) -> Option<String> {
+    let fields = MEMBERS.iter().filter(|(name, _)| wanted.has(name)).map(|(_, members)| *members);
+    (!wanted.is_all()).then(|| fields.collect::<Vec<_>>().join(","))
+}
+
 /// One row of the list.
-pub(super) fn cells(container: &Summary, whole: bool) -> Row {
+pub(super) fn cells(container: &Summary, whole: bool, wanted: &Wanted<'_>) -> Row {
+    let row = wanted.row([
+        ("ID", &|| Value::from(if whole { &container.id } else { units::short_id(&container.id) })),
+        ("Image", &|| Value::from(image(container, whole))),
+        ("Command", &|| Value::from(command(container, whole))),
+        ("CreatedAt", &|| Value::from(units::date(container.created))),
+        ("RunningFor", &|| Value::from(units::ago(container.created))),
+        ("Ports", &|| Value::from(ports(&container.ports))),
+        ("State", &|| Value::from(container.state.as_str())),
+        ("Status", &|| Value::from(container.status.as_str())),
+        ("HealthStatus", &|| Value::from(health(&container.status))),
+        ("Size", &|| Value::from(size(container))),
+        ("Names", &|| Value::from(names(container, whole))),
+        ("Labels", &|| Value::from(labels(&container.labels))),
+        ("Mounts", &|| Value::from(mounts(container, whole))),
+        ("LocalVolumes", &|| Value::from(container.mounts.iter().filter(|m| m.driver == "local").count().to_string())),
+        ("Networks", &|| Value::from(networks(container))),
+        ("Platform", &|| platform(container)),
+    ]);
+    row.labelled(&container.labels)
+}
+
+/// Its names, without those that links gave unless all are shown.
+fn names(container: &Summary, whole: bool) -> String {
     let names: Vec<&str> = container.names.iter().map(|name| name.trim_start_matches('/')).collect();
-    // The names that links gave are left out.
     let own = names.iter().find(|name| !name.contains('/')).filter(|_| !whole);
-    let names = own.map_or_else(|| names.join(","), |name| (*name).to_owned());
-    let command = if whole { container.command.clone() } else { units::ellipsis(&container.command, 20) };
-    let mounts = container.mounts.iter().map(|mount| match mount.name.is_empty() {
-        true if whole => mount.source.clone(),
-        true => units::ellipsis(&mount.source, 15),
-        false if whole => mount.name.clone(),
-        false => units::ellipsis(&mount.name, 15),
-    });
-    let networks: Vec<&str> = container.network_settings.networks.keys().map(String::as_str).collect();
+    own.map_or_else(|| names.join(","), |name| (*name).to_owned())
+}
+
+fn command(container: &Summary, whole: bool) -> String {
+    match whole {
+        true => units::quote(&container.command),
+        false => units::quote(&units::ellipsis(&container.command, 20)),
+    }
+}
+
+fn size(container: &Summary) -> String {
     let written = units::size(container.size_rw.unwrap_or(0));
-    let size = match container.size_root_fs {
+    match container.size_root_fs {
         Some(all) if all > 0 => format!("{written} (virtual {})", units::size(all)),
         _ => written,
-    };
-    row([
-        ("ID", Value::from(if whole { &container.id } else { units::short_id(&container.id) })),
-        ("Image", Value::from(image(container, whole))),
-        ("Command", Value::from(units::quote(&command))),
-        ("CreatedAt", Value::from(units::date(container.created))),
-        ("RunningFor", Value::from(units::ago(container.created))),
-        ("Ports", Value::from(ports(&container.ports))),
-        ("State", Value::from(container.state.as_str())),
-        ("Status", Value::from(container.status.as_str())),
-        ("HealthStatus", Value::from(health(&container.status))),
-        ("Size", Value::from(size)),
-        ("Names", Value::from(names)),
-        ("Labels", Value::from(labels(&container.labels))),
-        ("Mounts", Value::from(mounts.collect::<Vec<_>>().join(","))),
-        ("LocalVolumes", Value::from(container.mounts.iter().filter(|m| m.driver == "local").count().to_string())),
-        ("Networks", Value::from(networks.join(","))),
-        ("Platform", platform(container)),
-    ])
-    .labelled(&container.labels)
+    }
+}
+
+fn mounts(container: &Summary, whole: bool) -> String {
+    let mounts = container.mounts.iter().map(|mount| {
+        let shown = if mount.name.is_empty() { &mount.source } else { &mount.name };
+        if whole { shown.clone() } else { units::ellipsis(shown, 15) }
+    });
+    mounts.collect::<Vec<_>>().join(",")
+}
+
+fn networks(container: &Summary) -> String {
+    container.network_settings.networks.keys().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// The health that a status ends with, `Up 2 minutes (health: starting)`.
@@ -257,7 +305,7 @@ mod tests {
             status: "Up 2 minutes".into(),
             ..Summary::default()
         };
-        let Row { cells, .. } = cells(&container, false);
+        let Row { cells, .. } = cells(&container, false, &Wanted::ALL);
         assert_eq!(cells["ID"], "0123456789ab");
         assert_eq!(cells["Command"], "\"sh -c 'while true; …\"");
         assert_eq!(cells["Names"], "web");

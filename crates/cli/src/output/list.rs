@@ -1,6 +1,7 @@
 //! Lists: rows of named cells, shown as a table, by template, as JSON or as ids only.
 
 use std::collections::BTreeMap;
+use std::ops::Index;
 
 use serde_json::{Map, Value};
 
@@ -11,11 +12,34 @@ use crate::failure::Failure;
 /// A column: its name in templates, its heading.
 pub(crate) type Column = (&'static str, &'static str);
 
+/// The cells of a row, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cells(Vec<(&'static str, Value)>);
+
+impl Cells {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// The same as an object.
+    pub(crate) fn object(self) -> Value {
+        Value::Object(self.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+impl Index<&str> for Cells {
+    type Output = Value;
+
+    fn index(&self, name: &str) -> &Value {
+        self.get(name).unwrap_or(&Value::Null)
+    }
+}
+
 /// One row: its cells by name, and the labels that the method `.Label` looks into.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
     /// Cells by name.
-    pub(crate) cells: Value,
+    pub(crate) cells: Cells,
     /// Labels of the object.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -23,10 +47,7 @@ pub(crate) struct Row {
 impl Row {
     /// Its cells as JSON has them, names in order.
     pub(crate) fn sorted(self) -> Value {
-        let Value::Object(mut cells) = self.cells else { return self.cells };
-        cells.retain(|name, _| name != NOT_IN_JSON);
-        cells.sort_keys();
-        Value::Object(cells)
+        sorted(self.cells.object())
     }
 
     /// Adds the labels.
@@ -34,6 +55,15 @@ impl Row {
         self.labels.clone_from(labels);
         self
     }
+}
+
+/// A row's cells as JSON has them, names in order.
+pub(crate) fn sorted(mut cells: Value) -> Value {
+    if let Value::Object(cells) = &mut cells {
+        cells.retain(|name, _| name != NOT_IN_JSON);
+        cells.sort_keys();
+    }
+    cells
 }
 
 /// A column for templates alone: the JSON is that of Docker 28, which does not have it.
@@ -60,41 +90,149 @@ impl List<'_> {
         print(&self.text(rows)?)
     }
 
-    /// The rows as text; each is asked for when the one before is text already.
-    pub(crate) fn text(&self, rows: impl IntoIterator<Item = Row>) -> Result<String, Failure> {
-        let format = match (self.format.unwrap_or_default(), self.quiet) {
+    /// The template that is filled in.
+    fn template(&self) -> &str {
+        match (self.format.unwrap_or_default(), self.quiet) {
             ("" | "table", None) => self.default,
             ("" | "table", Some(quiet)) => quiet,
             ("json", _) => "{{json .}}",
             ("raw", _) if !self.raw.is_empty() => self.raw,
             (format, _) => format,
-        };
-        match format.strip_prefix("table") {
-            Some(rest) => self.table(rest.trim_matches(' '), rows),
-            None => {
-                let template = Template::of_list(&unescape(format.trim_matches(' ')))?;
-                let lines = rows.into_iter().map(|row| Ok(template.render_row(&row)? + "\n"));
-                lines.collect()
-            }
         }
     }
 
-    fn table(&self, format: &str, rows: impl IntoIterator<Item = Row>) -> Result<String, Failure> {
-        let template = Template::of_list(&unescape(format))?;
-        let heading = |(name, heading): &Column| ((*name).to_owned(), Value::from(*heading));
-        let headings = Value::Object(self.columns.iter().map(heading).collect::<Map<_, _>>());
-        let mut lines = vec![template.render_heading(&headings)];
-        for row in rows {
-            lines.push(template.render_row(&row)?);
+    /// Which cells of a row are looked at.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted::by(self.template())
+    }
+
+    /// The rows as text; each is asked for when the one before is text already.
+    pub(crate) fn text(&self, rows: impl IntoIterator<Item = Row>) -> Result<String, Failure> {
+        let mut text = self.begin()?;
+        rows.into_iter().try_for_each(|row| text.add(row))?;
+        Ok(text.end())
+    }
+
+    /// The list without rows, to which they are added.
+    pub(crate) fn begin(&self) -> Result<Lines, Failure> {
+        let format = self.template();
+        let (format, is_table) = match format.strip_prefix("table") {
+            Some(rest) => (unescape(rest.trim_matches(' ')), true),
+            None => (unescape(format.trim_matches(' ')), false),
+        };
+        let template = Template::of_list(&format)?;
+        let mut lines = vec![];
+        if is_table {
+            let heading = |(name, heading): &Column| ((*name).to_owned(), Value::from(*heading));
+            let headings = Value::Object(self.columns.iter().map(heading).collect::<Map<_, _>>());
+            lines.push(template.render_heading(&headings));
         }
-        Ok(table::align(&lines))
+        Ok(Lines { template, plain: plain(&format, self.columns), is_table, lines })
     }
 }
 
+/// Rows that become lines. Most templates are names of cells with text between, and a long list is made of those quickly.
+pub(crate) struct Lines {
+    template: Template,
+    plain: Option<Vec<Part>>,
+    is_table: bool,
+    lines: Vec<String>,
+}
+
+/// A part of a plain template.
+enum Part {
+    Text(String),
+    Cell(&'static str),
+}
+
+impl Lines {
+    /// Adds a row.
+    pub(crate) fn add(&mut self, row: Row) -> Result<(), Failure> {
+        self.lines.push(match self.plain.as_ref().and_then(|parts| joined(parts, &row.cells)) {
+            Some(line) => line,
+            None => self.template.render_row(row)?,
+        });
+        Ok(())
+    }
+
+    /// All of it.
+    pub(crate) fn end(self) -> String {
+        if self.is_table {
+            return table::align(&self.lines);
+        }
+        self.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+    }
+}
+
+/// None when a cell is not text.
+fn joined(parts: &[Part], cells: &Cells) -> Option<String> {
+    let mut line = String::with_capacity(128);
+    for part in parts {
+        line += match part {
+            Part::Text(text) => text,
+            Part::Cell(name) => cells.get(name)?.as_str()?,
+        };
+    }
+    Some(line)
+}
+
+/// The parts of a template that is nothing but text and cells, `{{.Name}}`.
+fn plain(template: &str, columns: &[Column]) -> Option<Vec<Part>> {
+    let mut parts = vec![];
+    let mut rest = template;
+    while let Some((text, after)) = rest.split_once("{{") {
+        let (action, after) = after.split_once("}}")?;
+        let name = action.trim_matches(' ').strip_prefix('.')?;
+        let (name, _) = columns.iter().find(|(column, _)| *column == name)?;
+        parts.extend([Part::Text(text.to_owned()), Part::Cell(name)]);
+        rest = after;
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    Some(parts)
+}
+
+/// Which cells of its rows a list shows: making the others would be for nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a>(Option<Vec<&'a str>>);
+
+impl<'a> Wanted<'a> {
+    /// Every cell.
+    pub(crate) const ALL: Wanted<'static> = Wanted(None);
+
+    /// What a template may look at. Nothing reaches a cell but a dot before its name, a dot that stands for the whole row,
+    /// or a variable that may hold it.
+    fn by(template: &'a str) -> Self {
+        let names: Vec<&str> = template.split('.').skip(1).map(leading_name).collect();
+        let whole = template.contains('$') || names.iter().any(|name| name.is_empty());
+        Wanted(Some(names).filter(|_| !whole))
+    }
+
+    /// Whether the cell may be looked at.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.contains(&name))
+    }
+
+    /// Whether every cell may be.
+    pub(crate) fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Builds one row of what is wanted.
+    pub(crate) fn row<const N: usize>(&self, cells: [(&'static str, &dyn Fn() -> Value); N]) -> Row {
+        let wanted = cells.into_iter().filter(|(name, _)| self.has(name));
+        Row { cells: Cells(wanted.map(|(name, cell)| (name, cell())).collect()), labels: BTreeMap::new() }
+    }
+}
+
+/// The name that a text begins with.
+fn leading_name(text: &str) -> &str {
+    let end = text.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
 /// Builds one row.
-pub(crate) fn row<const N: usize>(cells: [(&str, Value); N]) -> Row {
-    let cells = Value::Object(cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
-    Row { cells, labels: BTreeMap::new() }
+pub(crate) fn row<const N: usize>(cells: [(&'static str, Value); N]) -> Row {
+    Row { cells: Cells(cells.into()), labels: BTreeMap::new() }
 }
 
 /// `\t` and `\n` as users write them in a shell.
@@ -126,6 +264,21 @@ mod tests {
         assert_eq!(shown("table {{upper .Names}}").unwrap(), "NAMES\nWEB\n");
         assert_eq!(shown("").unwrap(), "CONTAINER ID\n<abc>\n");
         assert!(shown("table {{.Nope}}").is_err());
+    }
+
+    #[test]
+    fn only_cells_that_a_template_may_look_at_are_made() {
+        let names = |format: &str| {
+            let listing = List { columns: &[], default: "table {{.ID}}", quiet: None, raw: "", format: Some(format) };
+            let row = listing.wanted().row([("ID", &|| 1.into()), ("Names", &|| 2.into()), ("Labels", &|| 3.into())]);
+            row.cells.0.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(""), "ID");
+        assert_eq!(names("{{.Names}} of ID"), "Names");
+        assert_eq!(names("{{with .Names}}{{$.ID}}{{end}}"), "ID Names Labels");
+        for whole in ["json", "{{.}}", "{{json .}}", "{{range $k, $v := .}}{{$v}}{{end}}", "{{index . \"ID\"}}"] {
+            assert_eq!(names(whole), "ID Names Labels", "{whole}");
+        }
     }
 
     #[test]

@@ -15,28 +15,39 @@ pub(crate) fn align(lines: &[String]) -> String {
 
 /// The same with columns of at least this width.
 pub(crate) fn align_from(lines: &[String], least: usize) -> String {
-    let cells: Vec<Vec<&str>> =
-        lines.iter().flat_map(|text| text.split('\n')).map(|line| line.split('\t').collect()).collect();
-    let columns = cells.iter().map(Vec::len).max().unwrap_or(0);
-    let mut widths = vec![vec![0; columns]; cells.len()];
+    let lines: Vec<&str> = lines.iter().flat_map(|text| text.split('\n')).collect();
+    let columns = lines.iter().map(|line| line.bytes().filter(|byte| *byte == b'\t').count()).max().unwrap_or(0);
+    // Each cell but the last of its line, and its width; a line's cells lie side by side.
+    let mut cells: Vec<Option<(&str, usize)>> = vec![None; columns * lines.len()];
+    let mut lasts = Vec::with_capacity(lines.len());
+    for (number, line) in lines.iter().enumerate() {
+        let mut rest = *line;
+        let mut column = number * columns;
+        while let Some((cell, after)) = rest.split_once('\t') {
+            cells[column] = Some((cell, width(cell)));
+            (rest, column) = (after, column + 1);
+        }
+        lasts.push(rest);
+    }
+    let mut widths = vec![0; cells.len()];
     for column in 0..columns {
-        let has = |line: usize| column + 1 < cells[line].len();
+        let place = |line: usize| line * columns + column;
         let mut first = 0;
-        while first < cells.len() {
-            let end = (first..cells.len()).find(|line| !has(*line)).unwrap_or(cells.len());
-            let widest = (first..end).map(|line| width(cells[line][column])).max().unwrap_or(0);
-            widths[first..end].iter_mut().for_each(|line| line[column] = (widest + PADDING).max(least));
+        while first < lines.len() {
+            let block = (first..lines.len()).map_while(|line| cells[place(line)]);
+            let (end, widest) = block.fold((first, 0), |(end, widest), (_, width)| (end + 1, widest.max(width)));
+            (first..end).for_each(|line| widths[place(line)] = (widest + PADDING).max(least));
             first = end + 1;
         }
     }
-    let mut text = String::new();
-    for (line, row) in cells.iter().enumerate() {
-        for (column, cell) in row.iter().enumerate() {
+    let mut text = String::with_capacity(widths.iter().sum::<usize>() + lines.len() * 32);
+    for (line, last) in lasts.iter().enumerate() {
+        for place in line * columns..(line + 1) * columns {
+            let Some((cell, taken)) = cells[place] else { break };
             text.push_str(cell);
-            if column + 1 < row.len() {
-                text.extend(std::iter::repeat_n(' ', widths[line][column] - width(cell)));
-            }
+            text.extend(std::iter::repeat_n(' ', widths[place] - taken));
         }
+        text.push_str(last);
         text.push('\n');
     }
     text
@@ -44,6 +55,9 @@ pub(crate) fn align_from(lines: &[String], least: usize) -> String {
 
 /// How many places of a terminal a text takes: two for the wide letters of East Asia.
 pub(crate) fn width(text: &str) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
     text.chars().map(|char| if is_wide(char) { 2 } else { 1 }).sum()
 }
 

@@ -19,6 +19,8 @@ pub struct ListQuery {
     pub limit: Option<usize>,
     /// With sizes.
     pub size: bool,
+    /// The members of a row that are looked at, `Id`; all of them when there are none.
+    pub fields: Vec<String>,
     /// Only those that match.
     pub filters: Filters,
 }
@@ -114,7 +116,7 @@ impl Containers {
         let now = Timestamp::now();
         let mut links = self.link_names();
         let mut row = |(container, record): &(Container, std::sync::Arc<Record>)| {
-            let mut row = self.row(container, record, query.size, now)?;
+            let mut row = self.row(container, record, query, now)?;
             row.names.extend(links.remove(&record.id).unwrap_or_default());
             Ok(row)
         };
@@ -126,6 +128,9 @@ impl Containers {
     }
 
     fn passes(&self, record: &Record, filters: &Filters, wanted: &Wanted) -> bool {
+        if filters.is_empty() {
+            return true;
+        }
         let any = |key: &str, test: &dyn Fn(&str) -> bool| {
             !filters.contains(key) || filters.get(key).iter().any(|value| test(value))
         };
@@ -159,8 +164,13 @@ impl Containers {
             && filters.match_labels(&record.config.labels)
     }
 
-    fn row(&self, container: &Container, record: &Record, size: bool, now: Timestamp) -> Result<Summary> {
-        let (size_rw, size_root_fs) = if size { container.sizes()? } else { (None, None) };
+    /// One row, without what is large and not looked at.
+    fn row(&self, container: &Container, record: &Record, query: &ListQuery, now: Timestamp) -> Result<Summary> {
+        fn when<T: Default>(wanted: bool, member: impl FnOnce() -> T) -> T {
+            if wanted { member() } else { T::default() }
+        }
+        let has = |name: &str| query.fields.is_empty() || query.fields.iter().any(|field| field == name);
+        let (size_rw, size_root_fs) = if query.size { container.sizes()? } else { (None, None) };
         let mode = &record.host.network_mode;
         Ok(Summary {
             id: record.id.clone(),
@@ -169,10 +179,10 @@ impl Containers {
             image_id: record.image_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             command: command_line(&record.words()),
             created: record.created.parse::<Timestamp>().map_or(0, Timestamp::as_second),
-            ports: ports(record),
+            ports: when(has("Ports"), || ports(record)),
             size_rw,
             size_root_fs,
-            labels: record.config.labels.clone(),
+            labels: when(has("Labels"), || record.config.labels.clone()),
             state: record.state.phase.word().into(),
             status: status(&record.state, now),
             health: Some(record.state.health.as_ref().map_or_else(
@@ -181,9 +191,11 @@ impl Containers {
             )),
             host_config: SummaryHostConfig { network_mode: mode.clone(), annotations: record.host.annotations.clone() },
             network_settings: SummaryNetworks {
-                networks: crate::network::settings(record, &self.context.networks).networks,
+                networks: when(has("NetworkSettings"), || {
+                    crate::network::settings(record, &self.context.networks).networks
+                }),
             },
-            mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
+            mounts: when(has("Mounts"), || record.mounts.iter().map(|mount| mount.point.clone()).collect()),
             ..Summary::default()
         })
     }

@@ -40,6 +40,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
             flag("all", "Also those that do not run."),
             integer("limit", "The newest so many, whether they run or not."),
             flag("size", "With the bytes of each."),
+            texts(
+                "fields",
+                "The members of a row that are wanted, with commas between; all of them without it. Not Docker's.",
+            ),
             filters(&[
                 "ancestor",
                 "before",

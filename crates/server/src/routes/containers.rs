@@ -9,9 +9,11 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
-use teu_api::container::{CheckpointRequest, CheckpointSummary, Config, CreateRequest, UpdateRequest, UpdateResponse};
+use teu_api::container::{
+    CheckpointRequest, CheckpointSummary, Config, CreateRequest, Picked, Summary, UpdateRequest, UpdateResponse,
+};
 use teu_api::image::CommitResponse;
-use teu_api::shape::Shaped;
+use teu_api::shape::{Shape, Shaped};
 use teu_engine::{CheckpointOptions, CommitOptions, Engine, ListQuery, RemoveOptions};
 use teu_oci::ContainerConfig;
 
@@ -57,13 +59,26 @@ async fn list(State(engine): State<Engine>, query: Query, version: Version) -> A
         limit: limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0),
         size: query.flag("size"),
         filters: query.filters()?,
+        fields: fields(&query)?,
     };
     let mut rows = engine.containers.list(&query).await?;
+    let picked = |row| Picked { row, fields: &query.fields };
     if compat::is_usual(version) {
         rows.iter_mut().for_each(|row| row.health = None);
-        return ok(rows);
+        return ok(rows.iter().map(picked).collect::<Vec<_>>());
     }
-    ok(rows.into_iter().map(|row| compat::container(version, to_value(row))).collect::<Vec<_>>())
+    ok(rows.iter().map(|row| compat::container(version, to_value(picked(row)))).collect::<Vec<_>>())
+}
+
+/// The members of rows that are asked for.
+fn fields(query: &Query) -> Answer<Vec<String>> {
+    let Shape::Object(row) = Summary::shape() else { return Ok(vec![]) };
+    let members = (row.members)();
+    let names = query.all("fields").iter().flat_map(|names| names.split(',').map(str::to_owned)).collect::<Vec<_>>();
+    match names.iter().find(|name| !members.iter().any(|member| member.key == *name)) {
+        Some(unknown) => Err(Failure::bad(format!("parameter \"fields\": rows have no member \"{unknown}\""))),
+        None => Ok(names),
+    }
 }
 
 async fn create(State(engine): State<Engine>, query: Query, version: Version, Json(mut body): Json<Value>) -> Answer {

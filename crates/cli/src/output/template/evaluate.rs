@@ -8,7 +8,7 @@ use super::function;
 use super::parse::{Command, Named, Node, Operand, Pipeline, Span, Term};
 use super::show;
 use super::value::Datum;
-use crate::output::list::Row;
+use crate::output::list;
 use crate::output::units;
 
 /// What a list of nodes asks its loop to do.
@@ -263,8 +263,8 @@ impl<'a> Scope<'a> {
         if let ("json", Some(_), [row]) = (name, self.about.labels, arguments.as_slice())
             && row.json.is_object()
         {
-            let row = Row { cells: row.json.clone(), ..Row::default() };
-            return Ok(Datum::text(units::html_safe(&row.sorted().to_string())));
+            let row = list::sorted(row.json.clone());
+            return Ok(Datum::text(units::html_safe(&row.to_string())));
         }
         let call = if self.about.heading { function::call_for_heading } else { function::call };
         call(name, &arguments).map_err(|why| fault(format!("error calling {name}: {why}")))

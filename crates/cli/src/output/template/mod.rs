@@ -69,8 +69,8 @@ impl Template {
     }
 
     /// Fills it in with a row of a list.
-    pub(crate) fn render_row(&self, row: &Row) -> Result<String, Failure> {
-        self.fill_in(&row.cells, Shape::Any, About { labels: Some(&row.labels), heading: false })
+    pub(crate) fn render_row(&self, row: Row) -> Result<String, Failure> {
+        self.fill_in(&row.cells.object(), Shape::Any, About { labels: Some(&row.labels), heading: false })
     }
 
     /// Fills it in with headings, as far as that goes.
