@@ -233,6 +233,25 @@ fn each_version_is_told_things_its_own_way() {
 }
 
 #[test]
+fn rows_of_containers_have_the_members_that_are_asked_for() {
+    let daemon = Daemon::start();
+    daemon.ok(["create", "--name", "box", "--label", "a=b", "busybox", "true"]);
+    for version in ["/v1.24", "/v1.41", "/v1.51", ""] {
+        let rows = json(&daemon, &format!("{version}/containers/json?all=1&fields=State,Labels&fields=Names"));
+        let whole = json(&daemon, &format!("{version}/containers/json?all=1"));
+        let names = ["Names", "Labels", "State"];
+        assert_eq!(rows[0].as_object().map(serde_json::Map::len), Some(names.len()), "{version}: {rows}");
+        names.iter().for_each(|name| assert_eq!(rows[0][name], whole[0][name], "{version}"));
+    }
+    assert_eq!(status(&daemon, "GET", "/containers/json?fields=Colour"), "400");
+    let told =
+        daemon.ok(["ps", "-a", "--format", "{{.Label \"a\"}} {{.Names}} {{.State}} {{.Networks}} {{.LocalVolumes}}"]);
+    assert_eq!(told, "b box created bridge 0");
+    let told = daemon.ok(["ps", "-a", "--format", "json"]);
+    assert!(["\"Networks\":\"bridge\"", "\"Labels\":\"a=b\""].iter().all(|part| told.contains(part)), "{told}");
+}
+
+#[test]
 fn events_come_in_the_form_that_is_asked_for() {
     let daemon = Daemon::start();
     daemon.ok(["create", "--name", "box", "busybox"]);

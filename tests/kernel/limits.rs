@@ -91,9 +91,21 @@ fn limits_are_in_force_for_an_exec_too() {
 }
 
 #[test]
+fn a_mebibyte_of_memory_is_enough_for_a_small_program() {
+    let daemon = Daemon::start();
+    for flags in [&["--network", "none"][..], &[], &["--init"]] {
+        let line = [&["run", "--rm", "-m", "1m"], flags, &["busybox", "echo", "here"]].concat();
+        assert_eq!(daemon.ok(line), "here", "{flags:?}");
+    }
+    daemon.ok(["run", "-d", "--name", "box", "-m", "1m", "busybox", "sleep", "1000"]);
+    assert_eq!(daemon.ok(["exec", "box", "echo", "there"]), "there");
+    assert_eq!(daemon.inspect("box", "{{.HostConfig.Memory}} {{.State.OOMKilled}}"), "1048576 false");
+}
+
+#[test]
 fn limits_that_mean_nothing_are_refused() {
     let daemon = Daemon::start();
-    daemon.teu(["run", "-m", "1m", "busybox", "true"]).refused(125, &["6MB"]);
+    daemon.teu(["run", "-m", "1023k", "busybox", "true"]).refused(125, &["1MB"]);
     daemon.teu(["run", "-m", "lots", "busybox", "true"]).refused(125, &["lots"]);
     daemon.teu(["run", "--cpus", "1000", "busybox", "true"]).refused(125, &["CPUs"]);
     assert_eq!(daemon.ok(["ps", "-aq"]), "");

@@ -78,8 +78,50 @@ fn what_is_to_act_on_the_host_shares_its_ids_and_says_so() {
         daemon.ok(["create", "--name", name, "--userns", "auto", flag, "busybox", "true"]);
         assert_eq!(daemon.inspect(name, "{{.HostConfig.UsernsMode}}"), "host", "{name}");
     }
-    let refused = daemon.teu(["create", "--userns", "keep-id", "busybox", "true"]);
-    assert!(refused.code != 0 && refused.err.contains("keep-id"), "{}", refused.err);
+    let refused = daemon.teu(["create", "--userns", "nomap", "busybox", "true"]);
+    assert!(refused.code != 0 && refused.err.contains("invalid USER mode"), "{}", refused.err);
+}
+
+#[test]
+fn kept_ids_are_those_of_whoever_asks() {
+    let daemon = Daemon::start();
+    if !possible(&daemon) {
+        return;
+    }
+    let shared = daemon.folder().join("shared");
+    fs::create_dir(&shared).expect("folder");
+    std::os::unix::fs::chown(&shared, Some(1234), Some(4321)).expect("chown");
+    let volume = format!("{}:/shared", shared.display());
+    let keep = "keep-id:uid=1234,gid=4321";
+    let line = ["run", "--rm", "--userns", keep, "-v", &volume, "busybox", "sh", "-c", "id -u; id -g; touch /shared/x"];
+    assert_eq!(daemon.ok(line), "1234\n4321");
+    let made = fs::metadata(shared.join("x")).expect("made");
+    assert_eq!((made.uid(), made.gid()), (1234, 4321));
+    daemon.ok(["run", "-d", "--name", "mine", "--userns", "keep-id", "busybox", "sleep", "1000"]);
+    assert_eq!(daemon.inspect("mine", "{{.HostConfig.UsernsMode}} {{.Config.User}}"), "keep-id:uid=0,gid=0 0:0");
+    let pid = daemon.inspect("mine", "{{.State.Pid}}");
+    assert_ne!(fs::metadata(format!("/proc/{pid}")).expect("the process").uid(), 0);
+    assert_eq!(daemon.ok(["run", "--rm", "--userns", keep, "-u", "7", "busybox", "id", "-u"]), "7");
+}
+
+#[test]
+fn ids_of_their_own_are_one_line_of_configuration() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("daemon.json");
+    fs::write(&file, r#"{"default-userns-mode": "auto"}"#).expect("written");
+    let daemon = Daemon::with(&["--config-file", file.to_str().expect("path")]);
+    daemon.load();
+    if !possible(&daemon) {
+        return;
+    }
+    let map = |flags: &[&str]| {
+        let line = [&["run", "--rm"], flags, &["busybox", "cat", "/proc/self/uid_map"]].concat();
+        let map = daemon.ok(line);
+        map.split_whitespace().nth(1).expect("a map").to_owned()
+    };
+    assert_ne!(map(&[]), "0");
+    assert_eq!(map(&["--userns", "host"]), "0");
+    assert_eq!(map(&["--network", "host"]), "0");
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub struct Defaults {
     pub cgroupns_mode: String,
     /// `private` or `shareable`.
     pub ipc_mode: String,
+    /// `host` or `auto`.
+    pub userns_mode: String,
     /// Size of /dev/shm in bytes.
     pub shm_size: i64,
     /// Limits of processes.
@@ -40,6 +42,7 @@ impl Defaults {
             (&mut host.cgroup_parent, &self.cgroup_parent),
             (&mut host.cgroupns_mode, &self.cgroupns_mode),
             (&mut host.ipc_mode, &self.ipc_mode),
+            (&mut host.userns_mode, &self.userns_mode),
         ] {
             if own.is_empty() {
                 own.clone_from(default);

@@ -154,6 +154,7 @@ struct Settings {
     cgroup_parent: String,
     default_cgroupns_mode: String,
     default_ipc_mode: String,
+    default_userns_mode: String,
     #[serde(deserialize_with = "size")]
     default_shm_size: i64,
     default_ulimits: BTreeMap<String, Ulimit>,
@@ -411,10 +412,12 @@ impl Settings {
         let named = |(name, limit): (&String, &Ulimit)| Ulimit { name: name.clone(), ..limit.clone() };
         let (modes, words) = (["private", "host"], "private or host");
         let (ipc_modes, ipc_words) = (["private", "shareable"], "private or shareable");
+        let (users, users_words) = (["host", "auto"], "host or auto");
         Ok(teu_engine::Defaults {
             cgroup_parent: self.cgroup_parent.clone(),
             cgroupns_mode: among("default-cgroupns-mode", &self.default_cgroupns_mode, &modes, words)?,
             ipc_mode: among("default-ipc-mode", &self.default_ipc_mode, &ipc_modes, ipc_words)?,
+            userns_mode: among("default-userns-mode", &self.default_userns_mode, &users, users_words)?,
             init: self.init,
             shm_size: self.default_shm_size,
             ulimits: self.default_ulimits.iter().map(named).collect(),

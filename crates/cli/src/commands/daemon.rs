@@ -143,6 +143,9 @@ pub struct DaemonArgs {
     /// Default IPC mode of containers (private|shareable)
     #[arg(long, value_name = "string")]
     pub default_ipc_mode: Option<String>,
+    /// Default ids of containers: the host's, or some of each one's own (host|auto)
+    #[arg(long, value_name = "string")]
+    pub default_userns_mode: Option<String>,
     /// Default size of /dev/shm
     #[arg(long, value_name = "bytes")]
     pub default_shm_size: Option<String>,
@@ -241,6 +244,7 @@ impl DaemonArgs {
             ("debug", flag(self.debug)),
             ("default-cgroupns-mode", text(&self.default_cgroupns_mode)),
             ("default-ipc-mode", text(&self.default_ipc_mode)),
+            ("default-userns-mode", text(&self.default_userns_mode)),
             ("default-shm-size", text(&self.default_shm_size)),
             ("default-ulimits", object(limits)),
             ("dns", list(&self.dns)),

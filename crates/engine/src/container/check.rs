@@ -5,8 +5,8 @@ use teu_api::container::{CreateRequest, HostConfig};
 use super::health::OnFailure;
 use crate::error::{Error, Kind, Result};
 
-/// Docker's least memory limit.
-const LEAST_MEMORY: i64 = 6 << 20;
+/// The least memory limit: a sixth of Docker's, because nothing of the engine's own is charged to a container.
+const LEAST_MEMORY: i64 = 1 << 20;
 
 /// Refuses what cannot work, and by name what teu does not do yet.
 pub(crate) fn check(request: &CreateRequest, processors: usize) -> Result<()> {
@@ -62,7 +62,7 @@ fn networks(request: &CreateRequest) -> Result<()> {
 
 fn limits(host: &HostConfig, processors: usize) -> Result<()> {
     if host.memory != 0 && host.memory < LEAST_MEMORY {
-        return Err(Error::bad("Minimum memory limit allowed is 6MB"));
+        return Err(Error::bad("Minimum memory limit allowed is 1MB"));
     }
     if host.memory_swap > 0 && host.memory == 0 {
         return Err(Error::bad("You should always set the Memory limit when using Memoryswap limit, see usage"));
@@ -107,7 +107,7 @@ fn limits(host: &HostConfig, processors: usize) -> Result<()> {
         return Err(Error::bad(format!("Invalid value: {wrong}, valid memory swappiness range is 0-100")));
     }
     if host.memory_reservation != 0 && host.memory_reservation < LEAST_MEMORY {
-        return Err(Error::bad("Minimum memory reservation allowed is 6MB"));
+        return Err(Error::bad("Minimum memory reservation allowed is 1MB"));
     }
     if host.cpu_realtime_runtime != 0 && host.cpu_realtime_runtime > host.cpu_realtime_period {
         return Err(Error::bad("cpu real-time runtime cannot be higher than cpu real-time period"));
@@ -166,10 +166,11 @@ fn modes(host: &HostConfig) -> Result<()> {
     if host.cgroup_parent.split('/').any(|part| part == "..") || host.cgroup_parent.contains('\0') {
         return Err(Error::bad(format!("invalid cgroup parent: \"{}\"", host.cgroup_parent)));
     }
-    match host.userns_mode.as_str() {
-        "" | "host" | "auto" => {}
-        "keep-id" => return Err(not_yet("--userns keep-id, which needs a daemon of the user's own,")),
-        _ => return Err(Error::bad("invalid USER mode")),
+    if host.userns_mode == "keep-id" {
+        return Err(Error::bad("invalid USER mode: whose ids? keep-id:uid=1000,gid=1000 says so"));
+    }
+    if super::users::Mode::parse(&host.userns_mode).is_none() {
+        return Err(Error::bad("invalid USER mode"));
     }
     Ok(())
 }
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn limits_that_mean_nothing_are_refused() {
-        assert!(refused(|r| r.host_config.memory = 1 << 20).contains("6MB"));
+        assert!(refused(|r| r.host_config.memory = (1 << 20) - 1).contains("1MB"));
         assert!(refused(|r| r.host_config.nano_cpus = 3_000_000_000).contains("only 2 CPUs"));
         assert!(refused(|r| r.host_config.cpu_shares = -1).contains("invalid CPU shares (-1)"));
         assert!(refused(|r| drop(r.host_config.annotations.insert(String::new(), "a".into()))).contains("Annotations"));

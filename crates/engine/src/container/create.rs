@@ -109,7 +109,7 @@ impl Containers {
         super::devices::nodes(&host)?;
         super::devices::block_io(&host)?;
         super::spec::check(&host)?;
-        let users = self.users(id, &config, &mut host)?;
+        let users = self.users(id, &mut config, &mut host)?;
         let mut record = Record {
             users,
             id: id.into(),
@@ -139,9 +139,12 @@ impl Containers {
     }
 
     /// The ids of a container's own, where it asked for some and can have them; the request learns what it got.
-    fn users(&self, id: &str, config: &Config, host: &mut HostConfig) -> Result<Option<u32>> {
-        if host.userns_mode != "auto" {
-            return Ok(None);
+    fn users(&self, id: &str, config: &mut Config, host: &mut HostConfig) -> Result<Option<u32>> {
+        match users::Mode::parse(&host.userns_mode) {
+            Some(users::Mode::Own) => {}
+            Some(users::Mode::Keep(uid, gid)) if config.user.is_empty() => config.user = format!("{uid}:{gid}"),
+            Some(users::Mode::Keep(..)) => {}
+            Some(users::Mode::Host) | None => return Ok(None),
         }
         let beyond = |id: &str| id.parse::<u64>().is_ok_and(|id| id >= u64::from(users::RANGE));
         if users::needs_host(host) || config.user.split(':').any(beyond) {

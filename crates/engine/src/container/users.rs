@@ -8,6 +8,39 @@ use std::collections::HashSet;
 use teu_api::container::HostConfig;
 use teu_oci::runtime::{IdMapping, Mount};
 
+/// What is asked of a container's ids, `HostConfig.UsernsMode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They are the host's.
+    Host,
+    /// It has some of its own.
+    Own,
+    /// The same, and its program runs as this user and group, whose files on the host are its own: podman's
+    /// `keep-id:uid=1000,gid=1000`. What is on disk is not shifted, so nothing else tells it from the other.
+    Keep(u32, u32),
+}
+
+impl Mode {
+    /// Reads it; none when it is no mode. Whose ids to keep is for the client to say: the engine serves them all.
+    pub(crate) fn parse(text: &str) -> Option<Mode> {
+        if let "" | "host" = text {
+            return Some(Mode::Host);
+        }
+        if text == "auto" {
+            return Some(Mode::Own);
+        }
+        let (mut uid, mut gid) = (None, None);
+        for (name, value) in text.strip_prefix("keep-id:")?.split(',').filter_map(|pair| pair.split_once('=')) {
+            match name {
+                "uid" => uid = Some(value.parse().ok()?),
+                "gid" => gid = Some(value.parse().ok()?),
+                _ => return None,
+            }
+        }
+        uid.map(|uid| Mode::Keep(uid, gid.unwrap_or(uid)))
+    }
+}
+
 /// How many ids a container has.
 pub(crate) const RANGE: u32 = 1 << 16;
 /// The slots of that size that are handed out: above what people, services and subuid(5) use, below the end.
@@ -70,6 +103,24 @@ mod tests {
         assert!(first >= SLOTS.start * RANGE && first.is_multiple_of(RANGE));
         let all = SLOTS.map(|slot| slot * RANGE).collect();
         assert_eq!(allocate(id, &all), None);
+    }
+
+    #[test]
+    fn a_mode_is_known_or_none() {
+        for (text, mode) in [
+            ("", Some(Mode::Host)),
+            ("host", Some(Mode::Host)),
+            ("auto", Some(Mode::Own)),
+            ("keep-id:uid=1000,gid=100", Some(Mode::Keep(1000, 100))),
+            ("keep-id:uid=7", Some(Mode::Keep(7, 7))),
+            ("keep-id", None),
+            ("keep-id:gid=7", None),
+            ("keep-id:uid=x", None),
+            ("keep-id:uid=1,size=9", None),
+            ("nomap", None),
+        ] {
+            assert_eq!(Mode::parse(text), mode, "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) const ACTING: &[&str] = &[
     "default-network-opts",
     "default-shm-size",
     "default-ulimits",
+    "default-userns-mode",
     "dns",
     "dns-opts",
     "dns-search",

@@ -69,7 +69,8 @@ pub(super) fn values_of_flag(flag: &str, command: &str) -> &'static [&'static st
         }
         ("ipc", _) => &["none", "private", "shareable", "host", "container:"],
         ("pid", _) => &["host", "container:"],
-        ("uts" | "userns", _) => &["host"],
+        ("uts", _) => &["host"],
+        ("userns", _) => &["host", "auto", "keep-id"],
         ("cgroupns", _) => &["host", "private"],
         ("cap-add" | "cap-drop", _) => &[
             "ALL",

@@ -293,7 +293,7 @@ pub(crate) struct ContainerFlags {
     /// User name or id (name|uid[:group|gid])
     #[arg(short, long)]
     pub(crate) user: Option<String>,
-    /// User namespace to use (host)
+    /// User namespace to use (host|auto|keep-id)
     #[arg(long)]
     pub(crate) userns: Option<String>,
     /// UTS namespace to use (host)

@@ -159,7 +159,7 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig, String> {
         readonly_rootfs: flags.read_only,
         tmpfs,
         uts_mode: text(&flags.uts),
-        userns_mode: text(&flags.userns),
+        userns_mode: whose_ids(&text(&flags.userns)),
         shm_size: flags.shm_size.unwrap_or(0),
         sysctls: pair("--sysctl", &flags.sysctl)?,
         isolation: text(&flags.isolation),
@@ -338,6 +338,15 @@ fn security(flags: &ContainerFlags, around: &Surroundings<'_>, host: &mut HostCo
         }
     }
     Ok(())
+}
+
+/// The engine serves many users: the ids to keep are those of whoever asks.
+fn whose_ids(mode: &str) -> String {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    match mode {
+        "keep-id" => format!("keep-id:uid={uid},gid={gid}"),
+        other => other.to_owned(),
+    }
 }
 
 #[cfg(test)]
