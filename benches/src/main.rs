@@ -92,7 +92,6 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() {
         return Err(Failure("making containers takes root: run it as root".into()));
     }
-    let runs = runs()?;
     let teu = fs::canonicalize(&arguments.teu).while_doing(format!("{}: make build", arguments.teu.display()))?;
     let ground = Ground::new()?;
     let mut report = Report::default();
@@ -114,43 +113,57 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
         report.facts.push((registry.name().into(), registry.version()?));
     }
 
-    for engine in &engines {
-        works::prepare(engine, &ground, &mut report)?;
+    measure(arguments, &engines, runtimes, &registries, &ground, &mut report)?;
+    set_marks(&mut report);
+    write(&report, &arguments.out)
+}
+
+/// All kinds of work, one after the other.
+fn measure(
+    arguments: &Arguments,
+    engines: &[Engine],
+    runtimes: Vec<Runtime>,
+    registries: &[Registry],
+    ground: &Ground,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let runs = runs()?;
+    for engine in engines {
+        works::prepare(engine, ground, report)?;
     }
     let mut floor = Floor::new(&ground.rootfs(), "/true", ground.path("floor"))?;
     let few = runs.div_ceil(10);
     let begin = |work: &str| begins(work, arguments);
     if begin("api") {
-        let measured = api::measure(&engines, runs, &mut report);
-        there(&mut report, measured);
+        let measured = api::measure(engines, runs, report);
+        there(report, measured);
     }
     if begin("run") {
-        works::run(&engines, runtimes, &mut floor, runs, &mut report)?;
+        works::run(engines, runtimes, &mut floor, runs, report)?;
     }
     if begin("exec") {
-        works::exec(&engines, &floor, runs, &mut report)?;
+        works::exec(engines, &floor, runs, report)?;
     }
     if begin("starts at once") {
-        let measured = works::at_once(&engines, few, &mut report);
-        there(&mut report, measured);
+        let measured = works::at_once(engines, few, report);
+        there(report, measured);
     }
     if begin("published ports") {
         let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
-        let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, &mut report));
-        there(&mut report, measured.unwrap_or(Ok(())));
+        let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, report));
+        there(report, measured.unwrap_or(Ok(())));
     }
     if begin("files and output") {
-        let measured = files::measure(&engines, works::IMAGE, &ground, few, &mut report);
-        there(&mut report, measured);
+        let measured = files::measure(engines, works::IMAGE, ground, few, report);
+        there(report, measured);
     }
     if begin("build") {
-        works::build(&engines, &ground, few, &mut report)?;
+        works::build(engines, ground, few, report)?;
     }
     if begin("push and pull") {
-        works::transfer(&engines, &registries, &ground, few, &mut report)?;
+        works::transfer(engines, registries, ground, few, report)?;
     }
-    set_marks(&mut report);
-    write(&report, &arguments.out)
+    Ok(())
 }
 
 /// The contender, or a note that it is not there.

@@ -10,17 +10,9 @@ const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 #[test]
 fn examples_real() {
     let daemon = Daemon::bare();
-    load_debian(&daemon);
+    daemon.load_debian();
     nginx(&daemon);
     compiled(&daemon);
-}
-
-/// The Debian image: made by debootstrap once, kept in the checkout's cache.
-fn load_debian(daemon: &Daemon) {
-    let archive = daemon.folder().join("debian.tar");
-    run(Command::new(format!("{SOURCE}/tools/base-image")).arg("debian").arg(&archive)).ok();
-    daemon.ok(["load", "-q", "-i", archive.to_str().expect("path")]);
-    fs::remove_file(archive).expect("removed");
 }
 
 /// The host's port of the first published port.

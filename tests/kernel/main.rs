@@ -19,6 +19,7 @@ mod networks;
 mod outside;
 mod runtime;
 mod streams;
+mod systemd;
 mod users;
 mod volumes;
 

@@ -83,6 +83,16 @@ impl Daemon {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Loads the Debian image: made by debootstrap once, kept in the checkout's cache.
+    #[track_caller]
+    pub fn load_debian(&self) {
+        let archive = self.folder().join("debian.tar");
+        let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/base-image");
+        run(Command::new(tool).arg("debian").arg(&archive)).ok();
+        self.ok(["load", "-q", "-i", archive.to_str().expect("path")]);
+        fs::remove_file(archive).expect("removed");
+    }
+
     /// Loads the busybox image.
     #[track_caller]
     pub fn load(&self) {

@@ -9,6 +9,8 @@ use teu_api::container::{HostConfig, LogConfig, Ulimit};
 pub struct Defaults {
     /// Parent of the containers' cgroups.
     pub cgroup_parent: String,
+    /// systemd makes the cgroups.
+    pub systemd: bool,
     /// `private` or `host`.
     pub cgroupns_mode: String,
     /// `private` or `shareable`.
@@ -47,6 +49,12 @@ impl Defaults {
             if own.is_empty() {
                 own.clone_from(default);
             }
+        }
+        if self.systemd && host.cgroup_parent.is_empty() {
+            host.cgroup_parent = "system.slice".into();
+        } else if !self.systemd && host.cgroup_parent.ends_with(".slice") && !host.cgroup_parent.starts_with('/') {
+            // A folder like any other.
+            host.cgroup_parent.insert(0, '/');
         }
         if self.init && host.init.is_none() {
             host.init = Some(true);

@@ -60,7 +60,7 @@ impl Engine {
             debug: live.debug,
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: logging::of_daemon(&context.config.defaults.log).into(),
-            cgroup_driver: "cgroupfs".into(),
+            cgroup_driver: if context.config.defaults.systemd { "systemd" } else { "cgroupfs" }.into(),
             cgroup_version: facts.cgroup_version.into(),
             kernel_version: facts.kernel.clone(),
             operating_system: facts.system.clone(),

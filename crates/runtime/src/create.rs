@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use teu_oci::runtime::{Resources, Spec};
+use teu_oci::runtime::{Mount, Resources, Spec};
 use teu_sys::process::{self, Child};
 
 use crate::credentials::Filter;
@@ -15,6 +15,7 @@ use crate::namespaces::User;
 use crate::orders::Orders;
 use crate::sources::{self, CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
+use crate::systemd::Unit;
 use crate::{Cgroup, Error, Rootfs, Stock, Zygote, birth, init, listener, netdev};
 
 /// What a process gets as descriptors 0, 1 and 2; ignored when it has a terminal.
@@ -131,8 +132,19 @@ pub fn create_with(
     let none = Resources::default();
     let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
-    let suits = |zygote: &Zygote| orders.is_plain() && zygote.suits(&path, resources, &orders.namespaces);
-    let born = match options.zygote.take().filter(suits) {
+    let mut scope = None;
+    if let Some(unit) = Unit::of(&path).filter(|_| options.cgroup.is_none()) {
+        let (cgroup, made) = Cgroup::create_scope(&unit, resources, &spec.annotations)?;
+        (options.cgroup, scope) = (Some(cgroup), Some(made));
+    } else if options.cgroup.is_none() && changes_cgroups(spec) {
+        // In a hierarchy that it has not joined it would change what is the host's.
+        options.cgroup = Some(Cgroup::create_everywhere(&path, resources)?);
+    }
+    let suits = |zygote: &Zygote| {
+        options.cgroup.is_none() && orders.is_plain() && zygote.suits(&path, resources, &orders.namespaces)
+    };
+    let zygote = options.zygote.take();
+    let born = match zygote.filter(suits) {
         Some(zygote) => zygote.become_init(&path, resources, &mut orders, options.stdio.as_ref(), &theirs)?,
         None => None,
     };
@@ -158,6 +170,7 @@ pub fn create_with(
     created.supply(rootfs, &orders, &shown)?;
     unless_gone(created.place(joins)).during("join the cgroup")?;
     created.complete(spec, resources, &orders, &options.identity(id, spec), stock)?;
+    drop(scope);
     Ok(created)
 }
 
@@ -176,6 +189,12 @@ fn clone_init(
     let (stdio, gate) = (options.stdio.as_ref().map(Stdio::borrow), options.gate.as_ref().map(AsFd::as_fd));
     let run = || init::run(orders, stdio, theirs.as_fd(), gate);
     Ok((birth::spawn(&orders.namespaces, 0, unified, run)?, joins, shown))
+}
+
+/// Whether the container sees its cgroups and can write there.
+fn changes_cgroups(spec: &Spec) -> bool {
+    let writable = |mount: &Mount| mount.kind == "cgroup" && !mount.options.iter().any(|option| option == "ro");
+    spec.mounts.iter().any(writable)
 }
 
 /// An init that has ended already says why itself.

@@ -38,6 +38,7 @@ mod sources;
 mod stock;
 mod sync;
 mod sysctl;
+mod systemd;
 mod zygote;
 
 pub use cgroup::{Cgroup, Stats};

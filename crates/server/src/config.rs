@@ -152,6 +152,7 @@ struct Settings {
     tlscert: Option<PathBuf>,
     tlskey: Option<PathBuf>,
     cgroup_parent: String,
+    exec_opts: Vec<String>,
     default_cgroupns_mode: String,
     default_ipc_mode: String,
     default_userns_mode: String,
@@ -240,6 +241,10 @@ pub(crate) enum Error {
     WayOut { key: &'static str, text: String, family: &'static str, subnet: &'static str },
     #[error("address pool \"{0}\": write a network as \"base\" and the longer prefix of its subnets as \"size\"")]
     Pool(String),
+    #[error("exec option \"{0}\": choose native.cgroupdriver=cgroupfs or native.cgroupdriver=systemd")]
+    ExecOption(String),
+    #[error("native.cgroupdriver=systemd: systemd does not run here")]
+    NoSystemd,
     #[error("{key} \"{value}\": choose {choice}")]
     Choice { key: &'static str, value: String, choice: &'static str },
 }
@@ -415,6 +420,7 @@ impl Settings {
         let (users, users_words) = (["host", "auto"], "host or auto");
         Ok(teu_engine::Defaults {
             cgroup_parent: self.cgroup_parent.clone(),
+            systemd: self.systemd()?,
             cgroupns_mode: among("default-cgroupns-mode", &self.default_cgroupns_mode, &modes, words)?,
             ipc_mode: among("default-ipc-mode", &self.default_ipc_mode, &ipc_modes, ipc_words)?,
             userns_mode: among("default-userns-mode", &self.default_userns_mode, &users, users_words)?,
@@ -428,6 +434,17 @@ impl Settings {
             dns_search: self.dns_search.clone(),
             host_gateway: self.host_gateway()?,
         })
+    }
+
+    /// Whether systemd makes the cgroups of containers. sd_booted(3) says whether it runs.
+    fn systemd(&self) -> Result<bool, Error> {
+        let driver = |option: &String| match option.split_once('=') {
+            Some(("native.cgroupdriver", "cgroupfs")) => Ok(false),
+            Some(("native.cgroupdriver", "systemd")) if Path::new("/run/systemd/system").exists() => Ok(true),
+            Some(("native.cgroupdriver", "systemd")) => Err(Error::NoSystemd),
+            _ => Err(Error::ExecOption(option.clone())),
+        };
+        self.exec_opts.iter().try_fold(false, |_, option| driver(option))
     }
 
     /// Docker has a key for one address, and a newer one for one of each family.

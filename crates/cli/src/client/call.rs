@@ -326,25 +326,6 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_without_a_name_is_told() {
-        assert_eq!(nameless("/containers//start"), Some("container name or ID"));
-        assert_eq!(nameless("/images/"), Some("image name"));
-        assert_eq!(nameless("/images/a//b"), None);
-        assert_eq!(nameless("/info"), None);
-    }
-
-    #[test]
-    fn text_is_escaped_for_a_url() {
-        assert_eq!(escape("a b&c=ü/{}"), "a%20b%26c%3D%C3%BC/%7B%7D");
-        assert_eq!(escape("localhost:5000/x@sha256:ab"), "localhost:5000/x@sha256:ab");
-    }
-}
-
 /// Items of a list, each taken when it is read: a long list is never there as a whole.
 struct Items<T, F> {
     take: F,
@@ -375,5 +356,24 @@ impl<'de, T: DeserializeOwned, F: FnMut(T) -> Result<(), Failure>> Visitor<'de> 
             }
         }
         Ok(self.failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_without_a_name_is_told() {
+        assert_eq!(nameless("/containers//start"), Some("container name or ID"));
+        assert_eq!(nameless("/images/"), Some("image name"));
+        assert_eq!(nameless("/images/a//b"), None);
+        assert_eq!(nameless("/info"), None);
+    }
+
+    #[test]
+    fn text_is_escaped_for_a_url() {
+        assert_eq!(escape("a b&c=ü/{}"), "a%20b%26c%3D%C3%BC/%7B%7D");
+        assert_eq!(escape("localhost:5000/x@sha256:ab"), "localhost:5000/x@sha256:ab");
     }
 }

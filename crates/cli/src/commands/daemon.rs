@@ -137,6 +137,9 @@ pub struct DaemonArgs {
     /// Parent of the containers' cgroups
     #[arg(long, value_name = "string")]
     pub cgroup_parent: Option<String>,
+    /// Who makes the containers' cgroups (native.cgroupdriver=cgroupfs|systemd)
+    #[arg(long, value_name = "key=value")]
+    pub exec_opt: Vec<String>,
     /// Default cgroup namespace of containers (private|host)
     #[arg(long, value_name = "string")]
     pub default_cgroupns_mode: Option<String>,
@@ -251,6 +254,7 @@ impl DaemonArgs {
             ("dns-opts", list(&self.dns_opt)),
             ("dns-search", list(&self.dns_search)),
             ("docker-socket", flag(self.docker_socket)),
+            ("exec-opts", list(&self.exec_opt)),
             ("exec-root", path(&self.exec_root)),
             ("experimental", flag(self.experimental)),
             ("features", object(features)),
@@ -267,17 +271,26 @@ impl DaemonArgs {
             ("no-new-privileges", flag(self.no_new_privileges)),
             ("pidfile", path(&self.pidfile)),
             ("seccomp-profile", path(&self.seccomp_profile)),
+        ];
+        all.into_iter()
+            .chain(self.of_registries())
+            .chain(self.of_networks())
+            .chain(self.of_tls())
+            .filter_map(|(key, value)| Some((key.to_string(), value?)))
+            .collect()
+    }
+
+    /// What is said of TLS.
+    fn of_tls(&self) -> [(&'static str, Option<Value>); 5] {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string().into());
+        let flag = |flag: bool| flag.then_some(Value::Bool(true));
+        [
             ("tls", flag(self.tls)),
             ("tlscacert", path(&self.tlscacert)),
             ("tlscert", path(&self.tlscert)),
             ("tlskey", path(&self.tlskey)),
             ("tlsverify", flag(self.tlsverify)),
-        ];
-        all.into_iter()
-            .chain(self.of_registries())
-            .chain(self.of_networks())
-            .filter_map(|(key, value)| Some((key.to_string(), value?)))
-            .collect()
+        ]
     }
 
     /// What is said of networks.

@@ -33,6 +33,9 @@ impl Containers {
         }
         self.context.config.defaults.fill(&mut request.host_config);
         super::check::check(&request, self.context.facts.processors)?;
+        if self.context.config.defaults.systemd && !request.host_config.cgroup_parent.ends_with(".slice") {
+            return Err(Error::bad("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\""));
+        }
         let image = self.context.images.resolve_for(&request.config.image, platform)?;
         let id = random_id()?;
         let name = self.name(name, &id)?;

@@ -69,8 +69,12 @@ pub(crate) struct Joined {
     pub(crate) ipc: Option<i32>,
 }
 
-/// Where a container's cgroup is: in its own folder below its parent.
+/// Where a container's cgroup is: in its own folder below its parent, or a scope in a slice of systemd's, as the runtime
+/// has `slice:prefix:name`.
 pub(crate) fn cgroup_path(host: &HostConfig, id: &str) -> PathBuf {
+    if host.cgroup_parent.ends_with(".slice") && !host.cgroup_parent.starts_with('/') {
+        return format!("{}:teu:{id}", host.cgroup_parent).into();
+    }
     let parent = host.cgroup_parent.trim_matches('/');
     Path::new("/").join(if parent.is_empty() { "teu" } else { parent }).join(id)
 }

@@ -14,6 +14,7 @@ mod place;
 mod settings;
 mod stats;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -24,6 +25,7 @@ use rustix::io::Errno;
 use teu_oci::runtime::{DeviceRule, Resources};
 
 use crate::error::During;
+use crate::systemd::{self, Scope, Unit};
 use crate::{Error, Stock};
 use directory::{
     PATIENCE, collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty,
@@ -33,6 +35,7 @@ pub(crate) use hierarchy::Hierarchies;
 use hierarchy::Version;
 pub use place::Place;
 use settings::Setting;
+pub(crate) use settings::weight_of_shares;
 pub use stats::{BlockIoStats, CpuStats, MemoryStats, PidsStats, Stats};
 
 /// v1 controllers that every container joins, because they count.
@@ -50,6 +53,8 @@ pub struct Cgroup {
     hierarchies: Hierarchies,
     /// Whether the container joins every v1 hierarchy, as those who look at it from outside may expect.
     everywhere: bool,
+    /// The scope that systemd has made for it, if it has.
+    unit: Option<String>,
 }
 
 impl Cgroup {
@@ -90,10 +95,13 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// The handle of a path, whether or not it exists.
+    /// The handle of a path, whether or not it exists; of a scope for `slice:prefix:name`.
     pub(crate) fn at(path: &Path) -> Result<Cgroup, Error> {
         let hierarchies = Hierarchies::find().during("read /proc/self/mountinfo")?;
-        Ok(Cgroup { path: relative(path)?, hierarchies, everywhere: false })
+        match Unit::of(path) {
+            Some(unit) => Ok(Cgroup { path: unit.path(), hierarchies, everywhere: true, unit: Some(unit.name) }),
+            None => Ok(Cgroup { path: relative(path)?, hierarchies, everywhere: false, unit: None }),
+        }
     }
 
     /// Makes the cgroup `path`, empty and without limits, in every hierarchy of the machine.
@@ -108,6 +116,49 @@ impl Cgroup {
             return Err(error);
         }
         Ok(cgroup)
+    }
+
+    /// Has systemd make the cgroup, and makes a directory in each hierarchy that it does not know. It ends when it is empty
+    /// and the scope is dropped.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`], and what systemd says.
+    pub(crate) fn create_scope(
+        unit: &Unit,
+        resources: &Resources,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<(Cgroup, Scope), Error> {
+        let hierarchies = Hierarchies::find().during("read /proc/self/mountinfo")?;
+        let mut properties = systemd::limits(resources, hierarchies.v1.is_empty());
+        properties.extend(systemd::of_annotations(annotations)?);
+        let scope = Scope::start(unit, &properties)?;
+        let (path, unit) = (scope.place.path.clone(), scope.place.unit.clone());
+        let cgroup = Cgroup { path, hierarchies, everywhere: true, unit };
+        if let Some(directory) = cgroup.unified() {
+            std::fs::create_dir_all(&directory).during_with(|| format!("make cgroup {}", directory.display()))?;
+        }
+        for legacy in &cgroup.hierarchies.v1 {
+            let directory = legacy.mount.join(&cgroup.path);
+            std::fs::create_dir_all(&directory).during_with(|| format!("make cgroup {}", directory.display()))?;
+            if legacy.controllers.iter().any(|name| name == "cpuset") {
+                inherit_cpuset(&legacy.mount, &cgroup.path)?;
+            }
+        }
+        Ok((cgroup, scope))
+    }
+
+    /// Has systemd take a scope away, and waits: whoever uses the name next expects it to be free.
+    fn end_scope(&self) -> io::Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        self.kill()?;
+        systemd::end(unit).map_err(io::Error::other)?;
+        // A v2 tree beside v1 may be none of its business.
+        let made = self.legacy("name=systemd").or_else(|| self.unified());
+        let deadline = Instant::now() + PATIENCE;
+        while made.as_ref().is_some_and(|directory| directory.exists()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// The path, from each hierarchy's root.
@@ -314,6 +365,9 @@ impl Cgroup {
     /// As [`Cgroup::create`].
     pub fn update(&self, resources: &Resources) -> Result<(), Error> {
         let settings = self.plan(resources)?;
+        if let Some(unit) = &self.unit {
+            systemd::change(unit, &systemd::limits(resources, self.hierarchies.v1.is_empty()))?;
+        }
         self.join_missing(&settings)?;
         // Some limits bound one another (memory alone and with swap, burst and quota), so which one can be set first
         // depends on the direction: what fails is tried once more when the others are set.
@@ -327,7 +381,7 @@ impl Cgroup {
     /// # Errors
     /// `EBUSY` when killed processes do not end; otherwise as rmdir(2). One that is gone is removed.
     pub fn remove(&self) -> io::Result<()> {
-        let mut result = Ok(());
+        let mut result = self.end_scope();
         for directory in self.directories().collect::<Vec<_>>() {
             let removed = match remove_tree(&directory) {
                 Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {

@@ -1,6 +1,6 @@
 //! Where a container's cgroup is, as it is written down and found again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,7 @@ impl Place {
     /// # Errors
     /// As reading the mount table; [`Error::Refused`] for a path that leaves the tree.
     pub fn open(&self) -> Result<Cgroup, Error> {
-        Cgroup::at(&self.path)
+        // What it says is a path, whatever it looks like.
+        Ok(Cgroup { unit: self.unit.clone(), ..Cgroup::at(&Path::new("/").join(&self.path))? })
     }
 }

@@ -227,7 +227,7 @@ fn plan_quota(list: &mut List<'_>, cpu: &Cpu) -> Result<(), Error> {
     clippy::cast_sign_loss,
     reason = "both ends are small"
 )]
-fn weight_of_shares(shares: u64) -> u64 {
+pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     let log = (shares.clamp(2, 262_144) as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
     (10_f64.powf(exponent).ceil() as u64).clamp(1, 10_000)

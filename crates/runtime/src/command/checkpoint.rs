@@ -11,14 +11,15 @@ use teu_sys::process::{self, Exit};
 use super::arguments::Given;
 use super::config::{Bundle, find_sources};
 use super::foreground::Foreground;
-use super::launch::{check_terminal, place, write_pid};
+use super::home::Home;
+use super::launch::{check_terminal, write_pid};
 use super::state::{self, Container, Record, Status};
 use super::{Context, Failure, console, end_with, foreground, life};
+use crate::Rootfs;
 use crate::cgroup::Place;
 use crate::checkpoint::{self, CgroupMode, Choices, Revival, Subject};
 use crate::create::Process;
 use crate::hooks::Identity;
-use crate::{Cgroup, Rootfs};
 
 /// Where images are unless it is said.
 const IMAGES: &str = "checkpoint";
@@ -97,8 +98,11 @@ impl Restore {
         if !detach && !given.has("no-subreaper") {
             process::become_subreaper()?;
         }
-        let place = place(context, &self.id, &mut self.bundle.spec)?;
-        let (mut process, record) = self.bring_back(context, &place)?;
+        let home = Home::make(context, &self.id, &mut self.bundle.spec)?;
+        let (mut process, record) = self.bring_back(context, &home).inspect_err(|_| {
+            // The error that led here is the one to tell.
+            let _ = home.cgroup.remove();
+        })?;
         let made = self.tell(&mut process).map(|()| Container { directory: self.directory.clone(), record });
         let container = made.inspect_err(|_| {
             // It may have ended by itself.
@@ -116,10 +120,8 @@ impl Restore {
         Ok((foreground, container))
     }
 
-    fn bring_back(&self, context: &Context, of: &Place) -> Result<(Process, Record), Failure> {
+    fn bring_back(&self, context: &Context, home: &Home) -> Result<(Process, Record), Failure> {
         let Bundle { spec, rootfs, directory, .. } = &self.bundle;
-        let none = teu_oci::runtime::Resources::default();
-        let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
         let place = std::fs::canonicalize(&self.directory)?.join(PLACE);
         std::fs::create_dir(&place)?;
         let identity =
@@ -130,13 +132,13 @@ impl Restore {
             identity,
             stdio: None,
             place: &place,
-            cgroup: Cgroup::create_everywhere(&of.path, resources)?,
+            cgroup: home.cgroup.clone(),
             network: None,
         };
         context.log.debug(&format!("bring it back from {}", self.choices.images.display()));
         let mut record = Record::default();
         let known = &mut |pid| {
-            let saved = self.make_known(pid, of.clone());
+            let saved = self.make_known(pid, home.place.clone());
             record = saved.map_err(|failure| crate::Error::refused(failure.message))?;
             Ok(())
         };

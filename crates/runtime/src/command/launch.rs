@@ -11,10 +11,10 @@ use teu_sys::process::Exit;
 use super::arguments::Given;
 use super::config::Bundle;
 use super::foreground::Foreground;
+use super::home::Home;
 use super::notify::Notify;
 use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
-use crate::cgroup::Place;
 use crate::{Created, Options, Rootfs};
 use crate::{checkpoint, hooks};
 
@@ -154,11 +154,9 @@ impl Launch {
     /// Makes the container, writes it down, and sends its terminal away.
     fn make(&mut self, context: &Context, gate: Option<OwnedFd>) -> Result<(Created, Record), Failure> {
         let spec = &mut self.bundle.spec;
-        let place = place(context, &self.id, spec)?;
-        let none = teu_oci::runtime::Resources::default();
-        let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
+        let home = Home::make(context, &self.id, spec)?;
         let options = Options {
-            cgroup: Some(crate::Cgroup::create_everywhere(&place.path, resources)?),
+            cgroup: Some(home.cgroup.clone()),
             descriptors: self.descriptors,
             gate,
             plain_terminal: self.console.is_none(),
@@ -172,11 +170,10 @@ impl Launch {
         if let Some(flags) = crate::listener::flags(spec).filter(|_| context.log.is_verbose()) {
             context.log.debug(&format!("seccomp filter flags: {flags}"));
         }
-        let cgroup = options.cgroup.clone();
         let mut created =
             crate::create_with(&self.id, spec, &rootfs, options, &crate::Stock::default()).inspect_err(|_| {
                 // What was refused before anything was made has left this.
-                let _ = cgroup.as_ref().map(crate::Cgroup::remove);
+                let _ = home.cgroup.remove();
             })?;
         if let Some(console) = &self.console
             && let Some(terminal) = created.terminal()
@@ -194,7 +191,7 @@ impl Launch {
             rootfs: self.bundle.rootfs.clone(),
             created: Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
-            cgroup: place,
+            cgroup: home.place.clone(),
             streams: checkpoint::streams_of(created.pid()),
             ..Record::default()
         };
@@ -217,18 +214,6 @@ impl Launch {
         }
         made
     }
-}
-
-/// Where the container's cgroup is to be; the spec learns it.
-pub(super) fn place(context: &Context, id: &str, spec: &mut Spec) -> Result<Place, Failure> {
-    if context.systemd {
-        return Err(Failure::new("use systemd cgroups: not supported yet"));
-    }
-    let linux = spec.linux.get_or_insert_default();
-    let path = linux.cgroups_path.take().filter(|path| !path.as_os_str().is_empty());
-    let path = path.unwrap_or_else(|| PathBuf::from("/teu").join(id));
-    linux.cgroups_path = Some(path.clone());
-    Ok(Place { path, unit: None })
 }
 
 /// A terminal and a way to it go together.

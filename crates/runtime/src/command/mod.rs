@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod features;
 mod foreground;
+mod home;
 mod launch;
 mod life;
 mod log;

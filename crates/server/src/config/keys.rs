@@ -24,6 +24,7 @@ pub(super) const ACTING: &[&str] = &[
     "dns-opts",
     "dns-search",
     "docker-socket",
+    "exec-opts",
     "exec-root",
     "experimental",
     "features",
@@ -65,7 +66,6 @@ pub(super) const ACTING: &[&str] = &[
 const SO_ANYWAY: &[(&str, &[&str])] = &[
     ("cgroup-parent", &["\"\""]),
     ("default-runtime", &["\"teu\"", "\"runc\""]),
-    ("exec-opts", &["[]", "[\"native.cgroupdriver=cgroupfs\"]"]),
     ("firewall-backend", &["\"nftables\"", "\"\""]),
     ("ip-forward", &["true"]),
     ("ip6tables", &["true"]),
@@ -95,7 +95,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("cpu-rt-period", "set it for each container"),
     ("cpu-rt-runtime", "set it for each container"),
     ("default-runtime", "there is one runtime, \"teu\""),
-    ("exec-opts", "cgroups are managed by teu itself"),
     ("firewall-backend", "it is nftables"),
     ("graph", "it is \"data-root\" now"),
     ("init-path", "the init is built in"),
