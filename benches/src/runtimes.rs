@@ -70,7 +70,10 @@ impl Runtime {
         fs::write(&config, spec.to_string()).while_doing(config.display())?;
         let version = process::output(runtime.command().arg("--version"))?;
         let version = version.lines().next().unwrap_or_default().replace(" version", "");
-        Ok(Self { version, ..runtime })
+        let mut runtime = Self { version, ..runtime };
+        // One that cannot run here says so now.
+        runtime.run()?;
+        Ok(runtime)
     }
 
     fn command(&self) -> Command {
