@@ -139,10 +139,12 @@ fn measure(
         there(report, measured);
     }
     if begin("run") {
-        works::run(engines, runtimes, &mut floor, runs, report)?;
+        let measured = works::run(engines, runtimes, &mut floor, runs, report);
+        there(report, measured);
     }
     if begin("exec") {
-        works::exec(engines, &floor, runs, report)?;
+        let measured = works::exec(engines, &floor, runs, report);
+        there(report, measured);
     }
     if begin("starts at once") {
         let measured = works::at_once(engines, few, report);
@@ -158,10 +160,12 @@ fn measure(
         there(report, measured);
     }
     if begin("build") {
-        works::build(engines, ground, few, report)?;
+        let measured = works::build(engines, ground, few, report);
+        there(report, measured);
     }
     if begin("push and pull") {
-        works::transfer(engines, registries, ground, few, report)?;
+        let measured = works::transfer(engines, registries, ground, few, report);
+        there(report, measured);
     }
     Ok(())
 }
