@@ -75,7 +75,7 @@ fn a_configuration_is_looked_at_and_a_wrong_one_is_refused_by_name() {
     assert_eq!(look(r#"{"live-restore": true, "log-opts": {"max-size": "1m"}}"#).ok(), "configuration OK");
     for (text, word) in [
         (r#"{"colour": "red"}"#, "unknown key \"colour\""),
-        (r#"{"userns-remap": "default"}"#, "\"userns-remap\""),
+        (r#"{"userns-remap": "nobody-at-all"}"#, "/etc/subuid"),
         (r#"{"hosts": ["tcp://0.0.0.0:2375"]}"#, "mutual TLS"),
         (r#"{"log-driver": "paper"}"#, "paper"),
         (r#"{"log-opts": {"colour": "red"}}"#, "colour"),

@@ -1,6 +1,7 @@
 //! A user namespace for each container, and a first process that looks after the others.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 use super::support::{Daemon, eventually};
@@ -102,6 +103,52 @@ fn kept_ids_are_those_of_whoever_asks() {
     let pid = daemon.inspect("mine", "{{.State.Pid}}");
     assert_ne!(fs::metadata(format!("/proc/{pid}")).expect("the process").uid(), 0);
     assert_eq!(daemon.ok(["run", "--rm", "--userns", keep, "-u", "7", "busybox", "id", "-u"]), "7");
+}
+
+/// Ids that a user of the test's is given while this is there.
+struct Given(String);
+
+impl Given {
+    const FILES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+
+    fn new(first: u32) -> Self {
+        let name = format!("teu-test-{}", std::process::id());
+        for file in Self::FILES {
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(file).expect("opened");
+            file.write_all(format!("{name}:{first}:65536\n").as_bytes()).expect("written");
+        }
+        Self(name)
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        for file in Self::FILES {
+            let text = fs::read_to_string(file).expect("read");
+            let kept: String = text.split_inclusive('\n').filter(|line| !line.starts_with(&self.0)).collect();
+            fs::write(file, kept).expect("written");
+        }
+    }
+}
+
+#[test]
+fn a_daemons_containers_have_the_subordinate_ids_of_a_user() {
+    let given = Given::new(0x7000_0000);
+    let daemon = Daemon::with(&["--userns-remap", &given.0]);
+    daemon.load();
+    if !possible(&daemon) {
+        return;
+    }
+    assert!(daemon.ok(["info", "--format", "{{.SecurityOptions}}"]).contains("name=userns"));
+    let script = "cat /proc/self/uid_map; touch /made; chown 1000:1001 /made";
+    let map = daemon.ok(["run", "--name", "box", "busybox", "sh", "-c", script]);
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "1879048192", "65536"]);
+    daemon.ok(["commit", "box", "copy"]);
+    assert_eq!(daemon.ok(["run", "--rm", "copy", "stat", "-c", "%u:%g", "/made"]), "1000:1001");
+    let host = daemon.ok(["run", "--rm", "--userns", "host", "--privileged", "copy", "stat", "-c", "%u:%g", "/made"]);
+    assert_eq!(host, "1000:1001");
+    daemon.teu(["run", "--rm", "--privileged", "busybox", "true"]).refused(125, &["incompatible with user namespaces"]);
+    daemon.teu(["run", "--rm", "--pid", "host", "busybox", "true"]).refused(125, &["--userns host"]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Defaults {
     pub cgroupns_mode: String,
     /// `private` or `shareable`.
     pub ipc_mode: String,
+    /// The first of the host's ids that all containers have; each has its own, or the host's, if there is none.
+    pub users: Option<u32>,
     /// `host` or `auto`.
     pub userns_mode: String,
     /// Size of /dev/shm in bytes.

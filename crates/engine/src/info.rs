@@ -84,7 +84,6 @@ impl Engine {
             live_restore_enabled: true,
             init_binary: "teu".into(),
             runc_commit: Commit { id: VERSION.into() },
-            security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
             ..self.surroundings()
         })
     }
@@ -95,7 +94,10 @@ impl Engine {
         let directories = &self.context().config.cdi_spec_dirs;
         let registry = cdi::Registry::scan(directories);
         let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
+        let remapped = self.context().config.defaults.users.map(|_| "name=userns");
+        let security = ["name=seccomp,profile=builtin", "name=cgroupns"].into_iter().chain(remapped);
         Info {
+            security_options: security.map(String::from).collect(),
             cdi_spec_dirs: directories.iter().map(|dir| dir.display().to_string()).collect(),
             experimental_build: self.is_experimental(),
             http_proxy: proxies.http,

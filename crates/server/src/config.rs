@@ -6,6 +6,7 @@
 
 mod bridge;
 mod keys;
+mod remap;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -156,6 +157,7 @@ struct Settings {
     default_cgroupns_mode: String,
     default_ipc_mode: String,
     default_userns_mode: String,
+    userns_remap: String,
     #[serde(deserialize_with = "size")]
     default_shm_size: i64,
     default_ulimits: BTreeMap<String, Ulimit>,
@@ -243,6 +245,10 @@ pub(crate) enum Error {
     Pool(String),
     #[error("exec option \"{0}\": choose native.cgroupdriver=cgroupfs or native.cgroupdriver=systemd")]
     ExecOption(String),
+    #[error(
+        "userns-remap \"{0}\": /etc/subuid and /etc/subgid do not give that user and group 65536 ids from the same number on"
+    )]
+    Remap(String),
     #[error("native.cgroupdriver=systemd: systemd does not run here")]
     NoSystemd,
     #[error("{key} \"{value}\": choose {choice}")]
@@ -423,6 +429,7 @@ impl Settings {
             systemd: self.systemd()?,
             cgroupns_mode: among("default-cgroupns-mode", &self.default_cgroupns_mode, &modes, words)?,
             ipc_mode: among("default-ipc-mode", &self.default_ipc_mode, &ipc_modes, ipc_words)?,
+            users: self.users()?,
             userns_mode: among("default-userns-mode", &self.default_userns_mode, &users, users_words)?,
             init: self.init,
             shm_size: self.default_shm_size,
@@ -434,6 +441,16 @@ impl Settings {
             dns_search: self.dns_search.clone(),
             host_gateway: self.host_gateway()?,
         })
+    }
+
+    /// The first of the host's ids that all containers have.
+    fn users(&self) -> Result<Option<u32>, Error> {
+        let text = &self.userns_remap;
+        let tables = ["/etc/subuid", "/etc/subgid", "/etc/passwd"].map(Path::new);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        remap::first(text, tables).map(Some).ok_or_else(|| Error::Remap(text.clone()))
     }
 
     /// Whether systemd makes the cgroups of containers. sd_booted(3) says whether it runs.

@@ -149,6 +149,9 @@ pub struct DaemonArgs {
     /// Default ids of containers: the host's, or some of each one's own (host|auto)
     #[arg(long, value_name = "string")]
     pub default_userns_mode: Option<String>,
+    /// Users whose subordinate ids all containers have (default|user[:group])
+    #[arg(long, value_name = "string")]
+    pub userns_remap: Option<String>,
     /// Default size of /dev/shm
     #[arg(long, value_name = "bytes")]
     pub default_shm_size: Option<String>,
@@ -280,11 +283,12 @@ impl DaemonArgs {
             .collect()
     }
 
-    /// What is said of TLS.
-    fn of_tls(&self) -> [(&'static str, Option<Value>); 5] {
+    /// What is said of TLS, and of whose ids containers have.
+    fn of_tls(&self) -> [(&'static str, Option<Value>); 6] {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string().into());
         let flag = |flag: bool| flag.then_some(Value::Bool(true));
         [
+            ("userns-remap", self.userns_remap.clone().map(Value::from)),
             ("tls", flag(self.tls)),
             ("tlscacert", path(&self.tlscacert)),
             ("tlscert", path(&self.tlscert)),

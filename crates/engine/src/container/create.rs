@@ -147,22 +147,46 @@ impl Containers {
             Some(users::Mode::Own) => {}
             Some(users::Mode::Keep(uid, gid)) if config.user.is_empty() => config.user = format!("{uid}:{gid}"),
             Some(users::Mode::Keep(..)) => {}
+            Some(users::Mode::Host) | None if host.userns_mode.is_empty() => return self.remapped(config, host),
             Some(users::Mode::Host) | None => return Ok(None),
         }
-        let beyond = |id: &str| id.parse::<u64>().is_ok_and(|id| id >= u64::from(users::RANGE));
-        if users::needs_host(host) || config.user.split(':').any(beyond) {
+        if users::needs_host(host) || users::are_beyond(&config.user) {
             host.userns_mode = "host".into();
             return Ok(None);
         }
-        let kernel = &self.context.facts.kernel;
-        if !users::possible(kernel) {
-            return Err(Error::bad(format!("a user namespace of its own takes Linux 6.15 or newer: this is {kernel}")));
-        }
+        self.check_users()?;
         let taken = self.all().iter().filter_map(|container| container.record().users).collect();
         match users::allocate(id, &taken) {
             Some(first) => Ok(Some(first)),
             None => Err(Error::conflict("no range of user ids is left")),
         }
+    }
+
+    /// The ids that all containers of the daemon have, if they have any. Who needs the host's has to say so.
+    fn remapped(&self, config: &Config, host: &HostConfig) -> Result<Option<u32>> {
+        let Some(first) = self.context.config.defaults.users else { return Ok(None) };
+        if host.privileged {
+            return Err(Error::bad(
+                "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace \
+                 when running privileged mode",
+            ));
+        }
+        if users::needs_host(host) || users::are_beyond(&config.user) {
+            return Err(Error::bad(
+                "cannot share a namespace or a device of the host, or have ids beyond 65535, when user namespaces are \
+                 enabled: --userns host takes the host's",
+            ));
+        }
+        self.check_users()?;
+        Ok(Some(first))
+    }
+
+    fn check_users(&self) -> Result<()> {
+        let kernel = &self.context.facts.kernel;
+        if users::possible(kernel) {
+            return Ok(());
+        }
+        Err(Error::bad(format!("a user namespace of its own takes Linux 6.15 or newer: this is {kernel}")))
     }
 
     /// A container whose network or processes are shared is remembered by its id; the former lends its host name.

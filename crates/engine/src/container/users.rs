@@ -74,6 +74,11 @@ pub(crate) fn needs_host(host: &HostConfig) -> bool {
     host.privileged || !host.devices.is_empty() || !host.device_requests.is_empty() || modes.iter().any(shares)
 }
 
+/// Whether a user, or its group, is none of a range.
+pub(crate) fn are_beyond(user: &str) -> bool {
+    user.split(':').any(|id| id.parse::<u64>().is_ok_and(|id| id >= u64::from(RANGE)))
+}
+
 /// The mounts of a container with a range of its own: what comes from the host is shown with the container's owners.
 pub(crate) fn mapped(mut mounts: Vec<Mount>, users: Option<u32>) -> Vec<Mount> {
     if users.is_none() {

@@ -60,6 +60,7 @@ pub(super) const ACTING: &[&str] = &[
     "tlscert",
     "tlskey",
     "tlsverify",
+    "userns-remap",
 ];
 
 /// Keys of Docker's whose value says what is so here anyway: key, the values that do.
@@ -80,7 +81,6 @@ const SO_ANYWAY: &[(&str, &[&str])] = &[
     ("storage-opts", &["[]"]),
     ("swarm-default-advertise-addr", &["\"\""]),
     ("userland-proxy", &["false", "true"]),
-    ("userns-remap", &["\"\""]),
 ];
 
 /// Docker's other keys, and why they are refused with any value.
@@ -112,7 +112,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("storage-opts", "it is not there yet"),
     ("swarm-default-advertise-addr", "there is no swarm"),
     ("userland-proxy-path", "there is no proxy"),
-    ("userns-remap", "it is not there yet"),
 ];
 
 /// Whether a feature of Docker's can be turned that way: `cdi` either way, the rest as it is anyway.

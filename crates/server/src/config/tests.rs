@@ -94,7 +94,7 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
     for (file, word) in [
         (r#"{"live-restore":false}"#, "live-restore"),
         (r#"{"storage-driver":"btrfs"}"#, "storage-driver"),
-        (r#"{"userns-remap":"default"}"#, "userns-remap"),
+        (r#"{"rootless":true}"#, "rootless"),
         (r#"{"authorization-plugins":["a"]}"#, "authorization-plugins"),
     ] {
         assert!(sentence(file).contains(&format!("key \"{word}\" of Docker's is not supported")), "{file}");
