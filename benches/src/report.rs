@@ -263,6 +263,6 @@ mod tests {
         report.mark_faster("work", 25.0, Contender::Docker);
         report.mark_at_most("work", 4.0, Contender::Floor);
         assert_eq!(report.marks.iter().map(|mark| mark.met).collect::<Vec<_>>(), [Some(true), Some(false), None]);
-        assert!(report.markdown().contains("| work | 1 | 10.00 ms | 200 ms | – | – | 20.0 | – |"));
+        assert!(report.markdown().contains("| work | 1 | 10.00 ms | 200 ms | – | – | – | 20.0 | – |"));
     }
 }

@@ -9,27 +9,26 @@
 
 pub(crate) mod devices;
 mod directory;
+mod freezer;
 mod hierarchy;
 mod place;
+mod scope;
 mod settings;
 mod stats;
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use teu_oci::runtime::{DeviceRule, Resources};
 
 use crate::error::During;
-use crate::systemd::{self, Scope, Unit};
+use crate::systemd::{self, Unit};
 use crate::{Error, Stock};
 use directory::{
-    PATIENCE, collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty,
-    wait_for_event, write,
+    collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty, write,
 };
 pub(crate) use hierarchy::Hierarchies;
 use hierarchy::Version;
@@ -118,114 +117,9 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Has systemd make the cgroup, and makes a directory in each hierarchy that it does not know. It ends when it is empty
-    /// and the scope is dropped.
-    ///
-    /// # Errors
-    /// As [`Cgroup::create`], and what systemd says.
-    pub(crate) fn create_scope(
-        unit: &Unit,
-        resources: &Resources,
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<(Cgroup, Scope), Error> {
-        let hierarchies = Hierarchies::find().during("read /proc/self/mountinfo")?;
-        let mut properties = systemd::limits(resources, hierarchies.v1.is_empty());
-        properties.extend(systemd::of_annotations(annotations)?);
-        let scope = Scope::start(unit, &properties)?;
-        let (path, unit) = (scope.place.path.clone(), scope.place.unit.clone());
-        let cgroup = Cgroup { path, hierarchies, everywhere: true, unit };
-        if let Some(directory) = cgroup.unified() {
-            std::fs::create_dir_all(&directory).during_with(|| format!("make cgroup {}", directory.display()))?;
-        }
-        for legacy in &cgroup.hierarchies.v1 {
-            let directory = legacy.mount.join(&cgroup.path);
-            std::fs::create_dir_all(&directory).during_with(|| format!("make cgroup {}", directory.display()))?;
-            if legacy.controllers.iter().any(|name| name == "cpuset") {
-                inherit_cpuset(&legacy.mount, &cgroup.path)?;
-            }
-        }
-        Ok((cgroup, scope))
-    }
-
-    /// Has systemd take a scope away, and waits: whoever uses the name next expects it to be free.
-    fn end_scope(&self) -> io::Result<()> {
-        let Some(unit) = &self.unit else { return Ok(()) };
-        self.kill()?;
-        systemd::end(unit).map_err(io::Error::other)?;
-        // A v2 tree beside v1 may be none of its business.
-        let made = self.legacy("name=systemd").or_else(|| self.unified());
-        let deadline = Instant::now() + PATIENCE;
-        while made.as_ref().is_some_and(|directory| directory.exists()) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
     /// The path, from each hierarchy's root.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Stops every process, and returns when all are stopped.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` without a freezer; `ETIMEDOUT` when a process would not stop (one that waits for a dead disk).
-    pub fn freeze(&self) -> io::Result<()> {
-        self.set_frozen(true)
-    }
-
-    /// Lets every process go on.
-    ///
-    /// # Errors
-    /// As [`Cgroup::freeze`].
-    pub fn thaw(&self) -> io::Result<()> {
-        self.set_frozen(false)
-    }
-
-    /// Lets killed processes see it: v1's freezer holds them until it thaws.
-    pub(crate) fn thaw_killed(&self) -> io::Result<()> {
-        if self.hierarchies.unified.is_none() && self.is_frozen() { self.thaw() } else { Ok(()) }
-    }
-
-    fn set_frozen(&self, frozen: bool) -> io::Result<()> {
-        if let Some(directory) = self.unified() {
-            write(&directory, "cgroup.freeze", if frozen { "1" } else { "0" })?;
-            return wait_for_event(&directory, if frozen { "frozen 1" } else { "frozen 0" });
-        }
-        let directory = self.legacy("freezer").ok_or(io::Error::from(Errno::OPNOTSUPP))?;
-        let state = if frozen { "FROZEN" } else { "THAWED" };
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // v1 freezes as far as it can on each write and says FREEZING until all have stopped.
-            write(&directory, "freezer.state", state)?;
-            if std::fs::read_to_string(directory.join("freezer.state"))?.trim() == state {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(io::Error::from(Errno::TIMEDOUT));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// A process born in a cgroup that is frozen would never say anything.
-    fn refuse_frozen(&self) -> Result<(), Error> {
-        let legacy = self.legacy("freezer").and_then(|directory| std::fs::read(directory.join("freezer.state")).ok());
-        if self.is_frozen() || legacy.is_some_and(|text| !text.starts_with(b"THAWED")) {
-            return Err(Error::refused("make the cgroup: container's cgroup unexpectedly frozen"));
-        }
-        Ok(())
-    }
-
-    /// Whether its processes are stopped.
-    pub fn is_frozen(&self) -> bool {
-        match (self.unified(), self.legacy("freezer")) {
-            (Some(directory), _) => std::fs::read(directory.join("cgroup.freeze")).is_ok_and(|text| text == b"1\n"),
-            (None, Some(directory)) => {
-                std::fs::read_to_string(directory.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED")
-            }
-            (None, None) => false,
-        }
     }
 
     /// A cgroup below this one, in the hierarchy of each controller named, or in all.
