@@ -117,6 +117,11 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// Whether there are hierarchies of version 1.
+    pub(crate) fn has_legacy(&self) -> bool {
+        !self.hierarchies.v1.is_empty()
+    }
+
     /// The path, from each hierarchy's root.
     pub fn path(&self) -> &Path {
         &self.path

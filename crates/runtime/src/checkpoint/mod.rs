@@ -166,7 +166,7 @@ pub fn checkpoint(subject: &Subject<'_>, mut choices: Choices) -> Result<(), Err
         freezer: subject.cgroup.freezer().map(|path| path.to_string_lossy().into_owned()),
         external: external_namespaces(subject, choices.leave_network)?,
         page_server: choices.page_server.as_ref().map(page_server),
-        ..common(&choices, &setting, subject.spec, "dump.log")
+        ..common(&choices, &setting, subject.spec, subject.cgroup, "dump.log")
     };
     if !choices.pre_dump {
         options.mounts = mounts::at_checkpoint(subject.spec, subject.pid, subject.cgroup)?;
@@ -238,7 +238,7 @@ fn bring_back(revival: Revival<'_>, choices: &Choices, known: &mut Known<'_>) ->
         joined: joined.by_path.clone(),
         lsm_profile: choices.lsm_profile.clone(),
         lsm_mount_context: choices.lsm_mount_context.clone(),
-        ..common(choices, &setting, spec, "restore.log")
+        ..common(choices, &setting, spec, &cgroup, "restore.log")
     };
     let request = Request { kind: Kind::Restore.into(), options: Some(options), ..Request::default() };
     let (mut restored, mut terminal) = (None, None);
@@ -284,7 +284,9 @@ fn page_server((address, port): &(String, u16)) -> PageServer {
 }
 
 /// What both directions ask for.
-fn common(choices: &Choices, setting: &Setting<'_>, spec: &Spec, log: &str) -> Options {
+fn common(choices: &Choices, setting: &Setting<'_>, spec: &Spec, cgroup: &Cgroup, log: &str) -> Options {
+    // Of version 1 criu mounts every hierarchy of the machine, one that is about to go too, and makes others' cgroups again.
+    let usual = if cgroup.has_legacy() { CgroupMode::Ignore } else { CgroupMode::Default };
     let config_file = match spec.annotations.get(CONFIG) {
         Some(path) if path.is_empty() => None,
         Some(path) => Some(path.clone()),
@@ -297,7 +299,7 @@ fn common(choices: &Choices, setting: &Setting<'_>, spec: &Spec, log: &str) -> O
         log_file: Some(log.to_owned()),
         notify: Some(true),
         manage_cgroups: Some(true),
-        cgroup_mode: Some(choices.cgroups.unwrap_or(CgroupMode::Default).into()),
+        cgroup_mode: Some(choices.cgroups.unwrap_or(usual).into()),
         external_sockets: Some(choices.external_sockets),
         tcp_established: Some(choices.tcp_established),
         shell_job: Some(choices.shell_job),
