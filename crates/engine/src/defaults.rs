@@ -54,7 +54,7 @@ impl Defaults {
         }
         if self.systemd && host.cgroup_parent.is_empty() {
             host.cgroup_parent = "system.slice".into();
-        } else if !self.systemd && host.cgroup_parent.ends_with(".slice") && !host.cgroup_parent.starts_with('/') {
+        } else if !self.systemd && crate::container::spec::is_slice(&host.cgroup_parent) {
             // A folder like any other.
             host.cgroup_parent.insert(0, '/');
         }

@@ -6,7 +6,7 @@
 
 mod bridge;
 mod keys;
-mod remap;
+pub(crate) mod remap;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) pid_file: PathBuf,
     pub(crate) log_json: bool,
     pub(crate) group: Group,
+    /// The containers' ids are the default user's.
+    pub(crate) remaps_to_default: bool,
     pub(crate) bridge: Option<String>,
     pub(crate) subnets: Vec<Subnet>,
     pub(crate) bridge_options: BTreeMap<String, String>,
@@ -249,6 +251,8 @@ pub(crate) enum Error {
         "userns-remap \"{0}\": /etc/subuid and /etc/subgid do not give that user and group 65536 ids from the same number on"
     )]
     Remap(String),
+    #[error("userns-remap and default-userns-mode: say one of them")]
+    TwoUsers,
     #[error("native.cgroupdriver=systemd: systemd does not run here")]
     NoSystemd,
     #[error("{key} \"{value}\": choose {choice}")]
@@ -358,6 +362,7 @@ impl Settings {
             exec_root,
             log_json: self.log_json()?,
             group,
+            remaps_to_default: self.userns_remap == "default",
             bridge: self.bridge.clone(),
             subnets: self.subnets()?,
             bridge_options: self.bridge_options()?,
@@ -446,11 +451,13 @@ impl Settings {
     /// The first of the host's ids that all containers have.
     fn users(&self) -> Result<Option<u32>, Error> {
         let text = &self.userns_remap;
-        let tables = ["/etc/subuid", "/etc/subgid", "/etc/passwd"].map(Path::new);
         if text.is_empty() {
             return Ok(None);
         }
-        remap::first(text, tables).map(Some).ok_or_else(|| Error::Remap(text.clone()))
+        if !self.default_userns_mode.is_empty() {
+            return Err(Error::TwoUsers);
+        }
+        remap::first(text, remap::TABLES.map(Path::new)).map(Some).ok_or_else(|| Error::Remap(text.clone()))
     }
 
     /// Whether systemd makes the cgroups of containers. sd_booted(3) says whether it runs.

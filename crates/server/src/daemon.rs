@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{self, Config, DaemonArgs, Host};
+use crate::config::{self, Config, DaemonArgs, Host, remap};
 use crate::notify::notify;
 use crate::{listen, metrics, routes};
 
@@ -31,6 +31,8 @@ enum Error {
     Engine(#[from] teu_engine::Error),
     #[error("making containers takes root: start the daemon as root")]
     NotRoot,
+    #[error("write down whose the ids of userns-remap are: {0}")]
+    Remap(#[source] io::Error),
     #[error("start: {0}")]
     Start(#[source] io::Error),
     #[error("serve figures on {address}: {source}")]
@@ -63,6 +65,10 @@ fn run(args: &DaemonArgs) -> Result<(), Error> {
     let level = log(config.live.log_level, config.log_json);
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
+    }
+    if let Some(first) = config.defaults.users.filter(|_| config.remaps_to_default) {
+        let [users, groups, _] = remap::TABLES.map(Path::new);
+        remap::record(first, [users, groups]).map_err(Error::Remap)?;
     }
     let runtime = runtime().map_err(Error::Start)?;
     let result = runtime.block_on(serve(args, config, &level));

@@ -33,7 +33,7 @@ impl Containers {
         }
         self.context.config.defaults.fill(&mut request.host_config);
         super::check::check(&request, self.context.facts.processors)?;
-        if self.context.config.defaults.systemd && !request.host_config.cgroup_parent.ends_with(".slice") {
+        if self.context.config.defaults.systemd && !super::spec::is_slice(&request.host_config.cgroup_parent) {
             return Err(Error::bad("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\""));
         }
         let image = self.context.images.resolve_for(&request.config.image, platform)?;
@@ -143,11 +143,13 @@ impl Containers {
 
     /// The ids of a container's own, where it asked for some and can have them; the request learns what it got.
     fn users(&self, id: &str, config: &mut Config, host: &mut HostConfig) -> Result<Option<u32>> {
+        if host.userns_mode.is_empty() {
+            return self.remapped(config, host);
+        }
         match users::Mode::parse(&host.userns_mode) {
             Some(users::Mode::Own) => {}
             Some(users::Mode::Keep(uid, gid)) if config.user.is_empty() => config.user = format!("{uid}:{gid}"),
             Some(users::Mode::Keep(..)) => {}
-            Some(users::Mode::Host) | None if host.userns_mode.is_empty() => return self.remapped(config, host),
             Some(users::Mode::Host) | None => return Ok(None),
         }
         if users::needs_host(host) || users::are_beyond(&config.user) {

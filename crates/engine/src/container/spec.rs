@@ -72,11 +72,16 @@ pub(crate) struct Joined {
 /// Where a container's cgroup is: in its own folder below its parent, or a scope in a slice of systemd's, as the runtime
 /// has `slice:prefix:name`.
 pub(crate) fn cgroup_path(host: &HostConfig, id: &str) -> PathBuf {
-    if host.cgroup_parent.ends_with(".slice") && !host.cgroup_parent.starts_with('/') {
+    if is_slice(&host.cgroup_parent) {
         return format!("{}:teu:{id}", host.cgroup_parent).into();
     }
     let parent = host.cgroup_parent.trim_matches('/');
     Path::new("/").join(if parent.is_empty() { "teu" } else { parent }).join(id)
+}
+
+/// Whether a parent of cgroups is a slice of systemd's: what begins with a slash is a folder, whatever it is called.
+pub(crate) fn is_slice(parent: &str) -> bool {
+    parent.ends_with(".slice") && !parent.starts_with('/')
 }
 
 /// The spec of a container of which nothing special was asked.

@@ -30,10 +30,10 @@ impl Mode {
             return Some(Mode::Own);
         }
         let (mut uid, mut gid) = (None, None);
-        for (name, value) in text.strip_prefix("keep-id:")?.split(',').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                "uid" => uid = Some(value.parse().ok()?),
-                "gid" => gid = Some(value.parse().ok()?),
+        for pair in text.strip_prefix("keep-id:")?.split(',') {
+            match pair.split_once('=')? {
+                ("uid", value) => uid = Some(value.parse().ok()?),
+                ("gid", value) => gid = Some(value.parse().ok()?),
                 _ => return None,
             }
         }
@@ -122,6 +122,7 @@ mod tests {
             ("keep-id:gid=7", None),
             ("keep-id:uid=x", None),
             ("keep-id:uid=1,size=9", None),
+            ("keep-id:uid=1,map", None),
             ("nomap", None),
         ] {
             assert_eq!(Mode::parse(text), mode, "{text}");

@@ -1,6 +1,6 @@
 //! `userns-remap`: which of the host's ids the containers of a daemon have, as subuid(5) and subgid(5) give them to a user.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Whose ids `default` stands for.
@@ -10,9 +10,12 @@ const COUNT: u32 = 65536;
 /// Where the ids begin that nobody has been given, if nobody has been given any.
 const FIRST: u32 = 100_000;
 
-/// The first of 65536 ids that a user and a group (`user[:group]`, by name or number) have been given; `default` is given
-/// some if it has none. None when they have not as many, or not from the same number on: a container's user and group ids
-/// are shifted alike.
+/// subuid(5), subgid(5), passwd(5).
+pub(crate) const TABLES: [&str; 3] = ["/etc/subuid", "/etc/subgid", "/etc/passwd"];
+
+/// The first of 65536 ids that a user and a group (`user[:group]`, by name or number) have been given; for a `default` that
+/// has none, of those that [`record`] gives it. None when they have not as many, or not from the same number on: a
+/// container's user and group ids are shifted alike.
 pub(super) fn first(text: &str, [users, groups, names]: [&Path; 3]) -> Option<u32> {
     let (user, group) = text.split_once(':').unwrap_or((text, text));
     let default = text == "default";
@@ -21,7 +24,7 @@ pub(super) fn first(text: &str, [users, groups, names]: [&Path; 3]) -> Option<u3
         |file: &Path, name: &str| range(&std::fs::read_to_string(file).unwrap_or_default(), &known_as(name, names));
     match (of(users, user), of(groups, group)) {
         (Some(first), Some(same)) if first == same => Some(first),
-        (None, None) if default => give([users, groups]),
+        (None, None) if default => next([users, groups]),
         _ => None,
     }
 }
@@ -52,18 +55,29 @@ fn entry(line: &str) -> Option<(&str, u32, u32)> {
     Some((parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Gives the default user ids behind those that others have.
-fn give(files: [&Path; 2]) -> Option<u32> {
+/// Where the ids begin that nobody has, behind those that others have.
+fn next(files: [&Path; 2]) -> Option<u32> {
     let tables = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
     let ends = tables.iter().flat_map(|table| table.lines()).filter_map(entry);
     let first = ends.map(|(_, first, count)| first.saturating_add(count)).max().unwrap_or(FIRST).max(FIRST);
-    first.checked_add(COUNT)?;
-    for (file, table) in files.iter().zip(&tables) {
+    first.checked_add(COUNT).map(|_| first)
+}
+
+/// Writes down that the ids from `first` on are the default user's, so that nobody else is given them.
+///
+/// # Errors
+/// As open(2) and write(2).
+pub(crate) fn record(first: u32, files: [&Path; 2]) -> io::Result<()> {
+    for file in files {
+        let table = std::fs::read_to_string(file).unwrap_or_default();
+        if table.lines().filter_map(entry).any(|(name, ..)| name == DEFAULT) {
+            continue;
+        }
         let gap = if table.is_empty() || table.ends_with('\n') { "" } else { "\n" };
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).ok()?;
-        file.write_all(format!("{gap}{DEFAULT}:{first}:{COUNT}\n").as_bytes()).ok()?;
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+        file.write_all(format!("{gap}{DEFAULT}:{first}:{COUNT}\n").as_bytes())?;
     }
-    Some(first)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -83,7 +97,11 @@ mod tests {
         assert_eq!(first("eve"), Some(300_000), "by number in one, by name in the other");
         assert_eq!((first("bob"), first("dan"), first("nobody")), (None, None, None));
         assert_eq!(first("default"), Some(565_536));
-        assert_eq!(first("default"), Some(565_536), "once");
+        assert!(!fs::read_to_string(&users).expect("read").contains(DEFAULT), "looking gives nobody anything");
+        for _ in 0..2 {
+            record(565_536, [&users, &groups]).expect("written");
+            assert_eq!(first("default"), Some(565_536), "once");
+        }
         let table = fs::read_to_string(&groups).expect("read");
         assert!(table.ends_with("dan:500000:65536\ndockremap:565536:65536\n"), "{table}");
     }
