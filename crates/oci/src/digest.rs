@@ -144,6 +144,16 @@ pub fn chain_id(parent: Option<&Digest>, diff_id: &Digest) -> Digest {
     }
 }
 
+/// The chain IDs of layers that lie on each other, lowest first.
+#[must_use]
+pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut chains: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        chains.push(chain_id(chains.last(), diff_id));
+    }
+    chains
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ pub mod time;
 pub use change::{ChangeError, ConfigChange};
 pub use config::{ContainerConfig, Empty, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
-pub use digest::{Digest, DigestError, DigestHasher, chain_id};
+pub use digest::{Digest, DigestError, DigestHasher, chain_id, chain_ids};
 pub use manifest::{Index, Manifest};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError, split_domain};

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use teu_engine::Image;
-use teu_oci::{Digest, ImageConfig, chain_id};
+use teu_oci::{Digest, ImageConfig, chain_ids};
 
 use super::export::Draft;
 
@@ -24,7 +24,7 @@ impl Sources {
 
     /// The layers of the images, each with all that is below it.
     pub(super) fn chains(&self) -> HashSet<Digest> {
-        self.images.iter().flat_map(|image| chains(&image.rootfs.diff_ids)).collect()
+        self.images.iter().flat_map(|image| chain_ids(&image.rootfs.diff_ids)).collect()
     }
 
     /// Whether an image begins as `draft` does: the same layers, the same words.
@@ -41,17 +41,9 @@ impl Sources {
     }
 }
 
-fn chains(layers: &[Digest]) -> Vec<Digest> {
-    let mut chains: Vec<Digest> = Vec::new();
-    for layer in layers {
-        chains.push(chain_id(chains.last(), layer));
-    }
-    chains
-}
-
 #[cfg(test)]
 mod tests {
-    use teu_oci::Platform;
+    use teu_oci::{Platform, chain_id};
 
     use super::*;
 

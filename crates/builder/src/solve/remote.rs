@@ -127,14 +127,8 @@ fn modified(fetched: &Fetched) -> SystemTime {
 
 fn digest(path: &Path) -> std::io::Result<Digest> {
     let mut hasher = DigestHasher::new();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    std::io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finish())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod search;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
-use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_id, media_type};
+use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
 use teu_registry::client::{Config, Proxies, Retry};
 use teu_store::{Store, Table};
 
@@ -352,11 +352,7 @@ impl Images {
 
 /// The chain of each layer of a config, lowest first.
 pub(crate) fn chains(config: &ImageConfig) -> Vec<Digest> {
-    let mut chains: Vec<Digest> = Vec::with_capacity(config.rootfs.diff_ids.len());
-    for diff_id in &config.rootfs.diff_ids {
-        chains.push(chain_id(chains.last(), diff_id));
-    }
-    chains
+    chain_ids(&config.rootfs.diff_ids)
 }
 
 fn platform_of(config: &ImageConfig) -> Platform {

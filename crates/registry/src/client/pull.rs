@@ -12,7 +12,7 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
-use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_id, media_type};
+use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
 use teu_store::{Lease, Store, Unpacked};
 use tokio::sync::Semaphore;
 
@@ -81,11 +81,7 @@ pub(super) fn chains(what: &str, manifest: &Manifest, config: &ImageConfig) -> R
     if let Some(strange) = manifest.layers.iter().find(|l| media_type::layer_compression(&l.media_type).is_none()) {
         return Err(Error::invalid(what, format!("layer media type {} is not supported", strange.media_type)));
     }
-    let mut chains: Vec<Digest> = Vec::with_capacity(diff_ids.len());
-    for diff_id in diff_ids {
-        chains.push(chain_id(chains.last(), diff_id));
-    }
-    Ok(chains)
+    Ok(chain_ids(diff_ids))
 }
 
 impl Source {
