@@ -120,6 +120,20 @@ async fn frames_have_their_own_media_type_since_1_42() {
 }
 
 #[tokio::test]
+async fn a_stream_of_last_words_ends_cleanly_though_the_client_still_sends() {
+    let (mut client, server) = UnixStream::pair().expect("pair");
+    let (_never, ending) = watch::channel(false);
+    let serving = tokio::spawn(converse(server, router(), InFlight::default(), ending));
+    client.write_all(b"POST /exec/a/start HTTP/1.1\r\nHost: x\r\nUpgrade: tcp\r\n\r\n").await.expect("written");
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.expect("read");
+    assert!(text.ends_with("no such program\r\n"), "{text:?}");
+    client.write_all(b"nobody reads this").await.expect("taken");
+    drop(client);
+    serving.await.expect("joined");
+}
+
+#[tokio::test]
 async fn an_end_waits_for_answers_but_not_for_streams() {
     let (mut client, server) = UnixStream::pair().expect("pair");
     let (end, ending) = watch::channel(false);

@@ -39,7 +39,7 @@ use crate::sniff::{self, Sniffed};
 
 const BUFFER: usize = 32 << 10;
 /// How long a client that does not close may go on sending after the end; only so that it sees a clean end.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A process's end of a stream.
 type Process = BufReader<UnixStream>;
@@ -186,8 +186,18 @@ async fn take_over(upgrade: OnUpgrade, mut attachment: Attachment, wants: Wants)
     };
     match process {
         Some(process) => Relay { attachment, wants, early }.run(client, process).await,
-        None => client.shutdown().await,
+        None => {
+            client.shutdown().await?;
+            farewell(client).await;
+            Ok(())
+        }
     }
+}
+
+/// Lets a client that was told the end finish what it is saying: closing with bytes unread would make it see a reset
+/// instead of the end.
+async fn farewell(mut client: impl AsyncRead + Unpin) {
+    let _ = tokio::time::timeout(FAREWELL, tokio::io::copy(&mut client, &mut tokio::io::sink())).await;
 }
 
 /// Two streams, and what passes between them.
@@ -228,16 +238,14 @@ impl Relay {
         tokio::select! {
             result = outward => result?,
             detached = inward => {
-                if detached? {
-                    attachment.detach.into_iter().for_each(teu_engine::Detach::tell);
-                    to_client.shutdown().await?;
+                if !detached? {
+                    return Ok(());
                 }
-                return Ok(());
+                attachment.detach.into_iter().for_each(teu_engine::Detach::tell);
+                to_client.shutdown().await?;
             }
         }
-        // Closing with bytes unread would make the client see a reset instead of the end.
-        let mut nowhere = tokio::io::sink();
-        let _ = tokio::time::timeout(FAREWELL, tokio::io::copy(&mut from_client, &mut nowhere)).await;
+        farewell(from_client).await;
         Ok(())
     }
 }
@@ -317,6 +325,8 @@ mod tests {
         let (mut client, mut container, relay) = relayed("", true);
         client.write_all(b"in\x10").await.expect("written");
         assert_eq!(text(&mut client).await, "");
+        client.write_all(b"nobody reads this").await.expect("taken");
+        drop(client);
         relay.await.expect("joined").expect("relayed");
         assert_eq!(text(&mut container).await, "in");
     }
