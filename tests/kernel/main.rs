@@ -17,6 +17,7 @@ mod mounts;
 mod network;
 mod networks;
 mod outside;
+mod rootless;
 mod runtime;
 mod streams;
 mod systemd;

@@ -14,7 +14,7 @@ use teu_sys::process::{self, Child};
 use crate::error::During;
 use crate::namespaces::{Namespaces, User};
 use crate::sync::{self, Report};
-use crate::{Error, create};
+use crate::{Error, create, rootless};
 
 /// Nobody who is in the container may look into the calling process and its future children, which are half the runtime
 /// still (ptrace(2), "ptrace access mode checking"): not into their descriptors, their memory, their program.
@@ -34,7 +34,7 @@ pub(crate) fn spawn(
     child: impl FnOnce() -> i32,
 ) -> Result<Child, Error> {
     if namespaces.needs_usher() {
-        return usher(namespaces, unified, child);
+        return by_usher(|| lead(namespaces, unified, child));
     }
     let visit = |path: &std::path::PathBuf| -> std::io::Result<OwnedFd> {
         let own = File::open("/proc/self/ns/pid")?;
@@ -52,14 +52,11 @@ pub(crate) fn spawn(
     made
 }
 
-fn usher(
-    namespaces: &Namespaces,
-    unified: Option<BorrowedFd<'_>>,
-    child: impl FnOnce() -> i32,
-) -> Result<Child, Error> {
+/// Has an usher make a child of the caller: `lead` is its story.
+pub(crate) fn by_usher(lead: impl FnOnce() -> Result<Child, Error>) -> Result<Child, Error> {
     let (ours, theirs) = sync::pair().during("make a socket pair")?;
     let story = || {
-        let told = match lead(namespaces, unified, child) {
+        let told = match lead() {
             Ok(Child { pid, pidfd }) => sync::send(theirs.as_fd(), &pid.to_ne_bytes(), &[pidfd.as_fd()]),
             Err(error) => sync::report(theirs.as_fd(), &Report::Failed(error), None),
         };
@@ -90,6 +87,12 @@ fn lead(namespaces: &Namespaces, unified: Option<BorrowedFd<'_>>, child: impl Fn
         User::Joined(path) => Some(File::open(path).during_with(|| format!("open namespace {}", path.display()))?),
         _ => None,
     };
+    let enter_user = |user: Option<File>| {
+        user.map_or(Ok(()), |user| namespace::enter(user, namespace::USER)).during("enter the user namespace")
+    };
+    // An ordinary user has no privileges before.
+    let (first, last) = if rootless::is_ordinary() { (user, None) } else { (None, user) };
+    enter_user(first)?;
     for (kind, path) in &namespaces.joined {
         enter(*kind, path)?;
     }
@@ -97,8 +100,6 @@ fn lead(namespaces: &Namespaces, unified: Option<BorrowedFd<'_>>, child: impl Fn
         hide()?;
         enter(namespace::PID, path)?;
     }
-    if let Some(user) = user {
-        namespace::enter(user, namespace::USER).during("enter the user namespace")?;
-    }
+    enter_user(last)?;
     process::spawn(namespaces.born | process::PARENT, unified, child).during("make the container's process")
 }

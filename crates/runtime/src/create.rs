@@ -155,7 +155,7 @@ pub fn create_with(
                 Some(cgroup) => cgroup,
                 None => Cgroup::create_unlimited(&path, resources)?,
             };
-            match clone_init(&mut orders, &cgroup, &options, &theirs) {
+            match clone_init(&mut orders, rootfs, &cgroup, &options, &theirs) {
                 Ok((child, joins, shown)) => (child, cgroup, joins, shown),
                 Err(error) => {
                     cgroup.discard();
@@ -177,6 +177,7 @@ pub fn create_with(
 /// Clones init straight from the caller. On v1 the caller moves it, while it builds its root: by the returned files.
 fn clone_init(
     orders: &mut Orders,
+    rootfs: &Rootfs,
     cgroup: &Cgroup,
     options: &Options,
     theirs: &OwnedFd,
@@ -187,7 +188,8 @@ fn clone_init(
     let shown = orders.show_cgroup(cgroup);
     let unified = unified.as_ref().map(AsFd::as_fd);
     let (stdio, gate) = (options.stdio.as_ref().map(Stdio::borrow), options.gate.as_ref().map(AsFd::as_fd));
-    let run = || init::run(orders, stdio, theirs.as_fd(), gate);
+    let own = Some((rootfs, &shown)).filter(|_| orders.opens_sources);
+    let run = || init::run(orders, own, stdio, theirs.as_fd(), gate);
     Ok((birth::spawn(&orders.namespaces, 0, unified, run)?, joins, shown))
 }
 
@@ -229,6 +231,9 @@ impl Created {
         if orders.namespaces.user == User::Born {
             orders.maps.write(child.pid)?;
             sources::delegate(orders, cgroup)?;
+        }
+        if orders.opens_sources {
+            return unless_gone(sync::order(socket.as_fd(), &Order::Go(child.pid))).during("tell that ids are mapped");
         }
         let sources = Sources::open(rootfs, orders, shown)?;
         unless_gone(sources.send(socket.as_fd())).during("send the mounts")

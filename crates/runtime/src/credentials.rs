@@ -23,6 +23,9 @@ pub(crate) struct Credentials {
     inheritable: u64,
     ambient: u64,
     no_new_privileges: bool,
+    /// Whether it is in a user namespace of the container's, whose first id it had before: no groups of the host's are left
+    /// then that could be given up.
+    without_groups: bool,
 }
 
 /// A compiled filter and the flags to load it with.
@@ -54,7 +57,28 @@ impl Credentials {
             inheritable,
             ambient: set(&names.ambient) & permitted & inheritable,
             no_new_privileges: process.no_new_privileges,
+            without_groups: false,
         })
+    }
+
+    /// The same for a process whose groups were given up when it entered the container's user namespace.
+    pub(crate) fn in_user_namespace(mut self) -> Credentials {
+        self.without_groups = true;
+        self
+    }
+
+    fn take_ids(&self) -> std::io::Result<()> {
+        match credentials::set_ids(self.uid, self.gid, &self.groups) {
+            // An ordinary user's namespace where setgroups(2) was given up.
+            Err(error)
+                if self.without_groups
+                    && self.groups.is_empty()
+                    && error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                credentials::set_ids_only(self.uid, self.gid)
+            }
+            other => other,
+        }
     }
 
     /// The user.
@@ -84,7 +108,7 @@ impl Credentials {
             // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so it comes before what it might forbid.
             load(filter)?;
         }
-        credentials::set_ids(self.uid, self.gid, &self.groups).during("set user and groups")?;
+        self.take_ids().during("set user and groups")?;
         entered.or_else(|_| enter())?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask & 0o777));
         let Credentials { effective, permitted, inheritable, .. } = *self;

@@ -1,6 +1,7 @@
 //! One more process in a running container: its cgroup, its namespaces, the same rules, another program.
 //!
-//! It needs no process in between: the caller visits the container's pid namespace for the moment of the clone.
+//! It needs no process in between: the caller visits the container's pid namespace for the moment of the clone. Only an
+//! ordinary user has no right to, but in the container's user namespace, from which there is no way back.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,14 +10,14 @@ use rustix::process::PidfdFlags;
 use teu_oci::runtime::{self, Spec};
 use teu_sys::fs::Root;
 use teu_sys::namespace;
-use teu_sys::process::Child;
+use teu_sys::process::{self, Child};
 
 use crate::credentials::Filter;
 use crate::error::During;
 use crate::hooks::Identity;
 use crate::launch::{self, Launch};
 use crate::sync::{self, Report};
-use crate::{Cgroup, Error, Process, Stdio, Stock, create, idmap, listener, namespaces};
+use crate::{Cgroup, Error, Process, Stdio, Stock, birth, create, idmap, listener, namespaces, rootless};
 
 /// The magic number of devpts, statfs(2).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
@@ -41,7 +42,10 @@ pub struct Entrance {
 /// What the new process needs to know.
 struct Orders<'a> {
     init: BorrowedFd<'a>,
+    /// What it enters.
     kinds: u64,
+    /// Whether its ids are the container's.
+    maps_ids: bool,
     joins: Vec<std::fs::File>,
     launch: Launch,
     filter: Option<Filter>,
@@ -70,7 +74,7 @@ pub fn exec(
 pub fn exec_with(
     init: BorrowedFd<'_>,
     spec: &Spec,
-    process: &runtime::Process,
+    program: &runtime::Process,
     entrance: Entrance,
     stock: &Stock,
 ) -> Result<Process, Error> {
@@ -84,25 +88,36 @@ pub fn exec_with(
     };
     let joined = cgroup.below(&below)?;
     let unified = joined.open_unified().during("open the cgroup")?;
+    let kinds = namespaces::entered(linux);
     let mut orders = Orders {
         init,
-        kinds: namespaces::entered(linux),
+        kinds,
+        maps_ids: kinds & namespace::USER != 0,
         joins: joined.open_legacy_joins().during("open cgroup.procs")?,
-        launch: Launch::new(process, descriptors)?.of_container(linux)?.on_plain_terminal(plain_terminal),
+        launch: Launch::new(program, descriptors)?.of_container(linux)?.on_plain_terminal(plain_terminal),
         filter: listener::filter(spec, stock)?,
     };
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
-    let born = |orders: &mut Orders<'_>| {
-        teu_sys::process::spawn(0, unified.as_ref().map(AsFd::as_fd), || {
+    let born = |flags: u64, orders: &mut Orders<'_>| {
+        process::spawn(flags, unified.as_ref().map(AsFd::as_fd), || {
             run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd())
         })
     };
-    crate::birth::hide()?;
-    let child = if own_pids { visit(init, || born(&mut orders)) } else { born(&mut orders) };
-    let child = child.during("make the process")?;
+    birth::hide()?;
+    let child = if own_pids && orders.maps_ids && rootless::is_ordinary() {
+        orders.kinds &= !namespace::USER;
+        birth::by_usher(|| {
+            namespace::enter(init, namespace::USER | namespace::PID).during("enter the user namespace")?;
+            born(process::PARENT, &mut orders).during("make the process")
+        })?
+    } else if own_pids {
+        visit(init, || born(0, &mut orders)).during("make the process")?
+    } else {
+        born(0, &mut orders).during("make the process")?
+    };
     drop((theirs, stdio));
-    match await_program(&child, &socket, process, listener.as_ref()) {
+    match await_program(&child, &socket, program, listener.as_ref()) {
         Ok(terminal) => Ok(Process { pid: child.pid, pidfd: child.pidfd, terminal, cgroup }),
         Err(error) => {
             create::end(&child);
@@ -157,9 +172,9 @@ fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     orders.joins.iter_mut().try_for_each(|join| join.write_all(b"0")).during("join the cgroup")?;
     orders.launch.go_to_last_processors()?;
     namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
-    if orders.kinds & namespace::USER != 0 {
+    if orders.maps_ids {
         idmap::become_root().during("become the root of the user namespace")?;
-        crate::birth::hide()?;
+        birth::hide()?;
     }
     Ok(())
 }

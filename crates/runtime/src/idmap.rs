@@ -11,8 +11,8 @@ use std::process::Command;
 use teu_oci::runtime::IdMapping;
 use teu_sys::{namespace, process};
 
-use crate::Error;
 use crate::error::During;
+use crate::{Error, rootless};
 
 /// Both maps of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -56,18 +56,17 @@ impl Maps {
             // The kernel takes a map in one write only.
             File::options().write(true).open(format!("/proc/{pid}/{file}"))?.write_all(text.as_bytes())
         };
-        if rustix::process::geteuid().is_root() {
+        if !rootless::is_ordinary() {
             put("uid_map", &users).during("map users")?;
             return put("gid_map", &groups).during("map groups");
         }
-        let own = |map: &[IdMapping], id: u32| matches!(map, [one] if one.host_id == id && one.size == 1);
-        if own(&self.groups, rustix::process::getegid().as_raw()) {
+        if rootless::is_own(&self.groups, rustix::process::getegid().as_raw()) {
             put("setgroups", "deny").during("give up setgroups")?;
             put("gid_map", &groups).during("map groups")?;
         } else {
             helper("newgidmap", pid, &self.groups)?;
         }
-        if own(&self.users, rustix::process::geteuid().as_raw()) {
+        if rootless::is_own(&self.users, rustix::process::geteuid().as_raw()) {
             return put("uid_map", &users).during("map users");
         }
         helper("newuidmap", pid, &self.users)

@@ -21,19 +21,20 @@ use crate::mounts::apply::{self, Mounts, Supply};
 use crate::mounts::mask::{self, Mask};
 use crate::namespaces::User;
 use crate::orders::Orders;
-use crate::sources::Sources;
+use crate::sources::{self, CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
-use crate::{Error, birth, devices, idmap, reaper, sysctl};
+use crate::{Error, Rootfs, birth, devices, idmap, reaper, sysctl};
 
 /// Runs the story in a process that `birth::spawn` made, and returns what it ends with if it does not become the program.
 pub(crate) fn run(
     orders: &Orders,
+    own: Option<Own<'_>>,
     stdio: Option<[BorrowedFd<'_>; 3]>,
     socket: BorrowedFd<'_>,
     gate: Option<BorrowedFd<'_>>,
 ) -> i32 {
     let (socket, error) = match launch::settle(stdio, socket, gate, orders.launch.descriptors()) {
-        Ok(settled) => match become_container(orders, settled) {
+        Ok(settled) => match become_container(orders, own, settled) {
             Ok(None) => return 0,
             Err(error) => (settled.socket, error),
         },
@@ -44,11 +45,17 @@ pub(crate) fn run(
     1
 }
 
+/// What init opens the sources of its mounts from, where it does that itself.
+pub(crate) type Own<'a> = (&'a Rootfs, &'a CgroupDirectories);
+
 /// The story. Returns `None` when the parent went away before it said *start*.
-fn become_container(orders: &Orders, settled: Settled) -> Result<Option<Infallible>, Error> {
+fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> Result<Option<Infallible>, Error> {
     let socket = settled.socket;
-    // Nobody who gets into the container may look into a process that is still half the supervisor.
-    birth::hide()?;
+    // Nobody who gets into the container may look into a process that is still half the supervisor. But an ordinary user
+    // cannot map the ids of a process that hides, and nobody else is in its user namespace yet.
+    if own.is_none() || orders.namespaces.user != User::Born {
+        birth::hide()?;
+    }
     rustix::process::umask(rustix::fs::Mode::empty());
     if !orders.namespaces.needs_usher() {
         for (kind, path) in &orders.namespaces.joined {
@@ -57,9 +64,7 @@ fn become_container(orders: &Orders, settled: Settled) -> Result<Option<Infallib
         }
     }
     let mut ears = Ears { socket, placed: false };
-    let Some(sources) = Sources::receive(socket, Sources::count(orders)).during("wait for the mounts")? else {
-        return Ok(None);
-    };
+    let Some(sources) = take_sources(orders, own, &mut ears)? else { return Ok(None) };
     if orders.namespaces.maps_ids() {
         become_root()?;
     }
@@ -189,11 +194,25 @@ fn become_root() -> Result<(), Error> {
     birth::hide()
 }
 
+/// The mounts of the host's tree: sent by the parent, or opened here when the parent has mapped the ids, by the caller's
+/// own id still, who may reach what the container's root may not.
+fn take_sources(orders: &Orders, own: Option<Own<'_>>, ears: &mut Ears) -> Result<Option<Sources>, Error> {
+    let Some((rootfs, cgroup)) = own else {
+        return Sources::receive(ears.socket, Sources::count(orders)).during("wait for the mounts");
+    };
+    let Some(Order::Go(_)) = ears.next("wait for the maps of ids")? else { return Ok(None) };
+    birth::hide()?;
+    Sources::open(rootfs, orders, cgroup).map(Some)
+}
+
 impl Ears {
     /// Asks for a mount that could not be made before; none when it is not one of those.
     fn ask(&mut self, orders: &Orders, place: usize) -> Result<Option<OwnedFd>, Error> {
         if !orders.later.contains(&place) {
             return Ok(None);
+        }
+        if orders.opens_sources {
+            return sources::make_one_here(orders, place).map(Some);
         }
         sync::report(self.socket, &Report::Want(place), None).during("ask for a mount")?;
         match self.next("wait for a mount")? {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Gid, Uid};
 use serde::{Deserialize, Serialize};
-use teu_oci::runtime::{Linux, Process};
+use teu_oci::runtime::{Linux, NamespaceKind, Process};
 use teu_sys::process;
 use teu_sys::pty::Pair;
 
@@ -74,6 +74,9 @@ impl Launch {
     /// Adds what concerns every process of a container.
     pub(crate) fn of_container(mut self, linux: &Linux) -> Result<Launch, Error> {
         self.schedule.of_container(linux)?;
+        if linux.namespaces.iter().any(|one| one.kind == NamespaceKind::User) {
+            self.credentials = self.credentials.in_user_namespace();
+        }
         Ok(self)
     }
 

@@ -32,6 +32,7 @@ mod orders;
 mod program;
 mod reaper;
 mod rootfs;
+mod rootless;
 mod schedule;
 pub mod seccomp;
 mod sources;

@@ -15,7 +15,7 @@ use crate::launch::Launch;
 use crate::mounts::plan::{self, Planned, Source};
 use crate::namespaces::{self, Namespaces, User};
 use crate::sources::CgroupDirectories;
-use crate::{Cgroup, Error, Rootfs, sysctl};
+use crate::{Cgroup, Error, Rootfs, rootless, sysctl};
 
 /// Everything that init needs to know.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub(crate) struct Orders {
     pub(crate) placed_by_parent: bool,
     /// Whether the root of init's mount namespace is empty and a place for the container's to lie on.
     pub(crate) on_empty_root: bool,
+    /// Whether init opens by itself what it mounts of the host's tree: its parent has no privileges outside.
+    pub(crate) opens_sources: bool,
     /// The places in `mounts` of binds whose source lies in the root: the parent makes them when init asks.
     pub(crate) later: Vec<usize>,
     pub(crate) maps: Maps,
@@ -93,6 +95,7 @@ impl Orders {
         Ok(Orders {
             placed_by_parent: false,
             on_empty_root: false,
+            opens_sources: namespaces.maps_ids() && rootless::is_ordinary(),
             later,
             maps,
             launch,

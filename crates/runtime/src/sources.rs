@@ -4,6 +4,8 @@
 //! mount as a descriptor, attached to nothing, and sends it along: first the root file system, then what the planned
 //! mounts need, in their order. A mount that is lost on the way vanishes with its descriptor. A mount namespace to be
 //! joined goes in front of them all.
+//!
+//! An ordinary user may copy mounts only in a mount namespace of their own: there init, which is in one, does it all.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,6 +34,10 @@ pub(crate) struct Sources {
 impl Sources {
     /// Makes them all, but for those that are asked for later.
     pub(crate) fn open(rootfs: &Rootfs, orders: &Orders, cgroup: &CgroupDirectories) -> Result<Sources, Error> {
+        if let Some(planned) = orders.mounts.iter().find(|planned| orders.opens_sources && planned.owners.is_some()) {
+            let what = format!("mount {}: an ordinary user cannot show other owners", planned.destination);
+            return Err(Error::refused(what));
+        }
         let mut users = Users { orders, made: Vec::new() };
         let layers = matches!(rootfs, Rootfs::Overlay(_)) && orders.namespaces.user == User::Born;
         let root = || Some((orders.maps.host_user(0)?, orders.maps.host_group(0)?));
@@ -178,19 +184,31 @@ impl<'a> Users<'a> {
     }
 }
 
+/// A mount that is made only when those before it are there: where it comes from, and whether with what is below.
+fn planned_later(orders: &Orders, place: usize) -> Result<(&Planned, &Path, bool), Error> {
+    let planned = orders.mounts.get(place).filter(|_| orders.later.contains(&place));
+    let planned = planned.ok_or_else(|| Error::refused("make a mount: it is not in the plan"))?;
+    match &planned.source {
+        Source::Bind { path, recursive } => Ok((planned, path, *recursive)),
+        _ => Err(Error::refused(format!("mount {}: not a bind", planned.destination))),
+    }
+}
+
+/// Makes one mount of what lies in the caller's mount namespace, which is the container's.
+pub(crate) fn make_one_here(orders: &Orders, place: usize) -> Result<OwnedFd, Error> {
+    let (planned, path, recursive) = planned_later(orders, place)?;
+    change(copy_tree(path, recursive, planned)?, recursive, planned)
+}
+
 /// Makes one mount of what lies in the container's mount namespace, where earlier mounts may have put it. A thread of
 /// its own goes there for it.
 pub(crate) fn make_one(orders: &Orders, place: usize, pid: i32) -> Result<OwnedFd, Error> {
-    let planned = orders.mounts.get(place).filter(|_| orders.later.contains(&place));
-    let planned = planned.ok_or_else(|| Error::refused("make a mount: it is not in the plan"))?;
-    let Source::Bind { path, recursive } = &planned.source else {
-        return Err(Error::refused(format!("mount {}: not a bind", planned.destination)));
-    };
+    let (planned, path, recursive) = planned_later(orders, place)?;
     let there = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).during("open the mount namespace")?;
     let go = || -> Result<OwnedFd, Error> {
         namespace::leave_files().during("part from other threads")?;
         namespace::enter(&there, namespace::MOUNT).during("enter the mount namespace")?;
-        copy_tree(path, *recursive, planned)
+        copy_tree(path, recursive, planned)
     };
     let broken = || Error::refused("make a mount: the visiting thread ended early");
     let tree = std::thread::scope(|scope| {
@@ -198,7 +216,7 @@ pub(crate) fn make_one(orders: &Orders, place: usize, pid: i32) -> Result<OwnedF
         thread.join().unwrap_or_else(|_| Err(broken()))
     })?;
     Users { orders, made: Vec::new() }.map(&tree, planned)?;
-    change(tree, *recursive, planned)
+    change(tree, recursive, planned)
 }
 
 /// A writable cgroup belongs to the container's root, as the spec has it for cgroup v2.
@@ -207,7 +225,11 @@ pub(crate) fn delegate(orders: &Orders, cgroup: &Cgroup) -> Result<(), Error> {
         planned.source == Source::Cgroup && (planned.own.set | planned.all.set) & attribute::READ_ONLY == 0
     });
     match orders.maps.host_user(0).filter(|_| writable && orders.namespaces.cgroup) {
-        Some(owner) => cgroup.give_to(owner).during("give the cgroup to the container's root"),
+        Some(owner) => match cgroup.give_to(owner) {
+            // An ordinary user gives nothing away: it stays theirs, and is the container's root's if that is them.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && orders.opens_sources => Ok(()),
+            other => other.during("give the cgroup to the container's root"),
+        },
         None => Ok(()),
     }
 }

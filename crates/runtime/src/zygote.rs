@@ -221,7 +221,8 @@ fn deliver([unified, stdio]: [u8; 2], fds: Vec<OwnedFd>, ready: &Ready) -> io::R
     }
     orders.namespaces.born &= !ready.host.iter().fold(namespace::MOUNT, |kinds, (kind, _)| kinds | kind);
     let unified = unified.as_ref().map(AsFd::as_fd);
-    let run = || init::run(&orders, stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)), sync.as_fd(), None);
+    let run =
+        || init::run(&orders, None, stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)), sync.as_fd(), None);
     birth::spawn(&orders.namespaces, process::PARENT, unified, run).map_err(|error| match error {
         Error::Step { errno, .. } => io::Error::from_raw_os_error(errno),
         other => io::Error::other(other),

@@ -12,7 +12,7 @@ use teu_oci::runtime::DeviceRule;
 
 use super::devices;
 use crate::error::During;
-use crate::{Error, Stock};
+use crate::{Error, Stock, rootless};
 
 /// How long the kernel may take to freeze or to let go of killed processes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +46,11 @@ fn refuse_occupied(directory: &Path) -> Result<(), Error> {
 pub(super) fn make_unified(mount: &Path, path: &Path, controllers: &[String]) -> Result<(), Error> {
     let mut directory = mount.to_owned();
     for name in path.components() {
-        hand_down(&directory, controllers).during_with(|| format!("enable controllers in {}", directory.display()))?;
+        match hand_down(&directory, controllers) {
+            // Whoever delegates a part of the tree has enabled there what may be used.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && rootless::lacks_privileges() => {}
+            other => other.during_with(|| format!("enable controllers in {}", directory.display()))?,
+        }
         directory.push(name);
         match std::fs::create_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

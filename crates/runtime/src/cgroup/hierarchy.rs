@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::StatVfsMountFlags;
 
 /// Every hierarchy that is mounted here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +65,28 @@ impl Hierarchies {
 }
 
 fn writable(path: &Path) -> bool {
-    rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    // Not by the root's permissions: a part of the tree may be an ordinary user's.
+    rustix::fs::statvfs(path).is_ok_and(|stat| !stat.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// The name and directory of the caller's own cgroup in each hierarchy that shows it.
+pub(super) fn own_directories() -> Vec<(Option<String>, PathBuf)> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let found = parse(&read("/proc/self/mountinfo"));
+    let mut own = Vec::new();
+    for line in read("/proc/self/cgroup").lines() {
+        let Some((names, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':')) else { continue };
+        let names: Vec<_> = names.split(',').filter(|name| !name.is_empty()).collect();
+        let mount = match names.first() {
+            None => found.unified.as_ref(),
+            Some(name) => found.legacy(name).map(|legacy| &legacy.mount),
+        };
+        let directory = mount.map(|mount| mount.join(path.trim_start_matches('/')));
+        if let Some(directory) = directory.filter(|directory| directory.is_dir()) {
+            own.push(((!names.is_empty()).then(|| names.join(",")), directory));
+        }
+    }
+    own
 }
 
 /// Finds the hierarchies in the text of `/proc/self/mountinfo`; the first mount of each counts.

@@ -26,7 +26,7 @@ use teu_oci::runtime::{DeviceRule, Resources};
 
 use crate::error::During;
 use crate::systemd::{self, Unit};
-use crate::{Error, Stock};
+use crate::{Error, Stock, rootless};
 use directory::{
     collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty, write,
 };
@@ -115,6 +115,29 @@ impl Cgroup {
             return Err(error);
         }
         Ok(cgroup)
+    }
+
+    /// No cgroup at all: what is in it stays in its caller's, has no limits, and is known by nothing but its first process.
+    pub(crate) fn absent() -> Cgroup {
+        Cgroup { path: PathBuf::new(), hierarchies: Hierarchies::default(), everywhere: false, unit: None }
+    }
+
+    /// Whether it is none at all.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.path.as_os_str().is_empty()
+    }
+
+    /// Whether these limits take a cgroup. Rules about devices do not: nobody without privileges makes a device.
+    pub(crate) fn is_needed(resources: &Resources) -> bool {
+        settings::plan(resources, &|_| Some(Version::Unified)).map_or(true, |settings| !settings.is_empty())
+    }
+
+    /// Where a relative path leads for who has only a part of the tree: beside the caller's own cgroup, where the tree of
+    /// version 2 is the only one and the caller may put processes there.
+    pub(crate) fn beside_own(path: &Path) -> Option<PathBuf> {
+        let hierarchies = Hierarchies::find().ok()?;
+        let mount = hierarchies.unified.filter(|_| path.is_relative() && hierarchies.v1.is_empty())?;
+        rootless::beside_own_cgroup(&mount, path)
     }
 
     /// Whether there are hierarchies of version 1.
@@ -321,8 +344,12 @@ impl Cgroup {
         self.unified().or_else(|| self.legacy("freezer")).filter(|directory| directory.exists())
     }
 
-    /// The name (`unified`, `memory`, `cpu,cpuacct`) and directory of each hierarchy in which the cgroup exists.
+    /// The name (`unified`, `memory`, `cpu,cpuacct`) and directory of each hierarchy in which the cgroup exists; the
+    /// caller's own where there is none.
     pub(crate) fn named_directories(&self) -> Vec<(Option<String>, PathBuf)> {
+        if self.is_absent() {
+            return hierarchy::own_directories();
+        }
         let unified = self.unified().map(|directory| (None, directory));
         let legacy =
             self.hierarchies.v1.iter().map(|one| (Some(one.controllers.join(",")), one.mount.join(&self.path)));
@@ -424,7 +451,11 @@ impl Cgroup {
     fn limit_devices(&self, spec: &[DeviceRule], stock: &Stock) -> Result<(), Error> {
         let rules = devices::rules(spec);
         if let Some(directory) = self.unified() {
-            return filter_devices(&directory, &rules, stock).during("filter devices");
+            return match filter_devices(&directory, &rules, stock) {
+                // Who cannot load a program cannot make a node either, and finds only the host's own, with its owners.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && rootless::lacks_privileges() => Ok(()),
+                other => other.during("filter devices"),
+            };
         }
         // Without any device controller there is nothing to lean on but the absence of nodes and of CAP_MKNOD.
         let Some(directory) = self.legacy("devices") else { return Ok(()) };

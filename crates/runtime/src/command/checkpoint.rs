@@ -37,7 +37,7 @@ pub(super) fn checkpoint(context: &Context, given: &Given) -> Result<(), Failure
     let goes_on = choices.leave_running || choices.pre_dump;
     let record = &container.record;
     context.log.debug(&format!("save process {} to {}", record.pid, choices.images.display()));
-    let (mut spec, cgroup) = (container.spec()?, record.cgroup.open()?);
+    let (mut spec, cgroup) = (container.spec()?, record.cgroup.require()?);
     find_sources(&mut spec, &record.bundle);
     let subject = Subject { pid: record.pid, spec: &spec, cgroup: &cgroup, streams: &record.streams };
     checkpoint::checkpoint(&subject, choices)?;

@@ -26,7 +26,7 @@ pub(super) fn events(context: &Context, given: &Given) -> Result<(), Failure> {
     if container.status() == Status::Stopped {
         return Err(Failure::new(format!("container with id {id} is not running")));
     }
-    let cgroup = container.record.cgroup.open()?;
+    let cgroup = container.record.cgroup.require()?;
     let stats = |cgroup: &Cgroup| -> Result<(), Failure> {
         say(&json!({ "type": "stats", "id": id, "data": describe(&cgroup.stats()?, cgroup) }))
     };

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use teu_oci::runtime::Spec;
+use teu_oci::runtime::{Resources, Spec};
 
 use super::{Context, Failure};
-use crate::Cgroup;
 use crate::cgroup::Place;
 use crate::systemd::{Scope, Unit};
+use crate::{Cgroup, Error};
 
 /// A cgroup for a container that is not in it yet.
 pub(super) struct Home {
@@ -28,12 +28,44 @@ impl Home {
             let (cgroup, scope) = Cgroup::create_scope(&unit, &resources, &spec.annotations)?;
             Home { place: scope.place.clone(), cgroup, _scope: Some(scope) }
         } else {
-            let path = path.map_or_else(|| Path::new("/teu").join(id), |path| Path::new("/").join(path));
-            let cgroup = Cgroup::create_everywhere(&path, &resources)?;
+            let (path, cgroup) = if context.rootless {
+                as_far_as_delegated(context, path, id, &resources)?
+            } else {
+                let path = path.map_or_else(|| Path::new("/teu").join(id), |path| Path::new("/").join(path));
+                let cgroup = Cgroup::create_everywhere(&path, &resources)?;
+                (path, cgroup)
+            };
             Home { place: Place { path, unit: None }, cgroup, _scope: None }
         };
         let path: PathBuf = Path::new("/").join(&home.place.path);
         spec.linux.get_or_insert_default().cgroups_path = Some(path);
         Ok(home)
+    }
+}
+
+/// Makes the cgroup where `path` says. Where nothing is said it is beside the caller's own, or there is none if nobody has
+/// given the caller that place and no limit needs one.
+fn as_far_as_delegated(
+    context: &Context,
+    path: Option<PathBuf>,
+    id: &str,
+    resources: &Resources,
+) -> Result<(PathBuf, Cgroup), Failure> {
+    if let Some(path) = path {
+        let path = Cgroup::beside_own(&path).unwrap_or_else(|| Path::new("/").join(&path));
+        let cgroup = Cgroup::create_everywhere(&path, resources)?;
+        return Ok((path, cgroup));
+    }
+    let nobody_gave = || Error::refused("nobody has delegated the cgroup above the caller's own");
+    let path = Cgroup::beside_own(Path::new(id)).ok_or_else(nobody_gave);
+    match path.and_then(|path| Cgroup::create_everywhere(&path, resources).map(|cgroup| (path, cgroup))) {
+        Err(error) if Cgroup::is_needed(resources) => Err(Failure::new(format!(
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {error}"
+        ))),
+        Err(error) => {
+            context.log.debug(&format!("go without a cgroup: {error}"));
+            Ok((PathBuf::new(), Cgroup::absent()))
+        }
+        made => Ok(made?),
     }
 }

@@ -16,7 +16,7 @@ use super::notify::Notify;
 use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
 use crate::{Created, Options, Rootfs};
-use crate::{checkpoint, hooks};
+use crate::{checkpoint, hooks, rootless};
 
 /// Makes a container up to its program, and leaves it waiting for `start`.
 pub(super) fn create(context: &Context, given: &Given) -> Result<(), Failure> {
@@ -52,6 +52,9 @@ impl Launch {
         state::check_id(&id)?;
         let pid_file = given.value("pid-file").map(std::path::absolute).transpose()?;
         let mut bundle = Bundle::open(context, given.value("bundle"))?;
+        if rootless::is_ordinary() {
+            rootless::check(&bundle.spec)?;
+        }
         let Some(process) = &mut bundle.spec.process else { return Err(Failure::new("there is no process")) };
         let console = given.value("console-socket").filter(|path| !path.is_empty()).map(str::to_owned);
         check_terminal(process, detach, console.as_deref())?;

@@ -63,8 +63,9 @@ pub(super) fn kill(context: &Context, given: &Given) -> Result<(), Failure> {
 
 fn send(container: &Container, signal: i32) -> Result<(), Failure> {
     let process = container.process();
-    if signal == Signal::KILL.as_raw() && !has_own_pids(container) {
-        let cgroup = container.record.cgroup.open()?;
+    let cgroup = container.record.cgroup.open()?;
+    // Without a cgroup nobody knows what else belongs to it.
+    if signal == Signal::KILL.as_raw() && !has_own_pids(container) && !cgroup.is_absent() {
         if process.is_none() && cgroup.processes().map_or(true, |processes| processes.is_empty()) {
             return Err(Failure::new("container not running"));
         }
@@ -169,7 +170,7 @@ pub(super) fn destroy(context: &Context, container: &Container) -> Result<(), Fa
 pub(super) fn pause(context: &Context, given: &Given) -> Result<(), Failure> {
     let container = Container::load(&context.root, given.argument(0))?;
     match container.status() {
-        Status::Created | Status::Running => Ok(container.record.cgroup.open()?.freeze()?),
+        Status::Created | Status::Running => Ok(container.record.cgroup.require()?.freeze()?),
         status => Err(Failure::new(format!("container not running or created: {}", status.text()))),
     }
 }
@@ -178,7 +179,7 @@ pub(super) fn pause(context: &Context, given: &Given) -> Result<(), Failure> {
 pub(super) fn resume(context: &Context, given: &Given) -> Result<(), Failure> {
     let container = Container::load(&context.root, given.argument(0))?;
     match container.status() {
-        Status::Paused => Ok(container.record.cgroup.open()?.thaw()?),
+        Status::Paused => Ok(container.record.cgroup.require()?.thaw()?),
         _ => Err(Failure::new("container not paused")),
     }
 }

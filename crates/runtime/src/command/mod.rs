@@ -36,6 +36,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::rootless;
 use arguments::{Given, Verb};
 use log::Log;
 
@@ -88,7 +89,7 @@ struct Context {
     root_given: bool,
     log: Log,
     systemd: bool,
-    /// What may fail for want of privileges, for an ordinary user.
+    /// Whether there may be no cgroup that can be used, as for an ordinary user.
     rootless: bool,
 }
 
@@ -137,17 +138,14 @@ fn answer(program: &str, words: &[String]) -> Result<u8, (Log, Failure)> {
 
 impl Context {
     fn new(program: &str, global: &Given, log: Log) -> Result<Context, (Log, Failure)> {
-        let own = rustix::process::geteuid();
-        let rootless = match global.value("rootless") {
-            None | Some("" | "auto") => !own.is_root(),
-            Some("true") => true,
-            Some("false") => false,
-            Some(other) => return Err((log, Failure::new(format!("invalid --rootless: \"{other}\"")))),
+        let rootless = match choice(global.value("rootless").unwrap_or_default()) {
+            Ok(choice) => choice.unwrap_or_else(|| rootless::is_ordinary() || rootless::in_user_namespace()),
+            Err(failure) => return Err((log, failure)),
         };
         let given = global.value("root").filter(|root| !root.is_empty());
-        let root = match (given, std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !own.is_root())) {
+        let root = match (given, users_directory()) {
             (Some(root), _) => PathBuf::from(root),
-            (None, Some(directory)) => Path::new(&directory).join("teu-runtime"),
+            (None, Some(directory)) => directory.join("teu-runtime"),
             (None, None) => PathBuf::from(ROOT),
         };
         let root = match std::path::absolute(&root) {
@@ -157,6 +155,25 @@ impl Context {
         let systemd = global.has("systemd-cgroup");
         Ok(Context { program: program.to_owned(), root, root_given: given.is_some(), log, systemd, rootless })
     }
+}
+
+/// What is said of a thing that can be left open: true, false, or `auto`.
+fn choice(text: &str) -> Result<Option<bool>, Failure> {
+    match text {
+        "" | "auto" => Ok(None),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+        other => Err(Failure::new(format!("invalid --rootless: \"{other}\" is neither true, false nor auto"))),
+    }
+}
+
+/// Where a user's programs keep what lasts until the user has left: of an ordinary user, or of one who is root in a user
+/// namespace only.
+fn users_directory() -> Option<PathBuf> {
+    let not_root = || std::env::var_os("USER").is_none_or(|name| name != "root");
+    let own = rootless::is_ordinary() || rootless::in_user_namespace() && not_root();
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| own && !directory.is_empty())?;
+    Some(PathBuf::from(directory))
 }
 
 fn act(context: &Context, verb: &Verb, words: &[String]) -> Result<u8, Failure> {

@@ -99,7 +99,7 @@ fn owner(uid: u32) -> String {
 /// The processes of a container: as the host's ps(1) shows them, or their numbers.
 pub(super) fn ps(context: &Context, given: &Given) -> Result<(), Failure> {
     let container = Container::load(&context.root, given.argument(0))?;
-    let mut pids = container.record.cgroup.open()?.processes()?;
+    let mut pids = container.record.cgroup.require()?.processes()?;
     pids.sort_unstable();
     match given.value("format").unwrap_or("table") {
         "json" => {

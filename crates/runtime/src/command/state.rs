@@ -93,7 +93,8 @@ pub(super) fn check_id(id: &str) -> Result<(), Failure> {
 pub(super) fn make_directory(root: &Path, id: &str) -> Result<PathBuf, Failure> {
     check_id(id)?;
     let fail = |error: io::Error| Failure::new(format!("make state directory {}: {error}", root.display()));
-    DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(fail)?;
+    // Sticky: what sweeps users' directories of old files leaves it alone.
+    DirBuilder::new().recursive(true).mode(0o1700).create(root).map_err(fail)?;
     let directory = root.join(id);
     match DirBuilder::new().mode(0o711).create(&directory) {
         Ok(()) => Ok(directory),

@@ -23,7 +23,7 @@ pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
     let spec = container.spec()?;
     let old = spec.linux.and_then(|linux| linux.resources).unwrap_or_default();
     complete(&mut resources, &[&container.record.updated, &old]);
-    let cgroup = container.record.cgroup.open()?;
+    let cgroup = container.record.cgroup.require()?;
     if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
         refuse_too_little(&resources, &cgroup)?;
     }
