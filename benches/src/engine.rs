@@ -2,6 +2,7 @@
 //!
 //! teu and Docker take the same words, so every work is written once. Docker's daemon is Debian's, with a containerd of
 //! its own; it runs without its packet filter rules, so that nothing of it is left on the machine. That spares it work.
+//! With its rules it runs in a network namespace, which takes them along.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,15 +25,27 @@ pub(crate) struct Engine {
     host: String,
     processes: Vec<Background>,
     bridge: Option<String>,
+    /// The network namespace that it has for itself.
+    namespace: Option<String>,
     folder: PathBuf,
 }
 
 impl Engine {
     /// Starts teu's daemon from `program` with everything of it below `folder`.
     pub(crate) fn teu(program: &Path, folder: &Path) -> Result<Self, Failure> {
+        Self::start_teu(program, folder, None)
+    }
+
+    /// The same in the network namespace `namespace`, which is made and ends with it.
+    pub(crate) fn teu_apart(program: &Path, folder: &Path, namespace: &str) -> Result<Self, Failure> {
+        add_namespace(namespace)?;
+        Self::start_teu(program, folder, Some(namespace.into()))
+    }
+
+    fn start_teu(program: &Path, folder: &Path, namespace: Option<String>) -> Result<Self, Failure> {
         fs::create_dir_all(folder)?;
         let host = format!("unix://{}", folder.join("teu.sock").display());
-        let mut command = Command::new(program);
+        let mut command = inside(namespace.as_deref(), program);
         command.arg("daemon").arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(folder.join("run"));
         command.args(["--bridge", &format!("teub{}", std::process::id()), "-H", &host]);
         let daemon = Background::start(&mut command, folder)?;
@@ -44,14 +57,25 @@ impl Engine {
             host,
             processes: vec![daemon],
             bridge: None,
+            namespace,
             folder: folder.into(),
         };
         engine.until_it_answers()?;
         Ok(engine)
     }
 
-    /// Starts Docker's daemon with everything of it below `folder`.
+    /// Starts Docker's daemon with everything of it below `folder`, without its rules.
     pub(crate) fn docker(folder: &Path) -> Result<Self, Failure> {
+        Self::start_docker(folder, Some(bridge()?), None)
+    }
+
+    /// Starts Docker's daemon with its rules, in the network namespace `namespace`, which is made and ends with it.
+    pub(crate) fn docker_apart(folder: &Path, namespace: &str) -> Result<Self, Failure> {
+        add_namespace(namespace)?;
+        Self::start_docker(folder, None, Some(namespace.into()))
+    }
+
+    fn start_docker(folder: &Path, bridge: Option<String>, namespace: Option<String>) -> Result<Self, Failure> {
         let program = |name: &str, package: &str| {
             process::find(name).ok_or_else(|| Failure(format!("{name} is not installed: apt-get install {package}")))
         };
@@ -64,7 +88,8 @@ impl Engine {
             program: docker,
             host: format!("unix://{}", folder.join("docker.sock").display()),
             processes: Vec::new(),
-            bridge: Some(bridge()?),
+            bridge,
+            namespace,
             folder: folder.into(),
         };
         let containerd_socket = folder.join("containerd.sock");
@@ -138,8 +163,24 @@ impl Drop for Engine {
         if let Some(bridge) = &self.bridge {
             let _ = process::output(Command::new("ip").args(["link", "delete", bridge]));
         }
+        if let Some(namespace) = &self.namespace {
+            let _ = process::output(Command::new("ip").args(["netns", "delete", namespace]));
+        }
         unmount_below(&self.folder);
     }
+}
+
+fn add_namespace(name: &str) -> Result<(), Failure> {
+    process::output(Command::new("ip").args(["netns", "add", name]))?;
+    process::output(Command::new("ip").args(["-n", name, "link", "set", "lo", "up"])).map(drop)
+}
+
+/// A program in a network namespace. Not by `ip netns exec`, which mounts another /sys, without cgroups.
+fn inside(namespace: Option<&str>, program: &Path) -> Command {
+    let Some(namespace) = namespace else { return Command::new(program) };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg(program);
+    command
 }
 
 fn client(program: &Path, host: &str) -> Command {
@@ -176,12 +217,14 @@ fn start_containerd(program: &Path, socket: &Path, folder: &Path) -> Result<Back
 
 fn start_dockerd(program: &Path, engine: &Engine, containerd: &Path) -> Result<Background, Failure> {
     let folder = &engine.folder;
-    let mut command = Command::new(program);
+    let mut command = inside(engine.namespace.as_deref(), program);
     command.arg("--config-file").arg(empty_config(folder)?);
     command.arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(folder.join("run"));
     command.arg("--pidfile").arg(folder.join("docker.pid")).arg("--containerd").arg(containerd);
-    command.args(["-H", &engine.host, "--bridge", engine.bridge.as_deref().unwrap_or("none")]);
-    command.args(["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--storage-driver=overlay2"]);
+    command.args(["-H", &engine.host, "--storage-driver=overlay2"]);
+    if let Some(bridge) = &engine.bridge {
+        command.args(["--bridge", bridge, "--iptables=false", "--ip6tables=false", "--ip-masq=false"]);
+    }
     Background::start(&mut command, folder)
 }
 

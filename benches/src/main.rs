@@ -24,7 +24,7 @@ mod runtimes;
 mod works;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use engine::Engine;
@@ -100,7 +100,7 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     engines.extend(there(&mut report, Engine::docker(&ground.path("docker"))));
     let runtimes = Runtime::all(&teu, &ground.rootfs(), &ground.path("runtimes"));
     let runtimes: Vec<Runtime> = runtimes.into_iter().filter_map(|runtime| there(&mut report, runtime)).collect();
-    let mut registries = vec![Registry::Teu(teu)];
+    let mut registries = vec![Registry::Teu(teu.clone())];
     let debian = process::find("docker-registry").map(Registry::Docker);
     registries.extend(there(
         &mut report,
@@ -113,7 +113,7 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
         report.facts.push((registry.name().into(), registry.version()?));
     }
 
-    measure(arguments, &engines, runtimes, &registries, &ground, &mut report)?;
+    measure(arguments, &teu, &engines, runtimes, &registries, &ground, &mut report)?;
     set_marks(&mut report);
     write(&report, &arguments.out)
 }
@@ -121,6 +121,7 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
 /// All kinds of work, one after the other.
 fn measure(
     arguments: &Arguments,
+    teu: &Path,
     engines: &[Engine],
     runtimes: Vec<Runtime>,
     registries: &[Registry],
@@ -151,9 +152,8 @@ fn measure(
         there(report, measured);
     }
     if begin("published ports") {
-        let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
-        let measured = ours.map(|engine| ports::measure(engine, works::IMAGE, few, report));
-        there(report, measured.unwrap_or(Ok(())));
+        let measured = ports::measure(teu, ground, few, report);
+        there(report, measured);
     }
     if begin("files and output") {
         let measured = files::measure(engines, works::IMAGE, ground, few, report);
@@ -217,7 +217,7 @@ fn set_marks(report: &mut Report) {
     report.mark_below(works::SUPERVISOR, 1024.0);
 }
 
-fn write(report: &Report, out: &std::path::Path) -> Result<(), Failure> {
+fn write(report: &Report, out: &Path) -> Result<(), Failure> {
     fs::create_dir_all(out).while_doing(format!("make {}", out.display()))?;
     let page = report.markdown();
     let json = serde_json::to_string_pretty(&report.json()).while_doing("write the report as JSON")?;

@@ -36,9 +36,15 @@ const WARMING: usize = 2;
 
 /// Gives an engine its images, and reads what its daemon holds before it has run anything.
 pub(crate) fn prepare(engine: &Engine, ground: &Ground, report: &mut Report) -> Result<(), Failure> {
+    load(engine, ground)?;
+    report.memory(DAEMON, engine.contender, engine.daemon_memory()?.resident);
+    Ok(())
+}
+
+/// Gives an engine its images.
+pub(crate) fn load(engine: &Engine, ground: &Ground) -> Result<(), Failure> {
     engine.output(&["load", "-i", &ground.base_image().display().to_string()])?;
     engine.output(&["build", "-t", IMAGE, &ground.path("small").display().to_string()])?;
-    report.memory(DAEMON, engine.contender, engine.daemon_memory()?.resident);
     Ok(())
 }
 
