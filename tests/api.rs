@@ -3,6 +3,8 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use serde_json::Value;
@@ -165,6 +167,37 @@ fn what_is_wrong_with_a_request_is_told_in_dockers_words() {
     let root = daemon.root().display().to_string();
     assert!(create(&format!(r#"{{"Binds":["{root}:/x:private"]}}"#)).contains("within the daemon root"));
     daemon.ok(["rm", "-f", &id]);
+}
+
+#[test]
+fn an_exec_runs_at_once_where_that_is_asked_for() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let exec = |query: &str, body: &str| {
+        let mut stream = UnixStream::connect(daemon.socket()).expect("connected");
+        let request = format!(
+            "POST /containers/box/exec{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: tcp\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("read");
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+        let status = String::from_utf8_lossy(&answer[9..12]).into_owned();
+        (status, answer.split_off(end))
+    };
+    let body = r#"{"AttachStdout":true,"AttachStderr":true,"Cmd":["sh","-c","echo out; exit 42"]}"#;
+    assert_eq!(exec("?start=1", body), ("101".into(), b"\x01\0\0\0\0\0\0\x04out\n\x04\0\0\0\0\0\0\x0242".to_vec()));
+    let (status, said) = exec("?start=1", r#"{"AttachStdout":true,"AttachStderr":true,"Cmd":["/nothing"]}"#);
+    assert_eq!((status.as_str(), said.first()), ("101", Some(&2)), "on standard error");
+    assert!(said.ends_with(b"\x04\0\0\0\0\0\0\x03127"), "{said:?}");
+    // Without the word, and with a terminal, it is made and waits.
+    let terminal = r#"{"Tty":true,"AttachStdout":true,"Cmd":["true"]}"#;
+    for (query, body) in [("", body), ("?start=0", body), ("?start=1", terminal)] {
+        assert_eq!(exec(query, body).0, "201", "{query} {body}");
+    }
+    daemon.ok(["rm", "-f", "box"]);
 }
 
 #[test]

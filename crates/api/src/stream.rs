@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame: [stream, 0, 0, 0, length (4 bytes, big-endian)] payload
-//! stream: 0 stdin, 1 stdout, 2 stderr, 3 an error of the engine's
+//! stream: 0 stdin, 1 stdout, 2 stderr, 3 an error of the engine's, 4 the exit code (only to whoever asked for it)
 //! ```
 
 use serde_json::Value;
@@ -118,13 +118,15 @@ pub enum StreamKind {
     Stderr,
     /// An error of the engine's own, as text.
     System,
+    /// What the process returned, as decimal text; the last frame. Not Docker's.
+    Exit,
 }
 
 impl StreamKind {
     /// The kind a header's first byte means.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Stdin, Self::Stdout, Self::Stderr, Self::System].get(usize::from(byte)).copied()
+        [Self::Stdin, Self::Stdout, Self::Stderr, Self::System, Self::Exit].get(usize::from(byte)).copied()
     }
 
     /// The header of a frame with `length` bytes of payload.

@@ -26,8 +26,8 @@ pub(crate) struct Streams {
 /// How copying ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The container closed its output.
-    Closed,
+    /// The container closed its output; with what the process returned, where the stream says so.
+    Closed(Option<i32>),
     /// The user detached.
     Detached,
 }
@@ -41,7 +41,7 @@ impl Streams {
         let _raw_mode = if self.stdin && self.tty { RawMode::enter().or_fail("set up the terminal")? } else { None };
         let printer = Printer::new(raw || self.tty);
         tokio::select! {
-            outcome = copy_output(output, printer) => outcome.map(|()| Ended::Closed),
+            outcome = copy_output(output, printer) => outcome.map(Ended::Closed),
             () = self.copy_input(input) => Ok(Ended::Detached),
         }
     }
@@ -68,12 +68,12 @@ impl Streams {
 }
 
 /// Prints what the container prints, to its end.
-async fn copy_output(mut output: impl AsyncRead + Unpin, mut printer: Printer) -> Result<(), Failure> {
+async fn copy_output(mut output: impl AsyncRead + Unpin, mut printer: Printer) -> Result<Option<i32>, Failure> {
     let mut buffer = vec![0; 32 << 10];
     loop {
         match output.read(&mut buffer).await {
             // A connection that resets after the container's end says nothing new.
-            Ok(0) | Err(_) => return Ok(()),
+            Ok(0) | Err(_) => return Ok(printer.exit_code()),
             Ok(count) => printer.print(&buffer[..count])?,
         }
     }
@@ -104,12 +104,14 @@ pub(crate) fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
 pub(crate) struct Printer {
     raw: bool,
     decoder: Decoder,
+    /// What is said of the process' end.
+    exit: String,
 }
 
 impl Printer {
     /// For a terminal's bytes, or for frames.
     pub(crate) fn new(raw: bool) -> Self {
-        Self { raw, decoder: Decoder::new() }
+        Self { raw, decoder: Decoder::new(), exit: String::new() }
     }
 
     /// Prints what has come.
@@ -117,14 +119,23 @@ impl Printer {
         if self.raw {
             return put(StreamKind::Stdout, bytes).map_err(|error| unwritten(&error));
         }
-        let mut wrong = None;
+        let (mut wrong, exit) = (None, &mut self.exit);
         let fed = self.decoder.feed(bytes, |stream, piece| {
-            if wrong.is_none() {
+            if stream == StreamKind::Exit {
+                exit.push_str(&String::from_utf8_lossy(piece));
+            } else if wrong.is_none() {
                 wrong = put(stream, piece).err();
             }
         });
         fed.map_err(|error| Failure::new(error.to_string()))?;
         wrong.map_or(Ok(()), |error| Err(unwritten(&error)))
+    }
+}
+
+impl Printer {
+    /// What the process returned, where the stream said so.
+    fn exit_code(&self) -> Option<i32> {
+        self.exit.parse().ok()
     }
 }
 
@@ -159,6 +170,18 @@ mod tests {
             },
             copy_output(client, Printer::new(false)),
         );
-        assert!(written.is_ok() && read.is_ok());
+        assert!(written.is_ok());
+        assert_eq!(read.expect("read"), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_last_frame_says_what_the_process_returned() {
+        let frame = [&StreamKind::Exit.header(3)[..], b"137"].concat();
+        for cut in 0..frame.len() {
+            let (first, second) = frame.split_at(cut);
+            let stream = AsyncReadExt::chain(first, second);
+            let read = copy_output(stream, Printer::new(false)).await;
+            assert_eq!(read.expect("read"), Some(137));
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
-use teu_supervisor::protocol::{Event, ExitStatus, Request};
+use teu_supervisor::protocol::{Event, ExecRequest, ExitStatus, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -98,17 +98,20 @@ impl Task {
         let dir = self.dir();
         let wrong = |error: io::Error| Error::io("attach to the supervisor in", &dir, error);
         let mut stream = BufReader::new(dial(&dir).await.map_err(wrong)?);
-        let request = Request::Attach { exec, stdin, stdout, stderr };
-        let mut line = serde_json::to_vec(&request).map_err(|error| Error::internal(error.to_string()))?;
-        line.push(b'\n');
-        stream.get_mut().write_all(&line).await.map_err(wrong)?;
-        let mut answer = String::new();
-        stream.read_line(&mut answer).await.map_err(wrong)?;
-        match serde_json::from_str(&answer) {
-            Ok(Event::Attached) => Ok(stream),
-            Ok(Event::Refused { message }) => Err(Error::conflict(message)),
+        match ask(&mut stream, &Request::Attach { exec, stdin, stdout, stderr }).await.map_err(wrong)? {
+            Event::Attached => Ok(stream),
+            Event::Refused { message } => Err(Error::conflict(message)),
             _ => Err(Error::internal("the container's supervisor does not take an attach stream")),
         }
+    }
+
+    /// Runs an exec on a connection that becomes its streams when the answer is `Started`.
+    pub(crate) async fn enter(&self, request: ExecRequest) -> Result<(Event, BufReader<UnixStream>)> {
+        let dir = self.dir();
+        let wrong = |error: io::Error| Error::io("run the exec by the supervisor in", &dir, error);
+        let mut stream = BufReader::new(dial(&dir).await.map_err(wrong)?);
+        let answer = ask(&mut stream, &Request::Exec(Box::new(request))).await.map_err(wrong)?;
+        Ok((answer, stream))
     }
 
     /// A watch on the end of an exec; register it before the exec is started.
@@ -143,6 +146,16 @@ pub(crate) fn done(answer: Event) -> Result<()> {
 async fn dial(dir: &Path) -> io::Result<UnixStream> {
     let handle = open_dir(dir)?;
     UnixStream::connect(format!("/proc/self/fd/{}/socket", handle.as_raw_fd())).await
+}
+
+/// Asks on a connection of one's own.
+async fn ask(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<Event> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.get_mut().write_all(&line).await?;
+    let mut answer = String::new();
+    stream.read_line(&mut answer).await?;
+    Ok(serde_json::from_str(&answer)?)
 }
 
 pub(crate) fn open_dir(dir: &Path) -> io::Result<OwnedFd> {

@@ -27,7 +27,7 @@ fn router() -> Router {
         hijack.connect(attachment, Wants::all(true), request.into_body())
     };
     let fails = |hijack: Hijack, request: Request| async move {
-        hijack.connect(last_words("no such program\r\n".into(), false), Wants::all(false), request.into_body())
+        hijack.connect(last_words("no such program\r\n".into(), false, None), Wants::all(false), request.into_body())
     };
     Router::new()
         .route("/version", get(|version: Version| async move { version.to_string() }))

@@ -52,13 +52,15 @@ pub(crate) struct Wants {
     pub(crate) raw: bool,
     /// The keys that let go of a terminal.
     pub(crate) keys: Option<Keys>,
+    /// A last frame that says what the process returned.
+    pub(crate) exit: bool,
 }
 
 impl Wants {
     /// Input, and the output as the process gives it.
     #[cfg(test)]
     pub(crate) fn all(raw: bool) -> Self {
-        Self { input: true, raw, keys: None }
+        Self { input: true, raw, keys: None, exit: false }
     }
 }
 
@@ -82,6 +84,11 @@ impl<S: Sync> FromRequestParts<S> for Hijack {
 }
 
 impl Hijack {
+    /// The client offers its connection.
+    pub(crate) fn offered(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
     /// What takes the connection over, for protocols of another kind.
     pub(crate) fn into_upgrade(self) -> Option<OnUpgrade> {
         self.upgrade
@@ -109,11 +116,12 @@ impl Hijack {
     }
 }
 
-/// A stream that only says `text`, on standard error.
-pub(crate) fn last_words(text: String, tty: bool) -> Attachment {
+/// A stream that only says `text`, on standard error, and what was returned if that is wanted.
+pub(crate) fn last_words(text: String, tty: bool, exit: Option<i32>) -> Attachment {
     let text = text.into_bytes();
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    let bytes = if tty { text } else { [&StreamKind::Stderr.header(length)[..], &text].concat() };
+    let mut bytes = if tty { text } else { [&StreamKind::Stderr.header(length)[..], &text].concat() };
+    bytes.extend(exit.map(exit_frame).unwrap_or_default());
     let (sender, history) = mpsc::channel(1);
     let _ = sender.try_send(bytes.into());
     Attachment { tty, history: Some(history), stream: None, ended: None, detach: None }
@@ -232,7 +240,9 @@ impl Relay {
         };
         let outward = async {
             framing.copy(output, &mut to_client).await?;
-            settled(attachment.ended).await;
+            if let (Some(code), true) = (settled(attachment.ended).await, wants.exit) {
+                to_client.write_all(&exit_frame(code)).await?;
+            }
             to_client.shutdown().await
         };
         tokio::select! {
@@ -250,10 +260,18 @@ impl Relay {
     }
 }
 
-async fn settled(ended: Option<Ended>) {
-    if let Some(ended) = ended {
-        ended.wait().await;
+async fn settled(ended: Option<Ended>) -> Option<i32> {
+    match ended {
+        Some(ended) => ended.wait().await,
+        None => None,
     }
+}
+
+/// The frame that says what a process returned.
+fn exit_frame(code: i32) -> Vec<u8> {
+    let text = code.to_string();
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    [&StreamKind::Exit.header(length)[..], text.as_bytes()].concat()
 }
 
 /// Copies to the end of `from`, or until the keys are pressed: then `true`.
@@ -288,7 +306,7 @@ mod tests {
         let (client, door) = UnixStream::pair().expect("pair");
         let (engine, container) = UnixStream::pair().expect("pair");
         let attachment = Attachment { tty: true, history: None, stream: None, ended: None, detach: None };
-        let wants = Wants { input, raw: true, keys: Some(Keys::parse("ctrl-p").expect("keys")) };
+        let wants = Wants { input, raw: true, keys: Some(Keys::parse("ctrl-p").expect("keys")), exit: false };
         let relay = Relay { attachment, wants, early: Bytes::from(early) };
         (client, container, tokio::spawn(relay.run(door.into(), engine)))
     }

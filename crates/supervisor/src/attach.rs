@@ -11,19 +11,12 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::log::Stream;
+use crate::protocol::{Event, Wanted};
 
 /// Unread bytes at which no more output is fetched.
 const FULL: usize = 1 << 20;
 /// How long a stopped reader is waited for, and how often that is looked at.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Which streams a client asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    pub(crate) stdin: bool,
-    pub(crate) stdout: bool,
-    pub(crate) stderr: bool,
-}
 
 /// What came from a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,8 +135,12 @@ impl Attach {
     }
 
     /// Sends a line of its own, before everything else.
-    pub(crate) fn greet(&mut self, line: &[u8]) {
-        self.unsent.extend(line);
+    pub(crate) fn greet(&mut self, event: &Event) {
+        // Events are plain data with string keys: they always have a JSON form.
+        if let Ok(line) = serde_json::to_vec(event) {
+            self.unsent.extend(line);
+            self.unsent.push(b'\n');
+        }
         self.flush();
     }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use teu_oci::runtime::{ConsoleSize, IdMapping, Namespace, NamespaceKind, Resources, Spec};
 use teu_runtime::checkpoint::{self, CgroupMode, Choices, Subject};
 use teu_runtime::hooks::Identity;
-use teu_runtime::{Cgroup, Error, Options, Process, Stock, Zygote};
+use teu_runtime::{Cgroup, Entrance, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
 use crate::hooks;
@@ -37,7 +37,6 @@ pub(crate) struct Child {
     /// The end of an attached client's input ends its input.
     pub(crate) ends_with_client: bool,
     exit: Option<(ExitStatus, Instant)>,
-    oom_kills: u64,
 }
 
 impl Child {
@@ -61,8 +60,8 @@ impl Child {
         self.exit.is_some() && self.streams.outputs.is_empty()
     }
 
-    /// Reaps it if it has ended.
-    pub(crate) fn reap(&mut self) {
+    /// Reaps it if it has ended. `first` says that it is the container's first process.
+    pub(crate) fn reap(&mut self, first: bool) {
         let Some(process) = self.process.as_ref().filter(|_| self.exit.is_none()) else { return };
         let Exit { code, signal } = match try_wait(&process.pidfd) {
             Ok(None) => return,
@@ -70,7 +69,8 @@ impl Child {
             // Nobody else reaps our children; were it so, how it ended could not be known any more.
             Err(_) => Exit { code: 255, signal: None },
         };
-        let oom_killed = process.cgroup.oom_kills() > self.oom_kills;
+        // What an exec has to do with it nobody can say: the container tells.
+        let oom_killed = first && process.cgroup.oom_kills() > 0;
         let finished_at = Timestamp::now().to_string();
         self.exit = Some((ExitStatus { code, signal, oom_killed, finished_at }, Instant::now()));
         self.streams.input = Default::default();
@@ -145,7 +145,7 @@ impl Container {
             created = Waiting::Created(made);
         }
         let (pid, created) = (created.pid(), Some(created));
-        let child = Child { streams, process: None, ends_with_client: stdin_once, exit: None, oom_kills: 0 };
+        let child = Child { streams, process: None, ends_with_client: stdin_once, exit: None };
         let (execs, started_at, paused) = (Vec::new(), None, false);
         let container = Container { id, identity, spec, created, descriptors, child, log, execs, started_at, paused };
         Ok((container, pid))
@@ -197,7 +197,7 @@ impl Container {
     }
 
     pub(crate) fn exec(&mut self, request: ExecRequest, stock: &Stock) -> Result<i32, Error> {
-        let ExecRequest { exec, mut process, stdin, size } = request;
+        let ExecRequest { exec, mut process, stdin, size, streams: _ } = request;
         // Before the program looks.
         let cells = size.map(|WindowSize { rows, cols }| ConsoleSize { height: rows, width: cols });
         process.console_size = cells.or(process.console_size);
@@ -217,13 +217,14 @@ impl Container {
             let (outside, inside) = Streams::pipes(stdin, uid, gid).map_err(step("make pipes"))?;
             (streams, stdio) = (outside, Some(inside));
         }
-        let mut process = teu_runtime::exec(init, &self.spec, &process, stdio, stock)?;
+        let entrance = Entrance { stdio, cgroup: self.cgroup().cloned(), ..Entrance::default() };
+        let mut process = teu_runtime::exec_with(init, &self.spec, &process, entrance, stock)?;
         if let Some(master) = process.terminal.take() {
             streams = terminal_streams(master, None)?;
         }
-        let (pid, oom_kills) = (process.pid, process.cgroup.oom_kills());
+        let pid = process.pid;
         let process = Some(process);
-        self.execs.push((exec, Child { streams, process, ends_with_client: true, exit: None, oom_kills }));
+        self.execs.push((exec, Child { streams, process, ends_with_client: true, exit: None }));
         Ok(pid)
     }
 

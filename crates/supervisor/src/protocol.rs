@@ -35,7 +35,8 @@ pub enum Request {
     Create(Box<CreateRequest>),
     /// Execute the container's program. Answer: `Started` or `Failed`.
     Start,
-    /// Run one more process inside the running container. Answer: `Started` or `Failed`.
+    /// Run one more process inside the running container. Answer: `Started` or `Failed`. With streams asked for, the
+    /// connection belongs to them after `Started`, as after [`Request::Attach`].
     Exec(Box<ExecRequest>),
     /// Send a signal. Answer: `Done`, or `Refused` when the target is not running.
     Signal {
@@ -141,6 +142,20 @@ pub struct ExecRequest {
     /// The terminal's first size.
     #[serde(default)]
     pub size: Option<WindowSize>,
+    /// The connection is to become its streams.
+    #[serde(default)]
+    pub streams: Option<Wanted>,
+}
+
+/// Which streams a client asks for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Wanted {
+    /// What the client sends is input.
+    pub stdin: bool,
+    /// It gets what the process prints.
+    pub stdout: bool,
+    /// It gets what the process complains of.
+    pub stderr: bool,
 }
 
 /// One port of the host to be held, on one or more of its addresses.

@@ -22,11 +22,11 @@ use jiff::Timestamp;
 use teu_runtime::{Stock, Zygote};
 use teu_sys::poll::Interests;
 
-use crate::attach::{Attach, PATIENCE, Received, Wanted};
+use crate::attach::{Attach, PATIENCE, Received};
 use crate::children::{Child, Container};
 use crate::connection::Connection;
 use crate::log::{Log, Stream};
-use crate::protocol::{Event, Request, State};
+use crate::protocol::{Event, ExecRequest, Request, State, Wanted};
 use crate::requests::state;
 use crate::rundir::RunDir;
 use crate::services::{self, Services};
@@ -262,7 +262,7 @@ impl<'s> Supervisor<'s> {
             }
             Ready::Exit(place) => {
                 if let Some(child) = self.child_at(place) {
-                    child.reap();
+                    child.reap(place.is_none());
                 }
             }
             Ready::Service(place) => self.services.act(place),
@@ -291,7 +291,7 @@ impl<'s> Supervisor<'s> {
         }
     }
 
-    /// Reads requests from a connection and answers them; the first may make it an attach stream.
+    /// Reads requests from a connection and answers them; one may make it an attach stream.
     fn converse(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         connection.flush();
@@ -305,16 +305,34 @@ impl<'s> Supervisor<'s> {
                     continue;
                 }
             };
-            if let Request::Attach { exec, stdin, stdout, stderr } = request {
-                self.attach(index, exec, Wanted { stdin, stdout, stderr });
-                return;
+            match request {
+                Request::Attach { exec, stdin, stdout, stderr } => {
+                    self.attach(index, exec, Wanted { stdin, stdout, stderr }, &Event::Attached);
+                }
+                Request::Exec(request) => match request.streams {
+                    Some(wanted) => self.enter(index, request, wanted),
+                    None => self.reply(index, Request::Exec(request)),
+                },
+                request => self.reply(index, request),
             }
-            self.connections[index].greeted = true;
-            let answer = self.answer(request);
-            if let Event::Started { exec, pid } = &answer {
-                self.tell(&Event::Started { exec: exec.clone(), pid: *pid }, Some(index));
-            }
-            self.connections[index].send(&answer);
+        }
+    }
+
+    fn reply(&mut self, index: usize, request: Request) {
+        self.connections[index].greeted = true;
+        let answer = self.answer(request);
+        if let Event::Started { exec, pid } = &answer {
+            self.tell(&Event::Started { exec: exec.clone(), pid: *pid }, Some(index));
+        }
+        self.connections[index].send(&answer);
+    }
+
+    /// Runs an exec whose streams the connection becomes, if it starts.
+    fn enter(&mut self, index: usize, request: Box<ExecRequest>, wanted: Wanted) {
+        let exec = request.exec.clone();
+        match self.answer(Request::Exec(request)) {
+            started @ Event::Started { .. } => self.attach(index, Some(exec), wanted, &started),
+            failure => self.connections[index].send(&failure),
         }
     }
 
@@ -327,7 +345,7 @@ impl<'s> Supervisor<'s> {
         }
     }
 
-    fn attach(&mut self, index: usize, target: Option<String>, wanted: Wanted) {
+    fn attach(&mut self, index: usize, target: Option<String>, wanted: Wanted, greeting: &Event) {
         // Others keep their places until the turn is over.
         let Ok(placeholder) = std::os::unix::net::UnixStream::pair().and_then(|(one, _)| Connection::new(one)) else {
             self.connections[index].closed = true;
@@ -337,7 +355,7 @@ impl<'s> Supervisor<'s> {
         self.connections[index].closed = true;
         let (stream, early) = connection.into_stream();
         let mut attach = Attach::new(stream, early, target, wanted);
-        attach.greet(b"\"attached\"\n");
+        attach.greet(greeting);
         self.attached.push(attach);
     }
 

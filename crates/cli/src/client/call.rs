@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
@@ -210,8 +210,7 @@ impl<'c> Call<'c> {
 
     /// Performs it and reads the answer as JSON.
     pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        let body = self.bytes().await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::new(format!("read the daemon's answer: {error}")))
+        read_json(&self.bytes().await?)
     }
 
     /// Performs it and takes the items of the list that is the answer one by one.
@@ -267,12 +266,42 @@ impl<'c> Call<'c> {
 
     /// Performs it and takes over the connection.
     pub(crate) async fn hijack(self) -> Result<Hijacked, Failure> {
-        let call = self.header("connection", "Upgrade").header("upgrade", "tcp");
-        let (response, _) = call.send().await?;
-        let raw = is_raw(&response);
-        let upgraded = hyper::upgrade::on(response).await.map_err(|error| broken(&error))?;
-        Ok(Hijacked::new(upgraded, raw))
+        take_over(self.upgrading().send().await?.0).await
     }
+
+    /// Offers the connection; a daemon that does not take it answers in JSON.
+    pub(crate) async fn offer<T: DeserializeOwned>(self) -> Result<Offered<T>, Failure> {
+        let client = self.client;
+        let (response, sender) = self.upgrading().send().await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return take_over(response).await.map(Offered::Taken);
+        }
+        let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+        client.keep(sender);
+        read_json(&body).map(Offered::Answered)
+    }
+
+    fn upgrading(self) -> Self {
+        self.header("connection", "Upgrade").header("upgrade", "tcp")
+    }
+}
+
+/// What became of a connection that was offered.
+pub(crate) enum Offered<T> {
+    /// It is the process' streams now.
+    Taken(Hijacked),
+    /// It was not taken.
+    Answered(T),
+}
+
+async fn take_over(response: Response<Incoming>) -> Result<Hijacked, Failure> {
+    let raw = is_raw(&response);
+    let upgraded = hyper::upgrade::on(response).await.map_err(|error| broken(&error))?;
+    Ok(Hijacked::new(upgraded, raw))
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| Failure::new(format!("read the daemon's answer: {error}")))
 }
 
 fn is_raw(response: &Response<Incoming>) -> bool {

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
-pub(crate) use call::{Call, escape};
+pub(crate) use call::{Call, Offered, escape};
 pub(crate) use stream::{ChannelWriter, JsonLines, channel_body};
 pub(crate) use upgrade::Hijacked;
 

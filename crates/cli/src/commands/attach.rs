@@ -60,7 +60,7 @@ async fn attach(client: &Client<'_>, id: &str, streams: Streams, sig_proxy: bool
     let work = async {
         match streams.copy(connection).await? {
             Ended::Detached => Ok(0),
-            Ended::Closed => exit_code(exit).await,
+            Ended::Closed(_) => exit_code(exit).await,
         }
     };
     let forward = async {

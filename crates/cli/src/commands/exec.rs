@@ -8,6 +8,7 @@ use super::container_path;
 use super::run::follow_if;
 use crate::Session;
 use crate::attach::{Ended, Streams};
+use crate::client::{Hijacked, Offered};
 use crate::failure::{Failure, Naming};
 use crate::grammar::environment;
 use crate::table::Verb;
@@ -64,8 +65,18 @@ impl Verb for Exec {
         }
         let keys = DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?;
         let client = session.client();
-        let create = client.post(format!("{}/exec", container_path(&self.container))).json(&self.request()?)?;
-        let id = create.read::<ExecCreateResponse>().await?.id;
+        let create = client.post(format!("{}/exec", container_path(&self.container)));
+        let at_once = !self.detach && !self.tty;
+        let create = create.flag("start", at_once).json(&self.request()?)?;
+        let created: ExecCreateResponse = if at_once {
+            match create.offer().await? {
+                Offered::Taken(connection) => return self.follow(connection, keys).await,
+                Offered::Answered(created) => created,
+            }
+        } else {
+            create.read().await?
+        };
+        let id = created.id;
         let start = ExecStart { detach: self.detach, tty: self.tty, console_size: self.console_size() };
         let start = client.post(format!("/exec/{id}/start")).json(&start)?;
         if self.detach {
@@ -88,6 +99,15 @@ impl Verb for Exec {
 }
 
 impl Exec {
+    /// Copies the streams of one that runs without a terminal; the last frame says what it returned.
+    async fn follow(&self, connection: Hijacked, keys: DetachKeys) -> Result<u8, Failure> {
+        match (Streams { stdin: self.interactive, tty: false, keys }).copy(connection).await? {
+            Ended::Closed(Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(1)),
+            Ended::Closed(None) => Err(Failure::new("the connection to the daemon broke before the command had ended")),
+            Ended::Detached => Ok(0),
+        }
+    }
+
     fn console_size(&self) -> Option<[u32; 2]> {
         let size = self.tty.then(terminal::size)?;
         size.map(|(rows, columns)| [u32::from(rows), u32::from(columns)])

@@ -79,7 +79,7 @@ impl Start {
         let work = async {
             match streams.copy(connection).await? {
                 Ended::Detached => Ok(0),
-                Ended::Closed => exit_code(exit).await,
+                Ended::Closed(_) => exit_code(exit).await,
             }
         };
         tokio::select! {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use teu_api::container::HostConfig;
 use teu_api::exec::{ExecCreate, ExecInspect, ProcessConfig};
-use teu_supervisor::protocol::{Event, ExecRequest, ExitStatus, Request, WindowSize};
+use teu_supervisor::protocol::{Event, ExecRequest, ExitStatus, Request, Wanted, WindowSize};
 use tokio::sync::{oneshot, watch};
 
 use super::launch::explain;
@@ -157,19 +157,21 @@ impl Exec {
         let task = container.task()?;
         let process = self.process(container.record().state.pid)?;
         let ended = task.watch_exec(self.id());
-        let name = Some(self.id().to_string());
-        let stream = if detach {
-            None
-        } else {
-            Some(task.attach(name, config.attach_stdin, config.attach_stdout, config.attach_stderr).await?)
-        };
+        let (stdin, stdout, stderr) = (config.attach_stdin, config.attach_stdout, config.attach_stderr);
         let request = ExecRequest {
             exec: self.id().into(),
             process,
-            stdin: config.attach_stdin && !detach,
+            stdin: stdin && !detach,
             size: size.map(|(rows, cols)| WindowSize { rows, cols }),
+            streams: (!detach).then_some(Wanted { stdin, stdout, stderr }),
         };
-        match task.request(&Request::Exec(Box::new(request))).await? {
+        let (answer, stream) = if detach {
+            (task.request(&Request::Exec(Box::new(request))).await?, None)
+        } else {
+            let (answer, stream) = task.enter(request).await?;
+            (answer, Some(stream))
+        };
+        match answer {
             Event::Started { pid, .. } => {
                 let mut state = self.state();
                 state.pid = pid;
@@ -255,7 +257,8 @@ impl Exec {
     }
 
     /// What it returned, once it has ended.
-    pub(super) fn exit_code(&self) -> Option<i32> {
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
         let state = self.state();
         state.failed.or(state.ended.as_ref().and_then(|watch| watch.borrow().as_ref().map(|status| status.code)))
     }

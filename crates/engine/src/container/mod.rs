@@ -167,9 +167,9 @@ impl Detach {
 pub struct Ended(watch::Receiver<Option<ExitStatus>>);
 
 impl Ended {
-    /// Returns when the exit code is known, or will never be.
-    pub async fn wait(mut self) {
-        let _ = self.0.wait_for(Option::is_some).await;
+    /// Returns the exit code when it is known; `None` when it will never be.
+    pub async fn wait(mut self) -> Option<i32> {
+        self.0.wait_for(Option::is_some).await.ok()?.as_ref().map(|status| status.code)
     }
 }
 

@@ -192,8 +192,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .may_take::<Config>()
         .answers(&[gives::<CommitResponse>(201, "The new image."), MISSING, CONFLICT]),
     post("ContainerExec", "/containers/{id}/exec", "Prepares a further process in a container.")
+        .query(&[flag(
+            "start",
+            "Run it at once, without a terminal, on this connection: its frames, and last one with the exit code. Not \
+             Docker's, and only for whoever announces an upgrade.",
+        )])
         .takes::<ExecCreate>()
-        .answers(&[gives::<ExecCreateResponse>(201, "The exec."), MISSING, CONFLICT]),
+        .answers(&[
+            gives::<ExecCreateResponse>(201, "The exec."),
+            bytes(101, OUTPUT, "The connection is the process's."),
+            MISSING,
+            CONFLICT,
+        ]),
     post("ExecStart", "/exec/{id}/start", "Starts an exec.").may_take::<ExecStart>().answers(&[
         bytes(101, OUTPUT, "The connection is the process's."),
         bytes(200, OUTPUT, "The same for clients that announced no upgrade; nothing when detached."),

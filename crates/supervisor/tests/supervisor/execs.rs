@@ -32,6 +32,23 @@ fn an_exec_has_its_own_streams_and_its_own_end() {
 }
 
 #[test]
+fn an_exec_can_be_started_on_the_connection_of_its_streams() {
+    let task = Task::new();
+    let mut control = container(&task);
+    let mut request = exec("one", "read -r word; echo heard $word; exit 7");
+    request.stdin = true;
+    let mut attached = task.enter(request).expect("started");
+    attached.write(b"early\n");
+    assert_eq!(attached.frames(), [b"heard early\n".to_vec(), vec![]]);
+    assert_eq!(control.exited(Some("one")).code, 7);
+    let mut nothing = exec("two", "");
+    nothing.process.args = vec!["nothing".into()];
+    let failed = task.enter(nothing).err();
+    assert!(matches!(failed, Some(Event::Failed { error: Error::NoSuchProgram { .. }, .. })), "{failed:?}");
+    end(control);
+}
+
+#[test]
 fn all_that_an_exec_wrote_comes_before_its_end() {
     let task = Task::new();
     let mut control = container(&task);

@@ -13,7 +13,9 @@ use serde_json::json;
 use teu_oci::runtime::{Process, Spec};
 use teu_runtime::Rootfs;
 use teu_supervisor::log::{Query, Reader, Stream};
-use teu_supervisor::protocol::{CreateRequest, Event, ExecRequest, ExitStatus, LogConfig, LogFile, LogFormat, Request};
+use teu_supervisor::protocol::{
+    CreateRequest, Event, ExecRequest, ExitStatus, LogConfig, LogFile, LogFormat, Request, Wanted,
+};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const TOO_LONG: Duration = Duration::from_secs(30);
@@ -78,6 +80,19 @@ impl Task {
         stream.read_line(&mut line).expect("an answer");
         assert_eq!(line, "\"attached\"\n");
         Attached(stream)
+    }
+
+    /// Runs an exec on a connection that becomes its streams; the answer otherwise.
+    pub(crate) fn enter(&self, request: ExecRequest) -> Result<Attached, Event> {
+        let mut stream = BufReader::new(self.connect());
+        let wanted = Wanted { stdin: request.stdin, stdout: true, stderr: true };
+        send(stream.get_mut(), &Request::Exec(Box::new(ExecRequest { streams: Some(wanted), ..request })));
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("an answer");
+        match serde_json::from_str(&line).expect("an event") {
+            Event::Started { exec: Some(_), .. } => Ok(Attached(stream)),
+            other => Err(other),
+        }
     }
 
     /// A container that runs `script` in a shell.
@@ -195,7 +210,7 @@ pub(crate) fn process(script: &str) -> serde_json::Value {
 
 pub(crate) fn exec(exec: &str, script: &str) -> ExecRequest {
     let process: Process = serde_json::from_value(process(script)).expect("a process");
-    ExecRequest { exec: exec.into(), process, stdin: false, size: None }
+    ExecRequest { exec: exec.into(), process, stdin: false, size: None, streams: None }
 }
 
 fn send(stream: &mut UnixStream, request: &Request) {

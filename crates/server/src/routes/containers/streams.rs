@@ -59,8 +59,12 @@ async fn attachment(engine: &Engine, id: &str, query: &Query) -> Answer<(Attachm
     };
     let container = engine.containers.find(id)?;
     let keys = Keys::parse(query.text("detachKeys").unwrap_or_default())?;
-    let wants =
-        Wants { input: options.stdin && options.stream, raw: container.tty(), keys: container.tty().then_some(keys) };
+    let wants = Wants {
+        input: options.stdin && options.stream,
+        raw: container.tty(),
+        keys: container.tty().then_some(keys),
+        exit: false,
+    };
     Ok((container.attach(options).await?, wants))
 }
 
