@@ -299,6 +299,28 @@ fn rules_that_somebody_threw_away_come_back() {
 }
 
 #[test]
+fn the_start_of_a_container_is_no_news_to_its_neighbours() {
+    let daemon = Daemon::start();
+    sleeper(&daemon, "neighbour", &[]);
+    let counted = |container: &str, what: &str| -> u64 {
+        let told = daemon.ok(["exec", container, "grep", what, "/proc/net/snmp6"]);
+        told.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let before = counted("neighbour", "Icmp6InMLDv2Reports");
+    sleeper(&daemon, "new", &[]);
+    eventually("it reports its groups", || (counted("new", "Icmp6OutMLDv2Reports") >= 2).then_some(()));
+    let heard = || counted("neighbour", "Icmp6InMLDv2Reports") > before;
+    // Our rules see what passes between ports of a bridge only where the host asks the kernel for that.
+    let rules_see = std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-ip6tables");
+    if rules_see.is_ok_and(|value| value.trim() == "1") {
+        assert!(!heard());
+    } else {
+        eventually("it is told to everybody", || heard().then_some(()));
+    }
+    daemon.ok(["rm", "-f", "neighbour", "new"]);
+}
+
+#[test]
 fn what_a_network_is_asked_for_is_shown_again() {
     let daemon = Daemon::start();
     daemon.ok(["network", "create", "--label", "a=b", "-o", "com.docker.network.driver.mtu=1400", "--internal", "n"]);

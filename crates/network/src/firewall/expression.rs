@@ -39,6 +39,8 @@ pub enum Expression {
     PortIs(Port, u16),
     /// That port becomes another; the transport is given for its checksum.
     SetPort(Port, u16, u8),
+    /// It reports so many multicast groups and nothing else, all of them of its link alone (MLDv2, RFC 3810 section 5.2).
+    ReportsOfLink(u16),
     /// Its connection is of that sort.
     Connection(Connection),
     /// Its destination port is published on every address, or on the packet's.
@@ -132,6 +134,13 @@ const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const DESTINATION_PORT: u32 = 2; // in the header of each transport
 const CHECKSUM_INTERNET: u32 = 1;
+const ICMPV6: u8 = 58;
+const MLD2_REPORT: u8 = 143;
+/// In a report: how many records there are, where the first begins, and in each, without sources, its group.
+const RECORDS: u32 = 6;
+const FIRST_RECORD: u32 = 8;
+const RECORD: u32 = 20;
+const GROUP: u32 = 4;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const CT_STATE: u32 = 0;
@@ -181,6 +190,7 @@ impl Expression {
                 })
             }
             Self::Transport(number) => compare(meta(list, META_L4PROTO, WORD), EQUAL, &[*number]),
+            Self::ReportsOfLink(count) => reports_of_link(list, *count),
             Self::Connection(connection) => connection.encode(list),
             Self::Published(which) => published(list, ipv6, *which),
             Self::Dnat(which) => {
@@ -263,6 +273,20 @@ fn address(list: Message, ipv6: bool, side: Side, register: u32) -> Message {
 
 fn destination_type(list: Message) -> Message {
     instruction(list, "fib", |fib| fib.be32(1, WORD).be32(2, FIB_ADDRESS_TYPE).be32(3, FIB_DESTINATION))
+}
+
+fn reports_of_link(list: Message, count: u16) -> Message {
+    let header = |list, offset, value: &[u8]| {
+        let length = u32::try_from(value.len()).unwrap_or(0);
+        compare(payload(list, TRANSPORT_HEADER, offset, length, WORD), EQUAL, value)
+    };
+    let report = header(compare(meta(list, META_L4PROTO, WORD), EQUAL, &[ICMPV6]), 0, &[MLD2_REPORT]);
+    let counted = header(report, RECORDS, &count.to_be_bytes());
+    (0..u32::from(count)).fold(counted, |list, record| {
+        // No sources, or the next record would be elsewhere; and a group whose packets no router passes on.
+        let record = FIRST_RECORD + RECORD * record;
+        header(header(list, record + 2, &[0, 0]), record + GROUP, &[0xff, 0x02])
+    })
 }
 
 /// Keeps the bits that are set in `bits`.

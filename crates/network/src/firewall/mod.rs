@@ -9,7 +9,8 @@
 //!   input        input        last  what the host's own chains let through:
 //!                                   from the hairpin: drop; from an internal bridge to a published port: drop;
 //!                                   new, to a published port: copy into the hairpin, drop
-//!   marked       raw         -300   from the hairpin: marked, so that its way back is found (see below)
+//!   marked       raw         -300   from the hairpin: marked, so that its way back is found (see below);
+//!                                   from a bridge, a report of groups of its link: drop (see below)
 //!   prerouting   dstnat      -100   from the hairpin: dnat by published_at, then published
 //!   unmarked     prerouting  last   from the hairpin: the mark is gone before the packet is routed
 //!   forward      filter         0   to or from an internal bridge: drop; to a bridge: replies, published, routed
@@ -28,6 +29,9 @@
 //! A firewall that drops what came in where it would not be answered (firewalld does, for IPv6) asks the routing table for
 //! the way to the packet's source, with the packet's mark. That of a copy is the uplink; marked, it is the hairpin.
 //!
+//! - *reports of groups*: a container that starts with IPv6 reports the groups of its own addresses several times, and the
+//!   bridge gives each report to every other container: a start would cost more the more there are. No router wants them
+//!   (the groups end with the link), and who does not know of a group's members sends to everybody.
 //! - *forward*: a neighbour machine may have a route to the subnet; only what came through a published port, or answers
 //!   something, gets in. Packets that do not concern our bridges are left to other tables.
 //! - *masquerade back into the subnet*: the answer would otherwise go straight to the asker, from an address it never
@@ -228,13 +232,16 @@ fn sets(settings: &Settings, publish: &[Publish], ipv6: bool) -> Vec<Set> {
     sets
 }
 
+/// Of how many groups a report is looked at: a container has one for each of its addresses.
+const GROUPS: u16 = 3;
+
 const WHERE: [Where; 2] = [Where::AtAddress, Where::Everywhere];
 
 fn chains(settings: &Settings, ipv6: bool) -> Vec<Chain> {
     let chain = |name, kind, hook, priority, rules| Chain { name, kind, hook, priority, rules };
     vec![
         chain("input", Kind::Filter, Hook::Input, LAST, input(settings, ipv6)),
-        chain("marked", Kind::Filter, Hook::Prerouting, -300, marks(settings, |pin| pin.mark)),
+        chain("marked", Kind::Filter, Hook::Prerouting, -300, marked(settings, ipv6)),
         chain("prerouting", Kind::Nat, Hook::Prerouting, -100, prerouting(settings)),
         chain("unmarked", Kind::Filter, Hook::Prerouting, LAST, marks(settings, |_| 0)),
         chain("output", Kind::Nat, Hook::Output, -100, output()),
@@ -266,6 +273,15 @@ fn input(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
 fn prerouting(settings: &Settings) -> Vec<Vec<Expression>> {
     let Some(pin) = &settings.hairpin else { return vec![] };
     WHERE.map(|which| vec![Expression::From(pin.back.clone()), Expression::Dnat(which)]).to_vec()
+}
+
+fn marked(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
+    use Expression::{FromIn, ReportsOfLink, Verdict as Decide};
+    let mut rules = marks(settings, |pin| pin.mark);
+    if ipv6 {
+        rules.extend((1..=GROUPS).map(|count| vec![ReportsOfLink(count), FromIn(set::BRIDGES), Decide(Verdict::Drop)]));
+    }
+    rules
 }
 
 /// Gives what comes from the hairpin that mark.
