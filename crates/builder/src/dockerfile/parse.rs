@@ -13,7 +13,8 @@ use super::{SyntaxError, flags, parse_copy, suggest};
 pub fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
     let lexed = lex(text)?;
     if lexed.lines.is_empty() {
-        return Err(SyntaxError::new("the Dockerfile cannot be empty: it has no instruction"));
+        let nothing = if text.is_empty() { "the Dockerfile cannot be empty" } else { "file with no instructions" };
+        return Err(SyntaxError::new(nothing));
     }
     let mut dockerfile = Dockerfile { directives: lexed.directives, ..Dockerfile::default() };
     let escape = dockerfile.directives.escape;

@@ -179,7 +179,7 @@ fn stages_have_bases_names_and_platforms() {
 fn every_mistake_has_its_line_sentence_and_hint() {
     for (text, line, message, hint) in [
         ("", 0, "cannot be empty", None),
-        ("# only\n", 0, "cannot be empty", None),
+        ("# only\n", 0, "file with no instructions", None),
         ("ARG a", 0, "no build stage", None),
         ("RUN a\nFROM b", 1, "no build stage in current context: RUN stands before any FROM", None),
         ("FROM a\nRNU b", 2, "unknown instruction: RNU", Some("did you mean RUN?")),
