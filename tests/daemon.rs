@@ -238,6 +238,42 @@ fn a_container_whose_supervisor_is_frozen_blocks_no_other() {
 }
 
 #[test]
+fn what_is_said_of_containers_holds_for_the_steps_of_builds() {
+    let flags = ["--default-cgroupns-mode", "host", "--no-new-privileges", "--seccomp-profile", "unconfined"];
+    let daemon = Daemon::with(&flags);
+    daemon.load();
+    let dockerfile =
+        "FROM busybox\nRUN grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status; readlink /proc/self/ns/cgroup\n";
+    let told = daemon.teu_with(["build", "-"], dockerfile.as_bytes());
+    let told = format!("{}{}", told.out, told.err);
+    let own = fs::read_link("/proc/self/ns/cgroup").expect("a namespace");
+    for words in ["NoNewPrivs:\t1", "Seccomp:\t0", own.to_str().expect("a name")] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+#[test]
+fn a_profile_is_told_of_by_its_name_and_an_engine_stays_itself() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("profile.json");
+    fs::write(&file, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).expect("written");
+    let name = file.to_str().expect("a path");
+    for (profile, told) in [("", "builtin"), ("unconfined", "unconfined"), (name, name)] {
+        let daemon = Daemon::with(&["--seccomp-profile", profile]);
+        let options = daemon.ok(["info", "--format", "{{.SecurityOptions}}"]);
+        assert!(options.contains(&format!("name=seccomp,profile={told}")), "{options}");
+    }
+    let mut daemon = Daemon::bare();
+    let id = daemon.ok(["info", "--format", "{{.ID}}"]);
+    assert_eq!(fs::read_to_string(daemon.root().join("engine-id")).expect("a file"), id);
+    daemon.stop();
+    daemon.restart();
+    assert_eq!(daemon.ok(["info", "--format", "{{.ID}}"]), id);
+    let other = Daemon::bare();
+    assert_ne!(other.ok(["info", "--format", "{{.ID}}"]), id);
+}
+
+#[test]
 fn an_init_and_proxies_are_the_daemons_to_give() {
     let proxy = ["--http-proxy", "http://me:secret@proxy.test:3128", "--no-proxy", "near.test"];
     let daemon = Daemon::with(&["--init", "--max-concurrent-downloads", "1", proxy[0], proxy[1], proxy[2], proxy[3]]);

@@ -27,8 +27,8 @@ pub struct Defaults {
     pub init: bool,
     /// No process gains privileges over execve(2).
     pub no_new_privileges: bool,
-    /// A seccomp profile, or `unconfined`.
-    pub seccomp_profile: Option<String>,
+    /// The seccomp profile of containers that name none; the built-in one if there is none.
+    pub seccomp_profile: Option<SeccompProfile>,
     /// Where output goes, and how.
     pub log: LogConfig,
     /// Options of the resolver.
@@ -37,6 +37,15 @@ pub struct Defaults {
     pub dns_search: Vec<String>,
     /// What `host-gateway` in an extra host means; the default bridge's gateway if empty.
     pub host_gateway: Vec<IpAddr>,
+}
+
+/// A seccomp profile, or none at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeccompProfile {
+    /// How clients are told of it: its path, or `unconfined`.
+    pub name: String,
+    /// In JSON, or `unconfined`.
+    pub text: String,
 }
 
 impl Defaults {
@@ -75,7 +84,7 @@ impl Defaults {
             host.security_opt.push("no-new-privileges".into());
         }
         if let Some(profile) = self.seccomp_profile.as_ref().filter(|_| !seccomp && !host.privileged) {
-            host.security_opt.push(format!("seccomp={profile}"));
+            host.security_opt.push(format!("seccomp={}", profile.text));
         }
         for (own, default) in [(&mut host.dns_options, &self.dns_options), (&mut host.dns_search, &self.dns_search)] {
             if own.is_empty() {

@@ -7,6 +7,8 @@ use std::path::Path;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use teu_sys::mount::{Change, attribute};
 
+use crate::error::{Error, Result};
+
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -40,6 +42,18 @@ impl Facts {
             cgroup_version: if unified { "2" } else { "1" },
         }
     }
+}
+
+/// What tells an engine from all others, made once for its root and kept in its file `engine-id`.
+pub(crate) fn engine_id(root: &Path) -> Result<String> {
+    let path = root.join("engine-id");
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    if !kept.trim().is_empty() {
+        return Ok(kept.trim().into());
+    }
+    let id = crate::container::names::random_id()?;
+    fs::write(&path, &id).map_err(|error| Error::io("write", &path, error))?;
+    Ok(id)
 }
 
 fn memory() -> i64 {

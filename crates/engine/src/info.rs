@@ -34,7 +34,7 @@ impl Engine {
         let count =
             |wanted: &[Phase]| i64::try_from(phases.iter().filter(|phase| wanted.contains(phase)).count()).unwrap_or(0);
         Ok(Info {
-            id: self.networks.id_of("bridge"),
+            id: context.id.clone(),
             containers: i64::try_from(phases.len()).unwrap_or(0),
             containers_running: count(&[Phase::Running, Phase::Restarting]),
             containers_paused: count(&[Phase::Paused]),
@@ -95,7 +95,9 @@ impl Engine {
         let registry = cdi::Registry::scan(directories);
         let device = |id: &String| DeviceInfo { source: "cdi".into(), id: id.clone() };
         let remapped = self.context().config.defaults.users.map(|_| "name=userns");
-        let security = ["name=seccomp,profile=builtin", "name=cgroupns"].into_iter().chain(remapped);
+        let profile = self.context().config.defaults.seccomp_profile.as_ref();
+        let seccomp = format!("name=seccomp,profile={}", profile.map_or("builtin", |profile| &profile.name));
+        let security = [seccomp.as_str(), "name=cgroupns"].into_iter().chain(remapped);
         Info {
             security_options: security.map(String::from).collect(),
             cdi_spec_dirs: directories.iter().map(|dir| dir.display().to_string()).collect(),

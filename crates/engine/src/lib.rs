@@ -49,7 +49,7 @@ pub use container::{
     ImageMount, ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepFile, StepOutput,
     StepSpec, StepTree, lifecycle,
 };
-pub use defaults::Defaults;
+pub use defaults::{Defaults, SeccompProfile};
 pub use error::{Error, Kind, Result};
 pub use events::{Events, Listener};
 pub use image::{Image, ImageRecord, Images, ImportOptions, NewImage, Registries};
@@ -154,6 +154,8 @@ const LAST_STEPS: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What every part needs of the others.
 pub(crate) struct Context {
+    /// What tells this engine from all others.
+    pub(crate) id: String,
     pub(crate) config: Config,
     pub(crate) live: RwLock<Live>,
     pub(crate) facts: host::Facts,
@@ -213,6 +215,7 @@ impl Engine {
         let nursery = pool::Nursery::new(config.program.clone(), tasks.clone(), &container::spec::ordinary()?);
         let pool = pool::Pool::new(nursery, tasks);
         let context = Arc::new(Context {
+            id: host::engine_id(&config.root)?,
             facts: host::Facts::gather(),
             records: store.table("containers")?,
             store,
@@ -252,7 +255,7 @@ impl Engine {
         ];
         *context.live.write().unwrap_or_else(PoisonError::into_inner) = live;
         let attributes = attributes.map(|(key, value)| (key.into(), value)).into();
-        self.events.emit("daemon", "reload", &self.networks.id_of("bridge"), attributes);
+        self.events.emit("daemon", "reload", &context.id, attributes);
     }
 
     /// Leaves running containers alone and takes away what nobody needs without a daemon.

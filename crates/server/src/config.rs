@@ -16,7 +16,7 @@ use http::uri::Authority;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use teu_api::container::{LogConfig, Ulimit};
-use teu_engine::{AddressPool, Subnet};
+use teu_engine::{AddressPool, SeccompProfile, Subnet};
 use teu_registry::client::Proxies;
 
 pub(crate) const CONFIG_FILE: &str = "/etc/teu/daemon.json";
@@ -489,14 +489,15 @@ fn absolute(what: &'static str, path: Option<PathBuf>, default: &Path) -> Result
 }
 
 /// The seccomp profile of containers that name none; `builtin` is our own.
-fn profile(path: &Path) -> Result<Option<String>, Error> {
+fn profile(path: &Path) -> Result<Option<SeccompProfile>, Error> {
+    let told = |text: String| SeccompProfile { name: path.display().to_string(), text };
     if path == Path::new("builtin") || path.as_os_str().is_empty() {
         return Ok(None);
     }
     if path == Path::new("unconfined") {
-        return Ok(Some("unconfined".into()));
+        return Ok(Some(told("unconfined".into())));
     }
-    std::fs::read_to_string(path).map(Some).map_err(|source| Error::Io { path: path.into(), source })
+    std::fs::read_to_string(path).map(|text| Some(told(text))).map_err(|source| Error::Io { path: path.into(), source })
 }
 
 fn metrics(text: &str) -> Result<SocketAddr, Error> {

@@ -42,7 +42,7 @@ pub struct DaemonArgs {
     #[arg(short = 'H', long = "host", value_name = "list")]
     pub hosts: Vec<String>,
     /// Name of the bridge of the default network
-    #[arg(long, value_name = "string")]
+    #[arg(short, long, value_name = "string")]
     pub bridge: Option<String>,
     /// Least level to log (trace|debug|info|warn|error)
     #[arg(short, long, value_name = "string")]
@@ -175,7 +175,7 @@ pub struct DaemonArgs {
     pub registry_mirror: Vec<String>,
     /// Seccomp profile of containers (builtin|unconfined|file)
     #[arg(long, value_name = "string")]
-    pub seccomp_profile: Option<PathBuf>,
+    pub seccomp_profile: Option<String>,
     /// Use TLS; implied by --tlsverify
     #[arg(long)]
     pub tls: bool,
@@ -273,7 +273,7 @@ impl DaemonArgs {
             ("metrics-addr", text(&self.metrics_addr)),
             ("no-new-privileges", flag(self.no_new_privileges)),
             ("pidfile", path(&self.pidfile)),
-            ("seccomp-profile", path(&self.seccomp_profile)),
+            ("seccomp-profile", text(&self.seccomp_profile)),
         ];
         all.into_iter()
             .chain(self.of_registries())

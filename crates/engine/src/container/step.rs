@@ -156,6 +156,9 @@ impl Containers {
     ) -> Result<i32> {
         let context = &self.context;
         let mut host = step.host.clone();
+        context.config.defaults.fill(&mut host);
+        // Steps write layers, and do it with the host's ids.
+        host.userns_mode = "host".into();
         if host.network_mode.is_empty() || host.network_mode == "default" {
             host.network_mode = "bridge".into();
         }
