@@ -201,6 +201,41 @@ fn an_exec_runs_at_once_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_session_takes_h2c_alone() {
+    let daemon = Daemon::bare();
+    let start = |headers: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-m", "5", "-X", "POST", "-w", "\n%{http_code}"]);
+        command.args(headers.iter().flat_map(|header| ["-H", header]));
+        run(command.arg("--unix-socket").arg(daemon.socket()).arg("http://localhost/session")).out
+    };
+    assert!(start(&[]).contains("no upgrade proto in request") && start(&[]).ends_with("400"));
+    let other = start(&["Connection: Upgrade", "Upgrade: foo"]);
+    assert!(other.contains("protocol foo not supported") && other.ends_with("400"), "{other}");
+}
+
+#[test]
+fn whoever_names_networks_is_not_on_the_default_one_as_well() {
+    let daemon = Daemon::start();
+    assert_eq!(json(&daemon, "/networks/"), json(&daemon, "/networks"));
+    for name in ["one", "two", "three"] {
+        daemon.ok(["network", "create", name]);
+    }
+    let body = r#"{"Image":"busybox","Cmd":["sleep","1000"],"NetworkingConfig":{"EndpointsConfig":{
+        "one":{"DriverOpts":{"com.docker.network.endpoint.ifname":"eth1"}},"two":{}}}}"#;
+    send(&daemon, "/containers/create?name=box", body);
+    daemon.ok(["start", "box"]);
+    let networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(daemon.inspect("box", networks).trim(), "one two");
+    daemon.ok(["exec", "box", "ip", "addr", "show", "eth1"]);
+    let clash = "com.docker.network.endpoint.ifname=eth0";
+    daemon
+        .teu(["network", "connect", "--driver-opt", clash, "three", "box"])
+        .refused(1, &["error renaming interface", "file exists"]);
+    daemon.ok(["rm", "-f", "box"]);
+}
+
+#[test]
 fn images_are_listed_by_the_names_that_were_asked_for() {
     let daemon = Daemon::start();
     for name in ["utest:tag1", "utest/image:tag2", "utest:5000/image:tag3"] {

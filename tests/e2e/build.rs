@@ -481,3 +481,18 @@ fn an_archive_on_standard_input_is_a_context() {
     daemon.teu_with(["build", "-q", "-t", "made", "-"], &archive).ok();
     assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/x"]), "packed");
 }
+
+#[test]
+fn an_image_that_is_made_is_told_of_once() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, &[("Dockerfile", "FROM busybox\nRUN echo made > /made\n")]);
+    let folder = folder.to_str().expect("path");
+    daemon.ok(["build", "-q", "-t", "made", folder]);
+    daemon.ok(["build", "-q", "-t", "made", folder]);
+    daemon.ok(["create", "--name", "box", "made"]);
+    daemon.ok(["commit", "box", "kept"]);
+    let line = ["events", "--since", "1", "--until", "0s", "--filter", "type=image", "--filter", "event=create"];
+    let told = daemon.ok(line.into_iter().chain(["--format", "{{.Actor.ID}}"]));
+    assert_eq!(told, [daemon.inspect("made", "{{.Id}}"), daemon.inspect("kept", "{{.Id}}")].join("\n"));
+    daemon.ok(["rm", "box"]);
+}

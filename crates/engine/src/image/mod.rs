@@ -286,12 +286,17 @@ impl Images {
             tagged: String::new(),
             parent: new.parent,
         };
-        self.record(record, &new.names)?;
+        self.keep(record, &new.names, Some("create"))?;
         self.by_id(&config)
     }
 
     /// Remembers an image whose blobs and layers are in the store, and names it.
-    fn record(&self, mut record: ImageRecord, names: &[Reference]) -> Result<()> {
+    fn record(&self, record: ImageRecord, names: &[Reference]) -> Result<()> {
+        self.keep(record, names, None)
+    }
+
+    /// The same; `first` is what is told of one that was not here.
+    fn keep(&self, mut record: ImageRecord, names: &[Reference], first: Option<&str>) -> Result<()> {
         let _naming = self.inner.naming.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshots = self.inner.store.snapshots();
         record.size = 0;
@@ -299,7 +304,9 @@ impl Images {
             record.size += snapshots.size(chain)?;
         }
         let key = record.config.hex().to_string();
-        if let Some(before) = self.inner.records.get(&key)? {
+        let before = self.inner.records.get(&key)?;
+        let first = first.filter(|_| before.is_none());
+        if let Some(before) = before {
             // Bytes that registries know are worth more than a description of the same image made here.
             if record.repo_digests.is_empty() {
                 record.manifest = before.manifest;
@@ -314,6 +321,9 @@ impl Images {
             record.tagged = jiff::Timestamp::now().to_string();
         }
         self.inner.records.put(&key, &record)?;
+        if let Some(action) = first {
+            self.emit(action, &record.config, record.config.as_str());
+        }
         for name in names.iter().filter(|name| name.tag().is_some()) {
             self.inner.tags.put(&name.to_string(), &TagRecord { image: record.config.clone() })?;
             self.emit("tag", &record.config, &name.familiar());

@@ -337,6 +337,9 @@ fn link(
 ) -> Result<Endpoint> {
     let options = settings.driver_opts.clone().unwrap_or_default();
     let container_interface = match options.get("com.docker.network.endpoint.ifname") {
+        Some(name) if interfaces.contains(name) => {
+            return Err(Error::conflict(format!("error renaming interface to {name:?}: file exists")));
+        }
         Some(name) => super::options::interface(name)?,
         None => {
             let prefix = &net.options.interface_prefix;

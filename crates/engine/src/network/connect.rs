@@ -88,8 +88,9 @@ impl Networks {
         let mut named: std::collections::BTreeMap<_, _> =
             endpoints.into_iter().map(|(name, settings)| (name_of(&name), settings)).collect();
         let first = name_of(&first);
-        if named.is_empty() || record.host.network_mode == first || named.contains_key(&first) {
-            named.entry(first.clone()).or_default();
+        // Whoever names networks is not on the default one as well.
+        if named.is_empty() || (first != "bridge" && record.host.network_mode == first) {
+            named.entry(first).or_default();
         }
         record.networking.endpoints_config = named;
     }

@@ -84,6 +84,16 @@ impl Doors {
         self
     }
 
+    /// Another path by which Docker's engine answers the same.
+    fn also<H, T>(mut self, path: &str, verb: Verb, handler: H) -> Self
+    where
+        H: Handler<T, Engine>,
+        T: 'static,
+    {
+        self.router = self.router.route(path, on(method(verb), handler));
+        self
+    }
+
     fn and(mut self, others: Self) -> Self {
         self.router = self.router.merge(others.router);
         self.opened.extend(others.opened);

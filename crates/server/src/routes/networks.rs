@@ -9,11 +9,13 @@ use teu_engine::Engine;
 use super::{Doors, blocking, created, done, ok, prune_mode};
 use crate::body::Json;
 use crate::failure::{Answer, Failure};
+use crate::openapi::Verb;
 use crate::query::Query;
 
 pub(super) fn doors() -> Doors {
     Doors::default()
         .open("NetworkList", list)
+        .also("/networks/", Verb::Get, list)
         .open("NetworkCreate", create)
         .open("NetworkPrune", prune)
         .open("NetworkPrunePreview", prune)

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use teu_api::system::{AuthConfig, AuthResponse, ping};
 use teu_engine::Engine;
@@ -16,6 +16,7 @@ use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
 use crate::hijack::Hijack;
 use crate::openapi;
+use crate::sniff;
 
 pub(super) fn doors() -> Doors {
     let [swarm, plugins] = openapi::absent();
@@ -125,9 +126,15 @@ async fn no_swarm() -> Failure {
 
 /// A builder's client offers what it has (credentials, files) over a connection of its own. It is taken and held; nothing
 /// is asked over it, for whatever a build needs comes with its request.
-async fn session(hijack: Hijack) -> Answer {
-    let Some(upgrade) = hijack.into_upgrade() else {
-        return Err(Failure::bad("a session takes a connection that can be upgraded to h2c"));
+async fn session(headers: HeaderMap, hijack: Hijack) -> Answer {
+    let protocol = headers.get(header::UPGRADE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let upgrade = match protocol.as_deref() {
+        None | Some("" | sniff::RAW) => return Err(Failure::bad("no upgrade proto in request")),
+        Some("h2c") => hijack.into_upgrade(),
+        Some(other) => return Err(Failure::bad(format!("protocol {other} not supported"))),
+    };
+    let Some(upgrade) = upgrade else {
+        return Err(Failure::bad("this connection cannot be upgraded to h2c"));
     };
     tokio::spawn(async move {
         if let Ok(connection) = upgrade.await {
