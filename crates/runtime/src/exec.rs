@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use teu_oci::runtime::{self, Spec};
 use teu_sys::fs::Root;
@@ -99,10 +100,18 @@ pub fn exec_with(
     };
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
-    let born = |flags: u64, orders: &mut Orders<'_>| {
-        process::spawn(flags, unified.as_ref().map(AsFd::as_fd), || {
+    let born_in = |flags: u64, unified: Option<&OwnedFd>, orders: &mut Orders<'_>| {
+        process::spawn(flags, unified.map(AsFd::as_fd), || {
             run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd())
         })
+    };
+    let born = |flags: u64, orders: &mut Orders<'_>| match born_in(flags, unified.as_ref(), orders) {
+        // A container that has cgroups of its own with controllers (systemd, an engine) has no processes above them,
+        // cgroups(7), "no internal processes": the new one goes where the first one is.
+        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) && below.is_empty() => {
+            born_in(flags, Some(&cgroup.open_unified_of(init)?), orders)
+        }
+        other => other,
     };
     birth::hide()?;
     let child = if own_pids && orders.maps_ids && rootless::is_ordinary() {
@@ -198,5 +207,5 @@ fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::co
 /// The container's `/dev/pts`, if it really is a devpts.
 fn devpts() -> io::Result<OwnedFd> {
     let place = Root::open(std::path::Path::new("/"))?.open_path("dev/pts")?;
-    if rustix::fs::fstatfs(&place)?.f_type == DEVPTS_MAGIC { Ok(place) } else { Err(rustix::io::Errno::NOTTY.into()) }
+    if rustix::fs::fstatfs(&place)?.f_type == DEVPTS_MAGIC { Ok(place) } else { Err(Errno::NOTTY.into()) }
 }

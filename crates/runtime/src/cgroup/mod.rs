@@ -18,7 +18,7 @@ mod stats;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::io::Errno;
@@ -327,6 +327,19 @@ impl Cgroup {
     /// The directory of the v2 tree, to be born in.
     pub(crate) fn open_unified(&self) -> io::Result<Option<OwnedFd>> {
         self.unified().map(|directory| File::open(directory).map(OwnedFd::from)).transpose()
+    }
+
+    /// The directory of the v2 tree, at or below this one, that a process is in.
+    pub(crate) fn open_unified_of(&self, pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap_or_default().trim();
+        let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let path = table.lines().find_map(|line| line.strip_prefix("0::/")).map(Path::new);
+        let mount = self.hierarchies.unified.as_ref();
+        match (mount, path.filter(|path| path.starts_with(&self.path))) {
+            (Some(mount), Some(path)) => Ok(File::open(mount.join(path))?.into()),
+            _ => Err(io::Error::from(Errno::BUSY)),
+        }
     }
 
     /// The `cgroup.procs` of every v1 directory, to be joined by writing a pid, or 0 for oneself.
