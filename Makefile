@@ -14,7 +14,7 @@ BINARY  = target/release/teu
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt clippy doc deny compat-theirs fuzz-api bench install uninstall vm-test clean
+.PHONY: help build demo test check fmt clippy doc deny compat-theirs fuzz-api bench install uninstall vm-smoke vm-test clean
 
 help: ## What there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -87,7 +87,12 @@ uninstall: ## Takes away what install has put there
 	  "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/teu.fish"
 	@for unit in dist/systemd/*; do rm -f "$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; done
 
-vm-test: ## The demo and the kernel tests on a stock Debian kernel with pure cgroup v2 (root; slow: emulated)
+vm-smoke: ## What is about cgroup v2, AppArmor, systemd and ordinary users, on a stock Debian kernel (root; emulated)
+	@tools/setup test
+	@tools/setup vm
+	@tools/vm-test smoke
+
+vm-test: ## That and every kernel test there, with the release binary (root; slow: emulated)
 	@tools/setup vm
 	@$(MAKE) --no-print-directory build
 	@tools/vm-test

@@ -28,5 +28,6 @@ mod volumes;
 fn what_the_tests_share_can_be_made() {
     assert!(support::base_image().is_file());
     assert!(support::probe().is_file());
+    assert!(support::systemd_image().is_file());
     assert!(support::packages("criu").join("bin/criu").is_file());
 }

@@ -5,19 +5,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::support::{Bundle, Daemon, Ran, TEU, base_image, eventually};
-
-const IMAGE: &str = "FROM debian:bookworm\nRUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-                     --no-install-recommends systemd systemd-sysv >/dev/null\nCMD [\"/sbin/init\"]\n";
+use super::support::{Bundle, Daemon, Ran, TEU, base_image, eventually, systemd_image};
 
 /// A machine that runs systemd, with the bundle where it is outside.
 fn boot(bundle: &Bundle) -> Daemon {
     let daemon = Daemon::start();
-    let folder = daemon.folder().join("machine");
-    fs::create_dir(&folder).expect("folder");
-    daemon.load_debian();
-    fs::write(folder.join("Dockerfile"), IMAGE).expect("Dockerfile");
-    daemon.ok(["build", "-q", "-t", "machine", folder.to_str().expect("a path")]);
+    daemon.ok(["load", "-q", "-i", systemd_image().to_str().expect("a path")]);
     let (program, place) = (format!("{TEU}:/usr/bin/teu:ro"), format!("{0}:{0}", bundle.path().display()));
     let line = [
         "run",
@@ -32,7 +25,7 @@ fn boot(bundle: &Bundle) -> Daemon {
         "--tmpfs",
         "/tmp",
     ];
-    daemon.ok([&line[..], &["-v", "/var/lib/teu", "-v", &program, "-v", &place, "machine"]].concat());
+    daemon.ok([&line[..], &["-v", "/var/lib/teu", "-v", &program, "-v", &place, "systemd:bookworm"]].concat());
     // Whatever it waits for beyond that may never be there in a container: terminals.
     let up = ["exec", "machine", "systemctl", "is-active", "--quiet", "basic.target"];
     eventually("systemd is up", || (daemon.teu(up).code == 0).then_some(()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::PATIENCE;
+use super::{patience, slowness};
 
 /// No command of a test takes longer, a build in Debian included.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -133,7 +133,7 @@ impl Running {
         let (watchdog, ended) = mpsc::channel::<()>();
         let pid = pid_of(&child);
         std::thread::spawn(move || {
-            if ended.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(DEADLINE * slowness()) == Err(RecvTimeoutError::Timeout) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         });
@@ -171,7 +171,7 @@ impl Running {
                 let rest = self.buffer.split_off(at + text.len());
                 return String::from_utf8_lossy(&std::mem::replace(&mut self.buffer, rest)).into_owned();
             }
-            match self.chunks.recv_timeout(PATIENCE) {
+            match self.chunks.recv_timeout(patience()) {
                 Ok(chunk) => self.buffer.extend(chunk),
                 Err(why) => {
                     let (said, command) = (String::from_utf8_lossy(&self.buffer).into_owned(), self.command.clone());

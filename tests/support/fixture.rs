@@ -16,6 +16,16 @@ pub fn base_image() -> PathBuf {
     })
 }
 
+/// An image that boots systemd, as an archive; made once.
+#[track_caller]
+pub fn systemd_image() -> PathBuf {
+    made("systemd.tar", Path::new("tools/base-image"), |source, out| {
+        let mut command = Command::new(source);
+        command.arg("systemd").arg(out);
+        command
+    })
+}
+
 /// The static program of `probe.c`; made once.
 #[track_caller]
 pub fn probe() -> PathBuf {
