@@ -1,5 +1,6 @@
 //! Execs: a further process in a running container. They live as long as the daemon and their container do.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,36 @@ struct Inner {
 
 /// How long the result of an exec that has ended can be asked for.
 const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// How often those are looked for that are remembered no more: all are looked at then.
+const SWEPT: Duration = Duration::from_secs(30);
+
+/// All that are known, by id.
+#[derive(Default)]
+pub(super) struct Execs {
+    by_id: HashMap<String, Exec>,
+    swept: Option<Instant>,
+}
+
+impl Execs {
+    /// The one with this id.
+    pub(super) fn get(&self, id: &str) -> Option<Exec> {
+        self.by_id.get(id).filter(|exec| !exec.is_forgotten()).cloned()
+    }
+
+    fn insert(&mut self, exec: Exec) {
+        if self.swept.is_none_or(|swept| swept.elapsed() >= SWEPT) {
+            self.by_id.retain(|_, exec| !exec.is_forgotten());
+            self.swept = Some(Instant::now());
+        }
+        self.by_id.insert(exec.id().into(), exec);
+    }
+
+    /// Their container is gone.
+    pub(super) fn forget_those_of(&mut self, container: &str) {
+        self.by_id.retain(|_, exec| exec.container_id() != container);
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -64,8 +95,7 @@ impl Containers {
         container.live().execs.push(id.clone());
         {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            index.execs.retain(|_, exec| !exec.is_forgotten());
-            index.execs.insert(id.clone(), exec);
+            index.execs.insert(exec);
         }
         self.context.emit_container(&format!("exec_create: {words}"), &container.record(), &[("execID", id.clone())]);
         Ok(id)

@@ -55,6 +55,7 @@ pub use checkpoints::CheckpointOptions;
 pub use commit::CommitOptions;
 pub(crate) use commit::named;
 pub use exec::Exec;
+use exec::Execs;
 pub(crate) use inspect::NEVER;
 pub use lifecycle::Phase;
 pub use list::ListQuery;
@@ -77,7 +78,7 @@ pub struct Containers {
 struct Index {
     by_id: BTreeMap<String, Container>,
     by_name: HashMap<String, String>,
-    execs: HashMap<String, Exec>,
+    execs: Execs,
 }
 
 /// One container. Cheap to clone; it may be gone by the time it is used.
@@ -232,7 +233,7 @@ impl Containers {
     /// When there is none.
     pub fn exec(&self, id: &str) -> Result<Exec> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.execs.get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+        index.execs.get(id).ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 
     pub(crate) fn all(&self) -> Vec<Container> {
@@ -267,7 +268,7 @@ impl Containers {
         if index.by_name.get(name).is_some_and(|holder| holder == id) {
             index.by_name.remove(name);
         }
-        index.execs.retain(|_, exec| exec.container_id() != id);
+        index.execs.forget_those_of(id);
     }
 }
 
