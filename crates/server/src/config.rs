@@ -245,6 +245,8 @@ pub(crate) enum Error {
     WayOut { key: &'static str, text: String, family: &'static str, subnet: &'static str },
     #[error("address pool \"{0}\": write a network as \"base\" and the longer prefix of its subnets as \"size\"")]
     Pool(String),
+    #[error("bridge \"none\": the default network is always there; give containers --network none")]
+    NoBridge,
     #[error("exec option \"{0}\": choose native.cgroupdriver=cgroupfs or native.cgroupdriver=systemd")]
     ExecOption(String),
     #[error(
@@ -363,7 +365,7 @@ impl Settings {
             log_json: self.log_json()?,
             group,
             remaps_to_default: self.userns_remap == "default",
-            bridge: self.bridge.clone(),
+            bridge: self.bridge_name()?,
             subnets: self.subnets()?,
             bridge_options: self.bridge_options()?,
             network_options: self.default_network_opts.clone(),

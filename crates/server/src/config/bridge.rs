@@ -9,6 +9,14 @@ use teu_engine::Subnet;
 use super::{Error, Settings};
 
 impl Settings {
+    /// What it is called.
+    pub(super) fn bridge_name(&self) -> Result<Option<String>, Error> {
+        match self.bridge.as_deref() {
+            Some("none") => Err(Error::NoBridge),
+            name => Ok(name.filter(|name| !name.is_empty()).map(str::to_owned)),
+        }
+    }
+
     /// The subnets it has been named, at most one of each family.
     pub(super) fn subnets(&self) -> Result<Vec<Subnet>, Error> {
         let ipv4 = ("bip", &self.bip, "fixed-cidr", &self.fixed_cidr, "IPv4", "172.30.0.1/16");

@@ -87,6 +87,8 @@ fn dockers_keys_act_or_are_so_anyway_or_are_refused_by_name() {
     let bridge = from_file(r#"{"mtu":1400,"icc":false,"ip-masq":true}"#).bridge_options;
     let bridge: Vec<_> = bridge.values().map(String::as_str).collect();
     assert_eq!(bridge, ["false", "true", "1400"]);
+    assert!(sentence(r#"{"bridge":"none"}"#).contains("the default network is always there"));
+    assert_eq!(from_file(r#"{"bridge":""}"#).bridge, None);
     assert!(sentence(r#"{"mtu":9}"#).contains("mtu 9: write a number between"));
     let pools = from_file(r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":24}]}"#).address_pools;
     assert_eq!((pools.len(), pools[0].size), (1, 24));
