@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
-use teu_supervisor::protocol::{Event, ExecRequest, ExitStatus, Request};
+use teu_supervisor::protocol::{Event, ExecRequest, ExitStatus, Request, Wanted};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -87,18 +87,12 @@ impl Task {
         done(answer)
     }
 
-    /// A raw stream to and from a process of this container.
-    pub(crate) async fn attach(
-        &self,
-        exec: Option<String>,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
-    ) -> Result<BufReader<UnixStream>> {
+    /// A raw stream to and from the container's first process.
+    pub(crate) async fn attach(&self, wanted: Wanted) -> Result<BufReader<UnixStream>> {
         let dir = self.dir();
         let wrong = |error: io::Error| Error::io("attach to the supervisor in", &dir, error);
         let mut stream = BufReader::new(dial(&dir).await.map_err(wrong)?);
-        match ask(&mut stream, &Request::Attach { exec, stdin, stdout, stderr }).await.map_err(wrong)? {
+        match ask(&mut stream, &Request::Attach(wanted)).await.map_err(wrong)? {
             Event::Attached => Ok(stream),
             Event::Refused { message } => Err(Error::conflict(message)),
             _ => Err(Error::internal("the container's supervisor does not take an attach stream")),

@@ -74,19 +74,9 @@ pub enum Request {
     Publish(Vec<PortRequest>),
     /// Answer the container's questions for names, at 127.0.0.11 in its network namespace. Answer: `Done`.
     Names(Box<NamesRequest>),
-    /// Make this connection an attach stream; only as the first line. Answer: one line `Attached`, then raw bytes.
-    ///
-    /// The target may appear later: the stream is bound when it does.
-    Attach {
-        /// The exec to attach to; none is the container's first process.
-        exec: Option<String>,
-        /// Bytes from the client become input.
-        stdin: bool,
-        /// Send what the process writes to its stdout (or terminal).
-        stdout: bool,
-        /// Send what the process writes to its stderr.
-        stderr: bool,
-    },
+    /// Make this connection a stream of the container's first process; only as the first line. Answer: one line
+    /// `Attached`, then raw bytes. The process may come later.
+    Attach(Wanted),
     /// Save the processes to disk, by criu; unless they go on, the container's end follows. Answer: `Done`.
     Checkpoint {
         /// The folder of the images; it is made if it is not there.
@@ -150,11 +140,11 @@ pub struct ExecRequest {
 /// Which streams a client asks for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Wanted {
-    /// What the client sends is input.
+    /// Bytes from the client become input.
     pub stdin: bool,
-    /// It gets what the process prints.
+    /// Send what the process writes to its stdout (or terminal).
     pub stdout: bool,
-    /// It gets what the process complains of.
+    /// Send what the process writes to its stderr.
     pub stderr: bool,
 }
 

@@ -2,7 +2,6 @@
 
 use teu_runtime::Error;
 
-use crate::attach::Attach;
 use crate::children::{Child, Container};
 use crate::protocol::{Event, ExecState, Request, State};
 use crate::revival::Waiting;
@@ -44,14 +43,9 @@ impl Supervisor<'_> {
             }
             (Request::Exec(request), Stage::Here(container)) => {
                 let exec = request.exec.clone();
-                let known = container.child(Some(&exec)).is_some();
                 match container.exec(*request, self.stock) {
                     Ok(pid) => Event::Started { exec: Some(exec), pid },
-                    Err(error) => {
-                        let waits = |attach: &&mut Attach| !known && attach.target.as_ref() == Some(&exec);
-                        self.attached.iter_mut().filter(waits).for_each(Attach::end);
-                        Event::Failed { exec: Some(exec), error }
-                    }
+                    Err(error) => Event::Failed { exec: Some(exec), error },
                 }
             }
             (Request::Discard, Stage::Here(container)) if container.running() => refuse("container is running"),

@@ -306,9 +306,7 @@ impl<'s> Supervisor<'s> {
                 }
             };
             match request {
-                Request::Attach { exec, stdin, stdout, stderr } => {
-                    self.attach(index, exec, Wanted { stdin, stdout, stderr }, &Event::Attached);
-                }
+                Request::Attach(wanted) => self.attach(index, None, wanted, &Event::Attached),
                 Request::Exec(request) => match request.streams {
                     Some(wanted) => self.enter(index, request, wanted),
                     None => self.reply(index, Request::Exec(request)),

@@ -144,7 +144,7 @@ impl Driver {
             std::mem::take(&mut live.waiting)
         };
         for Pending { options, connected } in waiting {
-            let _ = connected.send(task.attach(None, options.stdin, options.stdout, options.stderr).await?);
+            let _ = connected.send(task.attach(options.wanted()).await?);
         }
         match task.request(&Request::Start).await? {
             Event::Started { pid, .. } => Ok(pid),

@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use teu_api::container::{WaitError, WaitResponse};
-use teu_supervisor::protocol::{ExitStatus, Request};
+use teu_supervisor::protocol::{ExitStatus, Request, Wanted};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -130,6 +130,13 @@ pub struct AttachOptions {
     pub stdout: bool,
     /// The standard error.
     pub stderr: bool,
+}
+
+impl AttachOptions {
+    /// What of it concerns the supervisor.
+    fn wanted(self) -> Wanted {
+        Wanted { stdin: self.stdin, stdout: self.stdout, stderr: self.stderr }
+    }
 }
 
 /// A stream to and from a process: Docker's bytes in both directions.
@@ -499,7 +506,7 @@ impl Container {
         let task = self.live().task.clone();
         match task {
             Some(task) if phase == Phase::Running => {
-                let _ = connected.send(task.attach(None, stdin, options.stdout, options.stderr).await?);
+                let _ = connected.send(task.attach(AttachOptions { stdin, ..options }.wanted()).await?);
             }
             _ => self.live().waiting.push(Pending { options: AttachOptions { stdin, ..options }, connected }),
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use teu_api::container::{Config, HostConfig, ImageOptions, Mount, MountPoint};
 use teu_api::stream::{Decoder, StreamKind};
 use teu_runtime::Rootfs;
-use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request};
+use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, Wanted};
 use teu_sys::mount::Overlay;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
@@ -248,7 +248,7 @@ impl Containers {
         if etc::has_names(record) {
             super::networking::serve_names(&self.context, task, record).await?;
         }
-        let stream = task.attach(None, false, true, true).await?;
+        let stream = task.attach(Wanted { stdin: false, stdout: true, stderr: true }).await?;
         match task.request(&Request::Start).await? {
             Event::Started { .. } => Ok(stream),
             other => Err(failed(other)),

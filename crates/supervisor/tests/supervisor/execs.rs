@@ -20,31 +20,13 @@ fn end(mut control: Control) {
 fn an_exec_has_its_own_streams_and_its_own_end() {
     let task = Task::new();
     let mut control = container(&task);
-    let mut attached = task.attach(Some("one"), true);
     let mut request = exec("one", "cat; echo problem >&2; exit 7");
     request.stdin = true;
-    control.exec(request);
+    let mut attached = task.enter(request).expect("started");
     attached.write(b"typed\n");
     attached.end_input();
     assert_eq!(attached.frames(), [b"typed\n".to_vec(), b"problem\n".to_vec()]);
     assert_eq!(control.exited(Some("one")).code, 7);
-    end(control);
-}
-
-#[test]
-fn an_exec_can_be_started_on_the_connection_of_its_streams() {
-    let task = Task::new();
-    let mut control = container(&task);
-    let mut request = exec("one", "read -r word; echo heard $word; exit 7");
-    request.stdin = true;
-    let mut attached = task.enter(request).expect("started");
-    attached.write(b"early\n");
-    assert_eq!(attached.frames(), [b"heard early\n".to_vec(), vec![]]);
-    assert_eq!(control.exited(Some("one")).code, 7);
-    let mut nothing = exec("two", "");
-    nothing.process.args = vec!["nothing".into()];
-    let failed = task.enter(nothing).err();
-    assert!(matches!(failed, Some(Event::Failed { error: Error::NoSuchProgram { .. }, .. })), "{failed:?}");
     end(control);
 }
 
@@ -54,8 +36,7 @@ fn all_that_an_exec_wrote_comes_before_its_end() {
     let mut control = container(&task);
     for round in 0..20 {
         let name = format!("exec {round}");
-        let mut attached = task.attach(Some(&name), false);
-        control.exec(exec(&name, "seq 1 20000"));
+        let mut attached = task.enter(exec(&name, "seq 1 20000")).expect("started");
         let [stdout, _] = attached.frames();
         assert!(stdout.ends_with(b"\n20000\n"), "{} bytes", stdout.len());
         assert_eq!(control.exited(Some(&name)).code, 0);
@@ -67,8 +48,7 @@ fn all_that_an_exec_wrote_comes_before_its_end() {
 fn an_exec_does_not_wait_for_what_it_leaves_in_the_background() {
     let task = Task::new();
     let mut control = container(&task);
-    let mut attached = task.attach(Some("one"), false);
-    control.exec(exec("one", "sleep 100 & echo done"));
+    let mut attached = task.enter(exec("one", "sleep 100 & echo done")).expect("started");
     assert_eq!(attached.frames(), [b"done\n".to_vec(), Vec::new()]);
     assert_eq!(control.exited(Some("one")).code, 0);
     end(control);
@@ -78,11 +58,10 @@ fn an_exec_does_not_wait_for_what_it_leaves_in_the_background() {
 fn an_exec_with_a_terminal_has_the_size_it_was_given() {
     let task = Task::new();
     let mut control = container(&task);
-    let mut attached = task.attach(Some("one"), true);
     let mut request = exec("one", "tty; stty size; read line; echo got $line");
     (request.stdin, request.process.terminal) = (true, true);
     request.size = Some(WindowSize { rows: 22, cols: 66 });
-    control.exec(request);
+    let mut attached = task.enter(request).expect("started");
     let seen = attached.until("22 66");
     assert!(seen.contains("/dev/pts/"), "{seen:?}");
     attached.write(b"it\n");
@@ -93,17 +72,17 @@ fn an_exec_with_a_terminal_has_the_size_it_was_given() {
 }
 
 #[test]
-fn an_exec_of_nothing_fails_by_name_and_its_client_is_let_go() {
+fn an_exec_of_nothing_fails_by_name_whoever_asks() {
     let task = Task::new();
     let mut control = container(&task);
-    let mut attached = task.attach(Some("one"), false);
     let mut request = exec("one", "");
     request.process.args = vec!["nothing".into()];
-    let event = control.ask(&Request::Exec(Box::new(request)));
-    let Event::Failed { exec: Some(name), error } = event else { panic!("{event:?}") };
-    assert_eq!(name, "one");
-    assert!(matches!(error, Error::NoSuchProgram { .. }), "{error:?}");
-    assert_eq!(attached.frame(), None);
+    let told = [task.enter(request.clone()).err(), Some(control.ask(&Request::Exec(Box::new(request))))];
+    for event in told {
+        let Some(Event::Failed { exec: Some(name), error }) = event else { panic!("{event:?}") };
+        assert_eq!(name, "one");
+        assert!(matches!(error, Error::NoSuchProgram { .. }), "{error:?}");
+    }
     end(control);
 }
 

@@ -71,11 +71,9 @@ impl Task {
         Control { stream: BufReader::new(self.connect()), events: VecDeque::new() }
     }
 
-    pub(crate) fn attach(&self, exec: Option<&str>, stdin: bool) -> Attached {
+    pub(crate) fn attach(&self, stdin: bool) -> Attached {
         let mut stream = BufReader::new(self.connect());
-        let exec = exec.map(str::to_owned);
-        let request = Request::Attach { exec, stdin, stdout: true, stderr: true };
-        send(stream.get_mut(), &request);
+        send(stream.get_mut(), &Request::Attach(Wanted { stdin, stdout: true, stderr: true }));
         let mut line = String::new();
         stream.read_line(&mut line).expect("an answer");
         assert_eq!(line, "\"attached\"\n");

@@ -37,7 +37,7 @@ fn a_container_that_a_signal_ended_says_so() {
     for (signal, code) in [(15, 143), (9, 137)] {
         let task = Task::new();
         let mut control = task.control();
-        let mut attached = task.attach(None, false);
+        let mut attached = task.attach(false);
         // The first process of a pid namespace gets only the signals it has handlers for, and SIGKILL.
         control.run(task.request("trap 'exit 143' TERM; echo ready; while :; do sleep 0.05; done"));
         attached.until("ready");
@@ -80,7 +80,7 @@ fn the_container_goes_on_without_the_daemon_and_is_found_again() {
     assert!(state.running && state.started_at.is_some() && state.pid.is_some());
     assert_eq!(state.id.as_deref(), Some(task.id.as_str()));
     drop(control);
-    task.attach(None, true).write(b"it\n");
+    task.attach(true).write(b"it\n");
     task.ended();
     assert_eq!(task.exit_json().code, 3);
     assert_eq!(task.logged(Stream::Stdout), b"got it\n");
@@ -226,15 +226,13 @@ fn clients_in_any_state_cost_no_processor_time_while_nothing_happens() {
     let mut control = task.control();
     control.run(task.request("sleep 100"));
     let half_closed = [true, false].map(|stdin| {
-        let attached = task.attach(None, stdin);
+        let attached = task.attach(stdin);
         attached.writer().shutdown(std::net::Shutdown::Write).expect("shut down");
         attached
     });
-    let mut talking = task.attach(None, true);
+    let mut talking = task.attach(true);
     talking.write(b"to nobody\n");
-    let early = [true, false].map(|stdin| task.attach(Some("never"), stdin));
-    drop([true, false].map(|stdin| task.attach(Some("never either"), stdin)));
-    drop(task.attach(None, true));
+    drop(task.attach(true));
     let mut ticks = || {
         control.exec(crate::harness::exec("wait", "sleep 0.5"));
         control.exited(Some("wait"));
@@ -246,7 +244,7 @@ fn clients_in_any_state_cost_no_processor_time_while_nothing_happens() {
     let before = ticks();
     let spent = ticks() - before;
     assert!(spent < 10, "{spent} of about 50 ticks");
-    drop((half_closed, talking, early));
+    drop((half_closed, talking));
     control.done(&Request::Signal { exec: None, signal: 9, all: true });
     control.exited(None);
 }

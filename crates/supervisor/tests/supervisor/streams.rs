@@ -29,7 +29,7 @@ fn writer(task: &Task, script: &str) -> CreateRequest {
 fn ten_megabytes_arrive_complete_at_the_client_and_in_the_log() {
     let task = Task::new();
     let mut control = task.control();
-    let mut attached = task.attach(None, false);
+    let mut attached = task.attach(false);
     control.run(writer(&task, &format!("{TEN_MEGABYTES}; echo end >&2")));
     let [stdout, stderr] = attached.frames();
     let expected = ten_megabytes();
@@ -44,7 +44,7 @@ fn ten_megabytes_arrive_complete_at_the_client_and_in_the_log() {
 fn a_slow_client_loses_nothing() {
     let task = Task::new();
     let mut control = task.control();
-    let mut attached = task.attach(None, false);
+    let mut attached = task.attach(false);
     control.run(writer(&task, TEN_MEGABYTES));
     // Not read from until the container itself has to wait: its log stands still, far from complete.
     let full = |len: u64| len > 1 << 20;
@@ -86,7 +86,7 @@ fn a_client_that_was_stopped_holds_up_neither_the_container_nor_its_log() {
 fn input_reaches_the_container_and_its_end_ends_it_once() {
     let task = Task::new();
     let mut control = task.control();
-    let mut attached = task.attach(None, true);
+    let mut attached = task.attach(true);
     let mut request = task.request("cat; echo over");
     (request.stdin, request.stdin_once) = (true, true);
     control.create(request);
@@ -122,11 +122,11 @@ fn input_stays_open_for_the_next_client_unless_it_ends_once() {
     let mut request = task.request("read a; read b; echo $a $b");
     request.stdin = true;
     control.run(request);
-    let mut first = task.attach(None, true);
+    let mut first = task.attach(true);
     first.write(b"one\n");
     first.end_input();
     drop(first);
-    task.attach(None, true).write(b"two\n");
+    task.attach(true).write(b"two\n");
     control.exited(None);
     assert_eq!(task.logged(Stream::Stdout), b"one two\n");
 }
@@ -135,7 +135,7 @@ fn input_stays_open_for_the_next_client_unless_it_ends_once() {
 fn a_terminal_is_one_raw_stream_with_a_size_that_changes() {
     let task = Task::new();
     let mut control = task.control();
-    let mut attached = task.attach(None, true);
+    let mut attached = task.attach(true);
     let mut request =
         task.request("tty; stty size; trap 'stty size; exit 3' WINCH; echo ready; while :; do sleep 0.05; done");
     request.spec.process.as_mut().expect("process").terminal = true;
@@ -153,7 +153,7 @@ fn a_terminal_is_one_raw_stream_with_a_size_that_changes() {
 fn what_is_typed_on_a_terminal_is_echoed_and_control_c_interrupts() {
     let task = Task::new();
     let mut control = task.control();
-    let mut attached = task.attach(None, true);
+    let mut attached = task.attach(true);
     let mut request = task.request("trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.05; done");
     request.spec.process.as_mut().expect("process").terminal = true;
     request.stdin = true;
@@ -171,7 +171,7 @@ fn what_is_typed_on_a_terminal_is_echoed_and_control_c_interrupts() {
 fn a_container_without_a_log_runs_all_the_same() {
     let task = Task::new();
     let mut control = task.control();
-    let mut attached = task.attach(None, false);
+    let mut attached = task.attach(false);
     let mut request = task.request("echo hello");
     request.log.file = None;
     control.run(request);
