@@ -9,19 +9,21 @@ use super::command::run;
 /// The busybox image as an archive; made once.
 #[track_caller]
 pub fn base_image() -> PathBuf {
-    made("busybox.tar", Path::new("tools/base-image"), |source, out| {
-        let mut command = Command::new(source);
-        command.arg("busybox").arg(out);
-        command
-    })
+    image("busybox")
 }
 
 /// An image that boots systemd, as an archive; made once.
 #[track_caller]
 pub fn systemd_image() -> PathBuf {
-    made("systemd.tar", Path::new("tools/base-image"), |source, out| {
+    image("systemd")
+}
+
+/// One of the images of `tools/base-image`.
+#[track_caller]
+fn image(name: &str) -> PathBuf {
+    made(&format!("{name}.tar"), Path::new("tools/base-image"), |source, out| {
         let mut command = Command::new(source);
-        command.arg("systemd").arg(out);
+        command.arg(name).arg(out);
         command
     })
 }
