@@ -17,12 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("network", &[]),
     ("supervisor", &["runtime", "network", "oci", "sys"]),
     ("registry", &["store", "oci"]),
+    ("git", &[]),
     ("engine", &["api", "store", "runtime", "supervisor", "network", "registry", "oci", "sys"]),
-    ("builder", &["engine", "store", "api", "oci", "sys"]),
+    ("builder", &["engine", "git", "store", "api", "oci", "sys"]),
     // The registry is served on a store of its own, so this door names the store as well.
     ("server", &["engine", "builder", "registry", "store", "api", "oci", "sys"]),
     // `cp` packs and unpacks by the same code as layers, and `manifest` speaks to registries itself.
-    ("cli", &["registry", "store", "api", "oci", "sys"]),
+    ("cli", &["registry", "git", "store", "api", "oci", "sys"]),
 ];
 
 /// What forks, or is linked into what forks, runs on one thread and waits in `poll`.

@@ -358,7 +358,6 @@ fn a_context_is_fetched_from_a_url() {
     assert_eq!(told(&[], "/Dockerfile"), "alone");
     assert_eq!(told(&["-f", "sub/File"], "/a.tar"), "archive");
     daemon.teu(["build", &format!("{address}/nothing")]).refused(1, &["/nothing", "not found"]);
-    daemon.teu(["build", "https://example.com/a/b.git#main"]).refused(1, &["a git repository as the context"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 
 mod build;
 mod examples;
+mod git;
 mod image;
 mod registry;
 mod start;

@@ -43,6 +43,9 @@ pub enum Error {
     /// The context has no such Dockerfile, or one that is no text.
     #[error("{0}")]
     Context(String),
+    /// A git repository could not be had.
+    #[error(transparent)]
+    Git(#[from] teu_git::Error),
     /// Whoever asked for the build went away.
     #[error("build cancelled")]
     Cancelled,

@@ -19,3 +19,4 @@ pub mod solve;
 pub use error::Error;
 pub use progress::Progress;
 pub use solve::{Built, Cache, Context, Options, Secrets, build};
+pub use teu_git::GitUrl;

@@ -5,10 +5,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
+use teu_git::GitUrl;
 
 use crate::client::{Body, ChannelWriter, channel_body};
 use crate::failure::{Failure, Naming};
@@ -52,9 +53,7 @@ pub(crate) fn find(context: &str, file: Option<&str>) -> Result<Context, Failure
         }
         return from_stdin(file);
     }
-    let is_remote =
-        ["http://", "https://", "git://", "git@", "github.com/"].iter().any(|sign| context.starts_with(sign));
-    if is_remote {
+    if ["http://", "https://"].iter().any(|sign| context.starts_with(sign)) {
         return Ok(Context {
             source: Source::Remote(context.to_owned()),
             dockerfile: file.unwrap_or_default().to_owned(),
@@ -66,6 +65,62 @@ pub(crate) fn find(context: &str, file: Option<&str>) -> Result<Context, Failure
             .hint("the last argument is the context; name the Dockerfile with -f"));
     }
     in_folder(root, file)
+}
+
+/// The repository that a context names; a folder that is there comes first.
+pub(crate) fn repository(context: &str) -> Result<Option<GitUrl>, Failure> {
+    if Path::new(context).is_dir() {
+        return Ok(None);
+    }
+    let wrong = |why| Failure::new(format!("prepare context: {why}"));
+    GitUrl::context(context).transpose().map_err(wrong)
+}
+
+/// Takes a repository's folder as the context. Its Dockerfile is in it: a link in it may not show this machine's files.
+pub(crate) fn in_repository(root: PathBuf, file: Option<&str>) -> Result<Context, Failure> {
+    if file == Some("-") {
+        return in_folder(root, file);
+    }
+    let name = file.unwrap_or("Dockerfile");
+    let path = root.join(name).canonicalize().map_err(|_| {
+        Failure::new(format!("read the Dockerfile: open {name}: no such file or directory"))
+            .hint("name it with -f, as its path in the repository")
+    })?;
+    if !path.starts_with(&root) {
+        return Err(Failure::new(format!("the Dockerfile ({name}) must be within the build context")));
+    }
+    in_folder(root, path.to_str())
+}
+
+/// A folder for a checkout, for this user alone; it goes with this.
+pub(crate) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Makes it.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let mut bytes = [0; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(io::Error::from)
+            .or_fail("get random bytes")?;
+        let path = std::env::temp_dir().join(format!("teu-build-{:016x}", u64::from_ne_bytes(bytes)));
+        fs::DirBuilder::new().mode(0o700).create(&path).or_fail(format!("make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // A program that was just told to end may still have made a file.
+        let _ = (0..5).find(|_| match fs::remove_dir_all(&self.0) {
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(()) => true,
+        });
+    }
 }
 
 fn from_stdin(file: Option<&str>) -> Result<Context, Failure> {
@@ -342,6 +397,31 @@ mod tests {
         assert!(find(&format!("{root}/a"), None).err().unwrap().message.contains("is not a folder"));
         assert!(find("/nope/nope", None).err().unwrap().message.contains("no such file"));
         assert!(find("-", Some("-")).is_err());
+    }
+
+    #[test]
+    fn a_repositorys_dockerfile_is_one_of_its_files() {
+        let scratch = Scratch::new("repository", &[("tree/sub/File", "FROM x"), ("tree/a", "1"), ("secret", "s")]);
+        let root = || scratch.0.join("tree").canonicalize().unwrap();
+        std::os::unix::fs::symlink("../secret", root().join("Dockerfile")).unwrap();
+        assert_eq!(in_repository(root(), Some("sub/File")).ok().unwrap().dockerfile, "sub/File");
+        let why = |file: Option<&str>| in_repository(root(), file).err().unwrap().message;
+        assert_eq!(why(None), "the Dockerfile (Dockerfile) must be within the build context");
+        assert!(why(Some("../secret")).contains("must be within the build context"));
+        assert!(why(Some("missing")).contains("open missing: no such file"));
+        assert!(repository("github.com/a/b").ok().unwrap().is_some());
+        assert!(repository(scratch.0.to_str().unwrap()).ok().unwrap().is_none());
+        assert!(repository("git://-x/b").is_err());
+    }
+
+    #[test]
+    fn a_temporary_folder_goes_with_its_owner() {
+        let temporary = Temporary::new().ok().unwrap();
+        let path = temporary.path().to_owned();
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        drop(temporary);
+        assert!(!path.exists());
     }
 
     #[test]

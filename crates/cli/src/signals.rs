@@ -61,6 +61,20 @@ impl Caught {
     }
 }
 
+/// Waits for a signal that ends this program, for what has to be tidied up first; the exit code that says so.
+pub(crate) async fn ended() -> u8 {
+    let (Ok(mut hangup), Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::hangup()), signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = hangup.recv() => 129,
+        _ = interrupt.recv() => INTERRUPTED,
+        _ = terminate.recv() => 143,
+    }
+}
+
 /// Keeps the container's terminal at the size of the user's; never ends. `path` is the object's, `/containers/x`.
 pub(crate) async fn follow_size(client: &Client<'_>, path: &str) {
     let Ok(mut changes) = signal(SignalKind::window_change()) else { return std::future::pending().await };

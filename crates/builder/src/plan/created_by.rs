@@ -26,11 +26,15 @@ pub fn transfer(keyword: &str, step: &CopyStep, link: bool) -> String {
     if step.parents {
         add("--parents");
     }
+    if step.repositories.iter().any(|repository| repository.keep_git_dir) {
+        add("--keep-git-dir");
+    }
     for file in &step.files {
         add(&format!("<<{}", file.name));
     }
     step.sources.iter().for_each(|source| add(source));
     step.remotes.iter().for_each(|remote| add(&remote.url));
+    step.repositories.iter().for_each(|repository| add(&repository.to_string()));
     add(&step.destination);
     text + " # buildkit"
 }

@@ -4,6 +4,7 @@
 //! the steps behind it run again, and nothing that an image claims about its own history can be mistaken for a result.
 //! Every field is written with its length, so that no two different steps write the same bytes.
 
+use teu_git::GitUrl;
 use teu_oci::{Digest, DigestHasher};
 
 use super::{CopyStep, RunStep};
@@ -54,6 +55,23 @@ pub fn add_checked(parent: Option<&Digest>, step: &CopyStep, name: &str, checksu
     key.settings(step);
     key.field(name);
     key.field(checksum.as_str());
+    key.finish()
+}
+
+/// The key of an ADD of a repository, known by its commit.
+#[must_use]
+pub fn add_repository(parent: Option<&Digest>, step: &CopyStep, repository: &GitUrl, commit: &str) -> Digest {
+    let mut key = Fields::new("add repository", parent);
+    key.settings(step);
+    key.list(&step.exclude);
+    key.field(repository.remote());
+    key.field(&repository.subdir);
+    key.field(if repository.submodules { "submodules" } else { "" });
+    if repository.keep_git_dir {
+        key.field("keep .git");
+        key.field(repository.reference.as_deref().unwrap_or(""));
+    }
+    key.field(commit);
     key.finish()
 }
 

@@ -22,7 +22,6 @@ pub use mount::{Sharing, StepMount};
 pub use scope::{Inputs, Scope};
 pub(crate) use stage::sources;
 pub use stage::{Base, Plan, PlannedStage, PlannedStep, plan};
-pub use step::is_git;
 pub use step::{Action, CopyStep, InlineFile, Remote, RunStep, Script, State};
 
 use std::fmt;

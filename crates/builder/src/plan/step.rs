@@ -1,5 +1,6 @@
 //! What one instruction comes down to, once the config it adds to and the arguments in force are known.
 
+use teu_git::GitUrl;
 use teu_oci::{ConfigChange, ContainerConfig, Digest, Healthcheck};
 
 use super::created_by;
@@ -99,6 +100,8 @@ pub struct CopyStep {
     pub files: Vec<InlineFile>,
     /// Files to be fetched.
     pub remotes: Vec<Remote>,
+    /// Repositories whose files come in.
+    pub repositories: Vec<GitUrl>,
     /// The destination, absolute; a trailing slash says it is a directory.
     pub destination: String,
     /// Owner, `user[:group]` by name or number.
@@ -340,11 +343,10 @@ impl State {
     }
 
     fn transfer(&self, keyword: &str, written: &Transfer) -> Result<CopyStep, PlanError> {
-        refuse_unsupported(keyword, written)?;
         let sources = written.sources.iter().map(|text| self.word(text)).collect::<Result<Vec<_>, _>>()?;
         let (remotes, sources): (Vec<_>, Vec<_>) =
             sources.into_iter().partition(|source| keyword == "ADD" && is_remote(source));
-        let remotes = self.remotes(&remotes, sources.len() + written.files.len(), written)?;
+        let (remotes, repositories) = self.remotes(&remotes, sources.len() + written.files.len(), written)?;
         if sources.iter().any(String::is_empty) {
             return Err(PlanError::new(format!("{keyword} has a source that is empty")));
         }
@@ -362,7 +364,7 @@ impl State {
         if written.parents && !destination.ends_with('/') {
             destination.push('/');
         }
-        if sources.len() + files.len() + remotes.len() > 1 && !destination.ends_with('/') {
+        if sources.len() + files.len() + remotes.len() + repositories.len() > 1 && !destination.ends_with('/') {
             return Err(PlanError::new(format!(
                 "When using {keyword} with more than one source file, the destination must be a directory and end with a /"
             )));
@@ -373,17 +375,31 @@ impl State {
         let (add, parents) = (keyword == "ADD", written.parents);
         let unpack = add && written.unpack.unwrap_or(true);
         let created_by = String::new();
-        let mut step =
-            CopyStep { add, unpack, parents, sources, files, remotes, destination, chown, chmod, exclude, created_by };
+        let mut step = CopyStep {
+            add,
+            unpack,
+            parents,
+            sources,
+            files,
+            remotes,
+            repositories,
+            destination,
+            chown,
+            chmod,
+            exclude,
+            created_by,
+        };
         step.created_by = created_by::transfer(keyword, &step, written.link);
         Ok(step)
     }
 
-    /// The files to be fetched; `others` are there besides.
-    fn remotes(&self, urls: &[String], others: usize, written: &Transfer) -> Result<Vec<Remote>, PlanError> {
-        if let Some(git) = urls.iter().find(|url| is_git(url)) {
-            return Err(PlanError::new(format!("ADD from {git:?} is not supported yet: it is a git repository")));
-        }
+    /// The files and repositories to be fetched; `others` are there besides.
+    fn remotes(
+        &self,
+        urls: &[String],
+        others: usize,
+        written: &Transfer,
+    ) -> Result<(Vec<Remote>, Vec<GitUrl>), PlanError> {
         let checksum = match &written.checksum {
             None => None,
             Some(_) if urls.is_empty() => {
@@ -392,15 +408,22 @@ impl State {
             Some(_) if urls.len() + others > 1 => {
                 return Err(PlanError::new("checksum can't be specified for multiple sources"));
             }
-            Some(text) => {
-                let text = self.word(text)?;
-                let wrong = |error| PlanError::new(format!("invalid --checksum {text:?}: {error}"));
-                Some(text.parse::<Digest>().map_err(wrong)?)
-            }
+            Some(text) => Some(self.word(text)?),
         };
         let unpack = written.unpack.unwrap_or(false);
-        let remote = |url: &String| Remote { url: url.clone(), checksum: checksum.clone(), unpack };
-        Ok(urls.iter().map(remote).collect())
+        let (mut remotes, mut repositories) = (Vec::new(), Vec::new());
+        for url in urls {
+            if let Some(repository) = GitUrl::source(url) {
+                let repository = repository.map_err(|error| PlanError::new(error.to_string()))?;
+                repositories.push(repository_of(repository, checksum.as_deref(), written.keep_git_dir)?);
+                continue;
+            }
+            let wrong = |text: &str, error| PlanError::new(format!("invalid --checksum {text:?}: {error}"));
+            let digest = |text: &String| text.parse::<Digest>().map_err(|error| wrong(text, error));
+            let checksum = checksum.as_ref().map(digest).transpose()?;
+            remotes.push(Remote { url: url.clone(), checksum, unpack });
+        }
+        Ok((remotes, repositories))
     }
 
     fn body(&self, file: &Heredoc) -> Result<String, PlanError> {
@@ -442,23 +465,17 @@ fn with_documents(line: &str, documents: &[Heredoc]) -> String {
     text
 }
 
-fn refuse_unsupported(keyword: &str, written: &Transfer) -> Result<(), PlanError> {
-    let flag = match written {
-        Transfer { keep_git_dir: true, .. } => "keep-git-dir",
-        _ => return Ok(()),
-    };
-    Err(PlanError::new(format!("{keyword} --{flag} is not supported yet")))
-}
-
-/// Whether what is named is a git repository: it is by no URL of HTTP, or by one that ends so.
-#[must_use]
-pub fn is_git(url: &str) -> bool {
-    let path = url.split('#').next().unwrap_or_default();
-    !url.starts_with("http") || path.ends_with(".git")
+/// A repository with what the flags of ADD say of it.
+fn repository_of(mut url: GitUrl, checksum: Option<&str>, keep_git_dir: bool) -> Result<GitUrl, PlanError> {
+    url.keep_git_dir |= keep_git_dir;
+    match checksum {
+        Some(checksum) => url.with_checksum(checksum).map_err(|error| PlanError::new(error.to_string())),
+        None => Ok(url),
+    }
 }
 
 fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
+    ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme)) || GitUrl::source(source).is_some()
 }
 
 fn mode(text: &str) -> Result<Chmod, PlanError> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use teu_engine::Engine;
@@ -39,12 +39,7 @@ impl Context {
     /// # Errors
     /// When it is no such archive, or the disk is full.
     pub fn receive(store: &Store, tar: impl Read) -> Result<Self, Error> {
-        let key = name("context")?;
-        let overlay = store.snapshots().prepare(&key, None)?;
-        // From here on dropping it removes what was prepared.
-        let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
-        let root = Root::open(&upper).map_err(Error::io("open the context"))?;
-        let context = Self { root, held: Some((store.clone(), key)) };
+        let (context, _) = Self::empty(store.clone())?;
         let tar = archive::decompress(tar).map_err(Error::io("read the context"))?;
         match teu_store::tar::extract(&context.root, Path::new("/"), tar, &ExtractOptions::default()) {
             Err(teu_store::Error::Tar { entry, fault }) => {
@@ -76,16 +71,27 @@ impl Context {
                 let file = File::open(&path).map_err(Error::io("read the context"))?;
                 return Self::receive(&store, file);
             }
-            let key = name("context")?;
-            let overlay = store.snapshots().prepare(&key, None)?;
-            let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
-            let root = Root::open(&upper).map_err(Error::io("open the context"))?;
-            let context = Self { root, held: Some((store, key)) };
+            let (context, upper) = Self::empty(store)?;
             std::fs::rename(&path, upper.join("Dockerfile")).map_err(Error::io("keep the Dockerfile"))?;
             drop(work);
             Ok(context)
         })
         .await
+    }
+
+    /// An empty tree of its own, and where it is.
+    pub(super) fn empty(store: Store) -> Result<(Self, PathBuf), Error> {
+        let key = name("context")?;
+        let overlay = store.snapshots().prepare(&key, None)?;
+        let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
+        let root = Root::open(&upper).map_err(Error::io("open the context"))?;
+        Ok((Self { root, held: Some((store, key)) }, upper))
+    }
+
+    /// The same files, of which only those below a folder are seen.
+    pub(super) fn below(mut self, folder: &Path) -> Result<Self, Error> {
+        self.root = Root::open(folder).map_err(Error::io("open the context"))?;
+        Ok(self)
     }
 
     /// The tree.

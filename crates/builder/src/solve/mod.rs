@@ -20,6 +20,7 @@ mod layer;
 pub mod mount;
 mod owner;
 mod remote;
+mod repository;
 mod run;
 mod secrets;
 mod source;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <upper of a scratch tree>/<number>/<name>        0600, the time that the server says
+//!                           <number>/…             a repository's files
 //! ```
 
 use std::fs::{self, File};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use teu_engine::Fetched;
+use teu_git::Resolved;
 use teu_oci::{Digest, DigestHasher};
 use teu_sys::fs::Root;
 
@@ -29,29 +31,44 @@ pub(super) struct Downloads {
     files: Vec<(Vec<Entry>, bool)>,
     /// Holds them.
     _work: Work,
+    /// A repository is at another commit than was found before.
+    pub(super) moved: bool,
 }
 
 impl Solver<'_> {
-    /// Fetches what a step wants.
-    pub(super) async fn fetch(&self, step: &CopyStep) -> Result<Option<Downloads>, Error> {
-        if step.remotes.is_empty() {
+    /// Fetches what a step wants; `found` says which commit the only repository is at.
+    pub(super) async fn fetch(&self, step: &CopyStep, found: Option<&Resolved>) -> Result<Option<Downloads>, Error> {
+        if step.remotes.is_empty() && step.repositories.is_empty() {
             return Ok(None);
         }
         let store = self.engine.store().clone();
         let work = blocking(move || Work::begin(&store, None)).await?;
         let upper = work.overlay().upper.clone().unwrap_or_default();
+        let upper = upper.canonicalize().map_err(Error::io("open what is fetched into"))?;
         let mut sources = Vec::new();
         for (number, remote) in step.remotes.iter().enumerate() {
             let folder = upper.join(number.to_string());
             let name = self.fetch_one(step, remote, &folder).await?;
             sources.push((format!("{number}/{name}"), remote.unpack));
         }
+        let mut moved = false;
+        for (number, repository) in step.repositories.iter().enumerate() {
+            let folder = upper.join((step.remotes.len() + number).to_string());
+            let checkout = self.clone_one(repository, found, &folder).await?;
+            moved |= found.is_some_and(|found| found.commit != checkout.commit);
+            let below = checkout.folder.strip_prefix(&upper).unwrap_or(&checkout.folder);
+            sources.push((below.to_string_lossy().into_owned(), false));
+        }
+        let exclude = step.exclude.clone();
         let root = Root::open(&upper).map_err(Error::io("open what was fetched"))?;
         blocking(move || {
             let tree = Tree { root: &root, ignore: &Ignore::default(), keep_owner: false };
-            let gather = |(source, unpack): (String, bool)| Ok((tree.gather(&copying(&source, "/"))?, unpack));
+            let gather = |(source, unpack): (String, bool)| {
+                let step = CopyStep { exclude: exclude.clone(), ..copying(&source, "/") };
+                Ok((tree.gather(&step)?, unpack))
+            };
             let files = sources.into_iter().map(gather).collect::<Result<_, Error>>()?;
-            Ok(Some(Downloads { root, files, _work: work }))
+            Ok(Some(Downloads { root, files, _work: work, moved }))
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use teu_git::Resolved;
 use teu_oci::Digest;
 use teu_sys::fs::Root;
 
@@ -153,11 +154,13 @@ impl Solver<'_> {
     async fn copy(&self, parent: Option<Digest>, step: CopyStep, from: Option<&Base>) -> Result<Found, Error> {
         let work = self.desk();
         let Some(from) = from else {
-            let quick = checked(parent.as_ref(), &step);
+            let found = self.find_repository(&step).await?;
+            let quick = checked(parent.as_ref(), &step, found.as_ref());
             if let Some(record) = quick.as_ref().and_then(|key| work.find(key)) {
                 return Ok(Found { record, cached: true });
             }
-            let downloads = self.fetch(&step).await?;
+            let downloads = self.fetch(&step, found.as_ref()).await?;
+            let quick = quick.filter(|_| !downloads.as_ref().is_some_and(|downloads| downloads.moved));
             return blocking(move || {
                 let tree = Tree { root: work.context.root(), ignore: &work.ignore, keep_owner: false };
                 let found = work.copy(parent.as_ref(), &tree, downloads.as_ref(), &step)?;
@@ -194,9 +197,12 @@ impl Solver<'_> {
     }
 }
 
-/// The key of a step that brings one file which is known by its checksum.
-fn checked(parent: Option<&Digest>, step: &CopyStep) -> Option<Digest> {
-    let [remote] = step.remotes.as_slice() else { return None };
+/// The key of a step that brings one file which is known by its checksum, or one repository at a commit.
+fn checked(parent: Option<&Digest>, step: &CopyStep, found: Option<&Resolved>) -> Option<Digest> {
+    if let (Some(found), [repository]) = (found, step.repositories.as_slice()) {
+        return Some(key::add_repository(parent, step, repository, &found.commit));
+    }
+    let ([remote], []) = (step.remotes.as_slice(), step.repositories.as_slice()) else { return None };
     let checksum = remote.checksum.as_ref()?;
     Some(key::add_checked(parent, step, remote.name()?, checksum))
 }

@@ -6,9 +6,10 @@ use serde_json::Value;
 use teu_api::build::BUILD_SECRETS;
 use teu_api::stream::JsonMessage;
 use teu_api::system::REGISTRY_CONFIG;
+use teu_git::{GitUrl, Identity};
 
 use crate::Session;
-use crate::build_context;
+use crate::build_context::{self, Temporary};
 use crate::client::Call;
 use crate::config;
 use crate::failure::{Failure, Naming};
@@ -16,6 +17,7 @@ use crate::grammar::secret::{self, Secret};
 use crate::grammar::{self, environment, limits, size};
 use crate::output::line;
 use crate::output::progress::{self, Place};
+use crate::signals;
 use crate::table::Verb;
 use teu_api::container::Ulimit;
 
@@ -118,7 +120,7 @@ pub(crate) struct Build {
     /// Resource limits of build steps (name=soft[:hard])
     #[arg(long, value_name = "ulimit", value_parser = limits::ulimit)]
     ulimit: Vec<Ulimit>,
-    /// Build context: a folder, an URL, or - for STDIN
+    /// Build context: a folder, an URL (also of a git repository), or - for STDIN
     #[arg(required = true, value_name = "PATH | URL | -")]
     context: String,
 }
@@ -128,7 +130,34 @@ impl Verb for Build {
     const ABOUT: &'static str = "Build an image from a Dockerfile";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let found = build_context::find(&self.context, self.file.as_deref())?;
+        let Some(repository) = build_context::repository(&self.context)? else {
+            return self.build(session, build_context::find(&self.context, self.file.as_deref())?).await;
+        };
+        let checkout = Temporary::new()?;
+        let work = async {
+            let found = self.check_out(repository, &checkout).await?;
+            self.build(session, found).await
+        };
+        tokio::select! {
+            result = work => result,
+            code = signals::ended() => Err(Failure::silent(code)),
+        }
+    }
+}
+
+impl Build {
+    /// Fetches a repository as the person who types would; its files are sent as those of a folder are.
+    async fn check_out(&self, mut url: GitUrl, into: &Temporary) -> Result<build_context::Context, Failure> {
+        let keep =
+            |text: &String| matches!(&**text, "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1" | "BUILDKIT_CONTEXT_KEEP_GIT_DIR=true");
+        url.keep_git_dir |= self.build_arg.iter().any(keep);
+        let options = teu_git::Options { identity: Identity::Person, authorization: None };
+        let checkout = teu_git::checkout(&url, into.path(), &options).await;
+        let checkout = checkout.map_err(|error| Failure::new(format!("prepare context: {error}")))?;
+        build_context::in_repository(checkout.folder, self.file.as_deref())
+    }
+
+    async fn build(&self, session: &Session, found: build_context::Context) -> Result<u8, Failure> {
         let client = session.client();
         let call = self.parameters(session, client.post("/build"))?.query("dockerfile", &found.dockerfile);
         let call = match &found.source {
@@ -152,9 +181,7 @@ impl Verb for Build {
         let id = told.or_else(|| shown.unseen.lines().rev().find(|line| line.starts_with("sha256:")));
         self.finish(id)
     }
-}
 
-impl Build {
     fn parameters<'c>(&self, session: &Session, call: Call<'c>) -> Result<Call<'c>, Failure> {
         let lookup = |name: &str| std::env::var(name).ok();
         let argument = |text: &String| match text.split_once('=') {

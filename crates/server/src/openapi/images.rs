@@ -113,10 +113,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .query(&[
             text("dockerfile", "Path of the Dockerfile in the context."),
             texts("t", "Names for the image."),
-            text(
-                "remote",
-                "URL of an archive or a Dockerfile to fetch instead of the body (a git repository is refused).",
-            ),
+            text("remote", "URL of an archive, a Dockerfile or a git repository to fetch instead of the body."),
             flag("q", "Say nothing but the image's id."),
             flag("nocache", "Use no cache."),
             flag("pull", "Pull base images although they are here."),

@@ -12,9 +12,8 @@ use teu_api::build::{BUILD_SECRETS, BuildCache, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
-use teu_builder::plan::is_git;
 use teu_builder::solve::mount;
-use teu_builder::{Cache, Context, Options, Secrets, build};
+use teu_builder::{Cache, Context, GitUrl, Options, Secrets, build};
 use teu_engine::{Engine, PruneMode};
 
 use super::images::decoded;
@@ -35,11 +34,14 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
     let options = options(&query, &headers)?;
     let quiet = query.flag("q");
     let body = Reader::new(request.into_body());
-    let remote = query.text("remote").map(str::to_owned);
+    let remote = remote(&query)?;
     json_lines::respond(|out| async move {
         let store = engine.store().clone();
-        let context = match &remote {
-            Some(url) => Context::fetch(&engine, url).await.map_err(Failure::from)?,
+        let context = match remote {
+            Some(Remote::File(url)) => Context::fetch(&engine, &url).await.map_err(Failure::from)?,
+            Some(Remote::Repository(url)) => {
+                Context::repository(&engine, &url, &options.secrets).await.map_err(Failure::from)?
+            }
             None => blocking(move || Context::receive(&store, body)).await?,
         };
         build(&engine, context, options, Progress::new(out, quiet)).await.map_err(Failure::from)?;
@@ -48,12 +50,27 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
     .await
 }
 
+/// Where a context is fetched from.
+enum Remote {
+    /// An archive or a Dockerfile, by its URL.
+    File(String),
+    /// A git repository.
+    Repository(Box<GitUrl>),
+}
+
+fn remote(query: &Query) -> Answer<Option<Remote>> {
+    let Some(text) = query.text("remote") else { return Ok(None) };
+    let Some(url) = GitUrl::context(text) else { return Ok(Some(Remote::File(text.to_owned()))) };
+    let mut url = url.map_err(|error| Failure::bad(error.to_string()))?;
+    let arguments: BTreeMap<String, Option<String>> = query.json("buildargs")?;
+    let keep = arguments.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(Option::as_deref);
+    url.keep_git_dir |= matches!(keep, Some("1" | "true"));
+    Ok(Some(Remote::Repository(Box::new(url))))
+}
+
 fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
     if query.text("version") == Some("2") && query.text("remote") == Some("client-session") {
         return Err(unsupported("BuildKit's way to send a context: build with DOCKER_BUILDKIT=0"));
-    }
-    if let Some(url) = query.text("remote").filter(|url| is_git(url)) {
-        return Err(unsupported(&format!("a git repository as the context ({url})")));
     }
     if let Some(name) = UNSUPPORTED.iter().find(|name| !is_default(query.text(name))) {
         return Err(unsupported(&format!("build option \"{name}\"")));
@@ -285,12 +302,29 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_said() {
-        for query in ["squash=1", "remote=http%3A%2F%2Fx.git", "version=2&remote=client-session"] {
+        for query in ["squash=1", "version=2&remote=client-session"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::NOT_IMPLEMENTED, "{query}");
         }
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::BAD_REQUEST, "{query}");
         }
+    }
+
+    #[test]
+    fn a_context_is_a_repository_by_its_url() {
+        let read =
+            |query: &str| remote(&Query::parse(&format!("/build?{query}").parse().expect("uri")).expect("query"));
+        let repository = |query: &str| match read(query).expect("a place") {
+            Some(Remote::Repository(url)) => url,
+            _ => panic!("{query} is no repository"),
+        };
+        assert!(!repository("remote=https%3A%2F%2Fhost%2Fx.git%23main").keep_git_dir);
+        let kept = "remote=github.com%2Fu%2Fr&buildargs=%7B%22BUILDKIT_CONTEXT_KEEP_GIT_DIR%22%3A%221%22%7D";
+        assert!(repository(kept).keep_git_dir);
+        assert!(matches!(read("remote=https%3A%2F%2Fhost%2Fx.tar"), Ok(Some(Remote::File(_)))));
+        assert!(matches!(read("dockerfile=x"), Ok(None)));
+        let bad = read("remote=git%3A%2F%2F-host%2Fx").err().expect("refused");
+        assert_eq!(bad.status, StatusCode::BAD_REQUEST);
     }
 
     #[test]

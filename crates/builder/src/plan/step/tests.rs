@@ -204,6 +204,17 @@ fn a_fetched_file_is_named_by_its_url() {
 }
 
 #[test]
+fn a_repository_is_told_from_a_file() {
+    let step = copy("ADD --keep-git-dir --checksum=ABC https://me:pw@x/b.git#v1:docs /d");
+    assert!(step.remotes.is_empty() && step.sources.is_empty() && step.repositories[0].keep_git_dir);
+    assert_eq!(step.repositories[0].checksum.as_deref(), Some("abc"));
+    assert_eq!(step.created_by, "ADD --keep-git-dir https://x/b.git#v1:docs /d # buildkit");
+    let step = copy("ADD git@x:b.git ssh://x/b git://x/b https://x/b.tar a@b local /d/");
+    assert_eq!((step.repositories.len(), step.remotes.len()), (3, 1));
+    assert_eq!(step.sources, ["a@b", "local"]);
+}
+
+#[test]
 fn the_history_says_what_was_done() {
     for (steps, want) in [
         ("RUN echo a", "RUN /bin/sh -c echo a # buildkit"),
@@ -244,8 +255,8 @@ fn what_this_builder_does_not_do_is_refused_by_name() {
         ("RUN --mount=type=secret a", "RUN --mount=type=secret: id or target is missing"),
         ("RUN --security=insecure a", "RUN --security=insecure is not supported yet"),
         ("RUN --device=x a", "RUN --device is not supported yet"),
-        ("ADD --keep-git-dir a /b", "ADD --keep-git-dir is not supported yet"),
-        ("ADD https://x/y.git#main /b", "ADD from \"https://x/y.git#main\" is not supported yet"),
+        ("ADD --checksum=xyz https://h/b.git /b", "invalid checksum xyz for Git URL"),
+        ("ADD https://h/b.git#main:../x /b", "is outside of the git repository"),
         ("ADD git@github.com:a/b.git /b", "is not supported yet"),
     ] {
         let error = evaluate(&format!("FROM a\n{steps}"), &[]).unwrap_err();
