@@ -257,7 +257,6 @@ fn what_this_builder_does_not_do_is_refused_by_name() {
         ("RUN --device=x a", "RUN --device is not supported yet"),
         ("ADD --checksum=xyz https://h/b.git /b", "invalid checksum xyz for Git URL"),
         ("ADD https://h/b.git#main:../x /b", "is outside of the git repository"),
-        ("ADD git@github.com:a/b.git /b", "is not supported yet"),
     ] {
         let error = evaluate(&format!("FROM a\n{steps}"), &[]).unwrap_err();
         assert!(error.message.contains(want), "{steps}: {error}");
