@@ -447,6 +447,37 @@ fn a_build_ends_when_its_client_does_and_leaves_nothing() {
 }
 
 #[test]
+fn squash_makes_one_layer_of_all_new_ones() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox AS first\nRUN echo 1 >/one && echo x >/gone && mkdir /d && echo d >/d/d\nFROM first\n\
+        ENV A=b\nRUN rm -r /gone /d /bin/wc && mkdir /d && echo 2 >/two\nCOPY file /three\nCMD cat /one /two /three; ls -A /d; ls /gone /bin/wc\n";
+    let files = [("Dockerfile", dockerfile), ("file", "3\n")];
+    build(&daemon, &["--squash"], &files).ends_with(0);
+    let ran = daemon.teu(["run", "--rm", "made"]);
+    assert_eq!((ran.out.as_str(), ran.err.matches("No such file").count()), ("1\n2\n3\n", 2));
+    let layers = |name: &str| daemon.inspect(name, "{{json .RootFS.Layers}}");
+    let (base, made) = (layers("busybox"), layers("made"));
+    assert!(made.starts_with(base.trim_end_matches(']')) && made.matches("sha256").count() == 2, "{base} {made}");
+    let history = daemon.ok(["history", "--no-trunc", "--format", "{{.Size}}|{{.CreatedBy}}|{{.Comment}}", "made"]);
+    let lines: Vec<_> = history.lines().collect();
+    let base = daemon.inspect("busybox", "{{.Id}}");
+    assert!(lines[0].starts_with("6B||merge sha256:") && lines[0].ends_with(&format!(" to {base}")), "{history}");
+    assert!(lines[1..6].iter().all(|line| line.starts_with("0B|")) && lines[1].contains("CMD"), "{history}");
+    // Again it is the same image, and without the flag the layers are there.
+    let id = daemon.inspect("made", "{{.Id}}");
+    build(&daemon, &["--squash"], &files).ends_with(0);
+    assert_eq!(daemon.inspect("made", "{{.Id}}"), id);
+    build(&daemon, &[], &files).ends_with(0);
+    assert_eq!(layers("made").matches("sha256").count(), 4);
+    build(&daemon, &["--squash"], &[("Dockerfile", "FROM busybox\nENV A=b\n")]).ends_with(0);
+    assert_eq!(layers("made").matches("sha256").count(), 1);
+    build(&daemon, &["--squash"], &[("Dockerfile", "FROM scratch\nCOPY file /\nCOPY file /b\n"), files[1]])
+        .ends_with(0);
+    assert_eq!(layers("made").matches("sha256").count(), 1);
+    daemon.ok(["save", "-o", "/dev/null", "made"]);
+}
+
+#[test]
 fn a_typing_mistake_is_told_with_its_line_and_what_was_meant() {
     let daemon = Daemon::start();
     let refuse = |dockerfile: &str, words: &[&str]| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use teu_sys::fs::{Dir, FileKind, Metadata};
 
-use crate::tar::{DEPTH_LIMIT, Fault, OPAQUE, carried};
+use crate::tar::{DEPTH_LIMIT, Fault, OPAQUE, carried, is_opaque, is_whiteout};
 use crate::{Error, Result};
 
 /// What a copy changes on the way.
@@ -15,8 +15,20 @@ use crate::{Error, Result};
 pub struct CopyOptions {
     /// Everything gets this owner and group instead of its own.
     pub owner: Option<(u32, u32)>,
-    /// The copy is an overlay's directory too: its removal marks go with it. Otherwise a mark is not looked for.
-    pub overlay: bool,
+    /// What becomes of the marks by which an overlay's directory removes what is below it.
+    pub marks: Marks,
+}
+
+/// What a copy does with an overlay's removal marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Marks {
+    /// They are not looked for.
+    #[default]
+    Ignored,
+    /// The copy is an overlay's directory too: they go with it.
+    Kept,
+    /// What they remove is removed from the copy, which shows what was below.
+    Obeyed,
 }
 
 /// A copy of one or more trees on the same two file systems; what was one file in them is one in the copy.
@@ -63,7 +75,13 @@ impl Copier {
     ) -> Result<()> {
         let in_path = |error| Error::io(path, error);
         let (target, name) = to;
+        if self.options.marks == Marks::Obeyed && is_whiteout(metadata) {
+            return target.remove_all(name).map_err(in_path);
+        }
         if metadata.is_dir() {
+            if self.options.marks == Marks::Obeyed && is_opaque(from.0, from.1).map_err(in_path)? {
+                target.remove_all(name).map_err(in_path)?;
+            }
             if !target.find(name).map_err(in_path)?.is_some_and(|existing| existing.is_dir()) {
                 target.remove_all(name).map_err(in_path)?;
                 target.create_dir(name, 0o700).map_err(in_path)?;
@@ -119,7 +137,7 @@ impl Copier {
     fn dress(&self, (from, old): (&Dir, &OsStr), metadata: &Metadata, (to, new): (&Dir, &OsStr)) -> io::Result<()> {
         let (uid, gid) = self.options.owner.unwrap_or((metadata.uid, metadata.gid));
         copy_metadata((from, old), &Metadata { uid, gid, ..*metadata }, (to, new))?;
-        if self.options.overlay
+        if self.options.marks == Marks::Kept
             && metadata.is_dir()
             && let Some(value) = from.xattr(old, OPAQUE)?
         {

@@ -41,6 +41,35 @@ fn removed_names_and_opaque_directories_are_gone() {
 }
 
 #[test]
+fn layers_that_are_done_again_on_their_base_are_one() {
+    let (_dir, store) = store();
+    let base = base(&store);
+    let tar = Archive::new().file(".wh.top", "").file("d/.wh.one", "").file("d/three", "3").file("gone", "");
+    let middle = layer(&store, Some(&base), tar);
+    let tar = Archive::new().dir("e", 0o700).file("e/.wh..wh..opq", "").file("e/new", "").file(".wh.gone", "");
+    let top = layer(&store, Some(&middle), tar.file("d/three", "4").link("d/again", "d/three"));
+    let snapshots = store.snapshots();
+    let overlay = snapshots.prepare("s", Some(&base)).expect("prepared");
+    let tree = Root::from_fd(overlay.mount_detached().expect("an overlay, which needs root"));
+    snapshots.replay(Some(&base), &top, &tree).expect("done again");
+    drop(tree);
+    let made = snapshots.commit("s").expect("a layer");
+    let of = |chain: &Digest| mounted(&snapshots.view(Some(chain)).expect("a view"), |path| listing(&path));
+    assert_eq!(of(&made.chain_id), of(&top));
+    assert_eq!(snapshots.parent(&made.chain_id).expect("a layer"), Some(base.clone()));
+    let mut diff = Vec::new();
+    snapshots.write_diff(&made.chain_id, &mut diff).expect("a tar");
+    let text = String::from_utf8_lossy(&diff);
+    assert!(text.contains(".wh.top") && !text.contains("gone"), "what the base has not is not removed from it");
+    // From nothing on, everything is in it.
+    snapshots.prepare("all", None).expect("prepared");
+    let tree = Root::from_fd(snapshots.overlay("all").expect("it").mount_detached().expect("an overlay"));
+    snapshots.replay(None, &top, &tree).expect("done again");
+    drop(tree);
+    assert_eq!(of(&snapshots.commit("all").expect("a layer").chain_id), of(&top));
+}
+
+#[test]
 fn an_empty_view_can_be_mounted() {
     let (_dir, store) = store();
     let view = store.snapshots().view(None).expect("a view");

@@ -86,6 +86,14 @@ pub fn copy_from(parent: Option<&Digest>, step: &CopyStep, source: Option<&Diges
     key.finish()
 }
 
+/// The key of all layers from `base` up to `chain` as one.
+#[must_use]
+pub fn squash(base: Option<&Digest>, chain: &Digest) -> Digest {
+    let mut key = Fields::new("squash", base);
+    key.field(chain.as_str());
+    key.finish()
+}
+
 /// The key of a WORKDIR on top of `parent`.
 #[must_use]
 pub fn workdir(parent: Option<&Digest>, path: &str, user: &str) -> Digest {

@@ -27,8 +27,7 @@ impl Solver<'_> {
                 PlanError::new(format!("image {name} has lost its layer {chain}; pull or build it again")).into()
             );
         }
-        let chain = image.chain().cloned();
-        Ok(Draft { config: image.config, layers: image.record.layers, chain })
+        Ok(Draft::of(image))
     }
 
     async fn pull(&self, name: &str, reference: Option<Reference>, platform: Option<&str>) -> Result<Image, Error> {

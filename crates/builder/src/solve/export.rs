@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use teu_engine::Image;
 use teu_oci::{Descriptor, Digest, History, ImageConfig, Platform, media_type};
 
 use super::cache::Record;
@@ -16,9 +17,31 @@ pub(super) struct Draft {
     pub(super) config: ImageConfig,
     pub(super) layers: Vec<Descriptor>,
     pub(super) chain: Option<Digest>,
+    /// What it was made from.
+    pub(super) base: Base,
+}
+
+/// The part of an image that this build did not make.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Base {
+    pub(super) id: Option<Digest>,
+    pub(super) chain: Option<Digest>,
+    layers: usize,
+    history: usize,
 }
 
 impl Draft {
+    /// An image that is there.
+    pub(super) fn of(image: Image) -> Self {
+        let base = Base {
+            id: Some(image.id.clone()),
+            chain: image.chain().cloned(),
+            layers: image.record.layers.len(),
+            history: image.config.history.len(),
+        };
+        Self { config: image.config, layers: image.record.layers, chain: base.chain.clone(), base }
+    }
+
     /// An image with nothing in it.
     pub(super) fn scratch(platform: &Platform) -> Self {
         let config = ImageConfig {
@@ -54,6 +77,27 @@ impl Draft {
             self.chain = Some(layer.chain.clone());
         }
         self.entry(Some(record.created.clone()), created_by, record.layer.is_none());
+    }
+
+    /// Whether the build has made a layer.
+    pub(super) fn has_layers(&self) -> bool {
+        self.layers.len() > self.base.layers
+    }
+
+    /// Has one layer in the place of all that the build made; the history says so in the words of Docker's.
+    pub(super) fn squash(&mut self, record: &Record) {
+        let comment = match &self.base.id {
+            Some(base) => format!("merge {} to {base}", self.id()),
+            None => format!("create new from {}", self.id()),
+        };
+        self.config.history.iter_mut().skip(self.base.history).for_each(|entry| entry.empty_layer = true);
+        self.layers.truncate(self.base.layers);
+        self.config.rootfs.diff_ids.truncate(self.base.layers);
+        self.add(record, String::new());
+        if let Some(entry) = self.config.history.last_mut() {
+            entry.comment = comment;
+            entry.author.clear();
+        }
     }
 
     /// `--label`.
@@ -113,6 +157,27 @@ mod tests {
         assert_eq!((draft.layers.len(), draft.config.rootfs.diff_ids.len()), (1, 1));
         assert_eq!(draft.config.config.labels["k"], "v");
         assert_eq!(draft.chain, record("1").layer.map(|layer| layer.chain));
+    }
+
+    #[test]
+    fn a_squashed_image_has_one_layer_and_tells_of_all_steps() {
+        let mut draft = Draft::scratch(&Platform::host());
+        draft.add(&record("1"), "FROM x".into());
+        draft.base = Base { id: Some(draft.id()), chain: draft.chain.clone(), layers: 1, history: 1 };
+        assert!(!draft.has_layers());
+        draft.add(&record("2"), "RUN a".into());
+        draft.add(&record("3"), "RUN b".into());
+        let before = draft.id();
+        assert!(draft.has_layers());
+        draft.squash(&record("4"));
+        let diffs: Vec<_> = ["1", "4"].iter().map(|text| Digest::sha256(text.as_bytes())).collect();
+        assert_eq!(draft.config.rootfs.diff_ids, diffs);
+        assert_eq!(draft.layers.iter().map(|layer| layer.digest.clone()).collect::<Vec<_>>(), diffs);
+        let empty: Vec<_> = draft.config.history.iter().map(|entry| entry.empty_layer).collect();
+        assert_eq!(empty, [false, true, true, false]);
+        let base = draft.base.id.clone().expect("a base");
+        assert_eq!(draft.config.history[3].comment, format!("merge {before} to {base}"));
+        assert_eq!(draft.chain, record("4").layer.map(|layer| layer.chain));
     }
 
     #[test]

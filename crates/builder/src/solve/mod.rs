@@ -71,6 +71,8 @@ pub struct Options {
     pub no_cache: bool,
     /// Names of images; when there are any, only their steps count as results.
     pub cache_from: Vec<String>,
+    /// Whether all layers that the build makes become one.
+    pub squash: bool,
     /// Whether to look for newer base images.
     pub pull: bool,
     /// Credentials for pulling bases, under the names that clients' files use for registries.
@@ -169,6 +171,9 @@ impl<'b> Solver<'b> {
         if !self.plan.unused_args.is_empty() {
             let names = self.plan.unused_args.join(" ");
             self.progress.text(format!("[Warning] One or more build-args [{names}] were not consumed\n")).await?;
+        }
+        if self.options.squash {
+            self.squash(&mut draft).await?;
         }
         let image = self.name(draft).await?;
         let tags: Vec<_> = self.options.tags.iter().map(Reference::familiar).collect();

@@ -184,6 +184,28 @@ impl Solver<'_> {
         .await
     }
 
+    /// Makes one layer of all that the build made.
+    pub(super) async fn squash(&self, draft: &mut Draft) -> Result<(), Error> {
+        let (base, Some(chain)) = (draft.base.chain.clone(), draft.chain.clone().filter(|_| draft.has_layers())) else {
+            return Ok(());
+        };
+        let work = self.desk();
+        let found = blocking(move || {
+            let key = key::squash(base.as_ref(), &chain);
+            let turn = work.cache.turn(&key);
+            let _turn = turn.blocking_lock();
+            if let Some(record) = work.find(&key) {
+                return Ok(Found { record, cached: true });
+            }
+            let replay = |target: &Root| Ok(work.store.snapshots().replay(base.as_ref(), &chain, target)?);
+            let layer = work.layer(base.as_ref(), replay)?;
+            Ok(work.made(&key, Some(layer), "squash".into()))
+        })
+        .await?;
+        draft.squash(&found.record);
+        Ok(())
+    }
+
     /// What blocking work needs of this build.
     pub(super) fn desk(&self) -> Desk {
         Desk {

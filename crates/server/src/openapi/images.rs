@@ -132,7 +132,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             json::<Vec<String>>("cachefrom", "Images to take cache from."),
             json::<Vec<Ulimit>>("ulimits", "Resource limits of RUN."),
             integer("shmsize", "Bytes of /dev/shm for RUN."),
-            flag("squash", "One layer for all (refused)."),
+            flag("squash", "One layer for all that the build makes."),
             text("networkmode", "Network of RUN."),
             text("cgroupparent", "Parent of the build's cgroups."),
             texts("extrahosts", "Lines for /etc/hosts of RUN, `host:ip`."),

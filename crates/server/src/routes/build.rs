@@ -24,7 +24,7 @@ use crate::json_lines;
 use crate::query::Query;
 
 /// What Docker's builder can and this one cannot (yet): better said than left out silently.
-const UNSUPPORTED: [&str; 4] = ["outputs", "squash", "isolation", "securityopt"];
+const UNSUPPORTED: [&str; 3] = ["outputs", "isolation", "securityopt"];
 
 pub(super) fn doors() -> Doors {
     Doors::default().open("ImageBuild", run).open("BuildPrune", prune).open("BuildPrunePreview", prune)
@@ -88,6 +88,7 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         platform: platform.map_err(|error| Failure::bad(format!("parameter \"platform\": {error}")))?,
         no_cache: query.flag("nocache"),
         cache_from: query.json::<Option<_>>("cachefrom")?.unwrap_or_default(),
+        squash: query.flag("squash"),
         pull: query.flag("pull"),
         credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
         secrets: secrets(headers)?,
@@ -302,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_said() {
-        for query in ["squash=1", "version=2&remote=client-session"] {
+        for query in ["isolation=hyperv", "version=2&remote=client-session"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::NOT_IMPLEMENTED, "{query}");
         }
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {

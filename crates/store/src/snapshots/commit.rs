@@ -5,11 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use teu_oci::{Digest, DigestHasher, chain_id};
-use teu_sys::fs::{Metadata, Root};
+use teu_sys::fs::{Dir, Metadata, Root};
 
 use super::{Committed, Layer, Snapshots, Usage, usage};
 use crate::layout;
-use crate::tree::{Copier, CopyOptions, copy_metadata};
+use crate::tree::{Copier, CopyOptions, Marks, copy_metadata};
 use crate::unsynced::Kind;
 use crate::{Error, Lease, Result, tar};
 
@@ -34,6 +34,17 @@ impl Snapshots {
         // Gone already if it was made a layer.
         self.layout.trash.discard(&staged)?;
         committed
+    }
+
+    /// Does again to `tree`, which shows the chain `base`, what the layers from there up to `chain` did.
+    pub fn replay(&self, base: Option<&Digest>, chain: &Digest, tree: &Root) -> Result<()> {
+        let (mut layers, mut next) = (Vec::new(), Some(chain.clone()));
+        while let Some(chain) = next.filter(|chain| Some(chain) != base) {
+            next = self.parent(&chain)?;
+            layers.push(self.layer_dir(&chain).join("fs"));
+        }
+        let tree = tree.dir(".").map_err(|error| Error::io("/", error))?;
+        layers.iter().rev().try_for_each(|layer| copy_directory(&open(layer)?, &tree, Marks::Obeyed))
     }
 
     /// Writes a committed layer as a deterministic tar and says its digest, which is the layer's diff ID unless the
@@ -119,14 +130,21 @@ impl Snapshots {
 }
 
 fn copy_upper(from: &Path, to: &Path) -> Result<()> {
-    let open = |path: &Path| Root::open(path).and_then(|root| root.dir(".")).map_err(|error| Error::io(path, error));
-    let (source, copy) = (open(from)?, open(to)?);
-    Copier::new(CopyOptions { owner: None, overlay: true }).copy_contents(&source, &copy)?;
+    copy_directory(&open(from)?, &open(to)?, Marks::Kept)
+}
+
+fn open(path: &Path) -> Result<Dir> {
+    Root::open(path).and_then(|root| root.dir(".")).map_err(|error| Error::io(path, error))
+}
+
+/// Copies an overlay's directory, its own metadata included.
+fn copy_directory(source: &Dir, copy: &Dir, marks: Marks) -> Result<()> {
+    Copier::new(CopyOptions { owner: None, marks }).copy_contents(source, copy)?;
     let here = ".".as_ref();
     source
         .metadata(here)
-        .and_then(|metadata| copy_metadata((&source, here), &metadata, (&copy, here)))
-        .map_err(|error| Error::io(to, error))
+        .and_then(|metadata| copy_metadata((source, here), &metadata, (copy, here)))
+        .map_err(|error| Error::io("/", error))
 }
 
 /// A stream that is hashed and counted.
