@@ -384,7 +384,23 @@ fn the_hosts_network_is_for_those_who_are_allowed_it() {
     let seen = daemon.ok(["run", "--rm", "made", "cat", "/seen"]);
     assert_eq!(Path::new(&seen), fs::read_link("/proc/self/ns/net").expect("a link"));
     assert_eq!(daemon.ok(["run", "--rm", "made", "cat", "/own"]), "lo");
-    daemon.teu(["build", "--allow", "security.insecure", "."]).refused(125, &["it is one of network.host"]);
+    let other = ["build", "--allow", "device", "."];
+    daemon.teu(other).refused(125, &["it is one of network.host, security.insecure"]);
+}
+
+#[test]
+fn all_privileges_are_for_those_who_are_allowed_them() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status | cut -f 2 >/caps && mount -t tmpfs x /tmp && umount /tmp\n\
+        RUN --security=sandbox grep CapEff /proc/self/status | cut -f 2 >>/caps && test ! -e /dev/kmsg\n";
+    build(&daemon, &[], &[("Dockerfile", dockerfile)])
+        .refused(1, &["security.insecure is not allowed", "--allow security.insecure"]);
+    build(&daemon, &["--allow", "security.insecure"], &[("Dockerfile", dockerfile)]).ends_with(0);
+    let told = daemon.ok(["run", "--rm", "made", "cat", "/caps"]);
+    let (all, few) = told.split_once('\n').expect("two lines");
+    let status = fs::read_to_string("/proc/self/status").expect("this process's own");
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).expect("a line").trim();
+    assert_eq!((all, few), (bounding, "00000000a80425fb"));
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub fn run(parent: Option<&Digest>, step: &RunStep, trees: &[String]) -> Digest 
         RunNetwork::None => "no network",
         RunNetwork::Host => "host network",
     });
+    if step.insecure {
+        key.field("insecure");
+    }
     if let Some(script) = &step.script {
         key.field(&script.path);
         key.field(&script.content);
@@ -160,7 +163,8 @@ mod tests {
     fn whatever_decides_a_run_changes_its_key() {
         let base = run(None, &step(), &[]);
         assert_eq!(base, run(None, &step(), &[]));
-        let changes: [fn(&mut RunStep); 7] = [
+        let changes: [fn(&mut RunStep); 8] = [
+            |s| s.insecure = true,
             |s| s.args[2] = "false".into(),
             |s| s.args = vec!["/bin/sh".into(), "-ctrue".into()],
             |s| s.env.push("A=1".into()),

@@ -68,6 +68,8 @@ pub struct RunStep {
     pub user: String,
     /// Which network it has.
     pub network: RunNetwork,
+    /// It has all privileges.
+    pub insecure: bool,
     /// A here-document with an interpreter of its own, to be a file while the process runs.
     pub script: Option<Script>,
     /// The command as the progress shows and errors quote it.
@@ -287,9 +289,8 @@ impl State {
     }
 
     fn run(&self, run: &written::Run) -> Result<RunStep, PlanError> {
-        if run.insecure || !run.devices.is_empty() {
-            let flag = if run.insecure { "security=insecure" } else { "device" };
-            return Err(PlanError::new(format!("RUN --{flag} is not supported yet")));
+        if !run.devices.is_empty() {
+            return Err(PlanError::new("RUN --device is not supported yet"));
         }
         let (args, script) = self.run_args(run)?;
         let cwd = if self.config.working_dir.is_empty() { "/".into() } else { self.config.working_dir.clone() };
@@ -313,6 +314,7 @@ impl State {
             mounts,
             user: self.config.user.clone(),
             network: run.network,
+            insecure: run.insecure,
             script,
             created_by: format!("RUN {arguments}{shown} # buildkit"),
             shown,

@@ -79,12 +79,21 @@ pub struct Options {
     pub credentials: BTreeMap<String, AuthConfig>,
     /// What `RUN --mount=type=secret` shows.
     pub secrets: Secrets,
-    /// Whether a RUN may ask for the host's network.
-    pub allow_host_network: bool,
+    /// What a RUN may ask for.
+    pub allow: Entitlements,
     /// How the containers of RUN run: network mode, limits, more hosts. Empty is the default of everything.
     pub host: HostConfig,
     /// Standard error is put between the terminal's codes for red and for plain, as the classic builder does it.
     pub mark_stderr: bool,
+}
+
+/// What a Dockerfile may ask for beyond what every step has: BuildKit's entitlements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`: the host's network.
+    pub host_network: bool,
+    /// `security.insecure`: all privileges.
+    pub insecure: bool,
 }
 
 /// What came out.

@@ -24,9 +24,13 @@ impl Solver<'_> {
         planned: &PlannedStep,
     ) -> Result<Found, Error> {
         let of_host = step.network == RunNetwork::Host;
-        if of_host && !self.options.allow_host_network && self.options.host.network_mode != "host" {
+        if of_host && !self.options.allow.host_network && self.options.host.network_mode != "host" {
             let hint = Some("build with --allow network.host".to_owned());
             return Err(PlanError::new("RUN --network=host is not allowed").hint(hint).into());
+        }
+        if step.insecure && !self.options.allow.insecure {
+            let hint = Some("build with --allow security.insecure".to_owned());
+            return Err(PlanError::new("security.insecure is not allowed").hint(hint).into());
         }
         let secrets = self.options.secrets.of(step).map_err(|error| error.at(planned.step.span.first))?;
         let shown = self.shown(step, planned).await?;
@@ -78,6 +82,7 @@ impl Solver<'_> {
             RunNetwork::None => host.network_mode = "none".into(),
             RunNetwork::Host => host.network_mode = "host".into(),
         }
+        host.privileged |= step.insecure;
         let (mut mounts, _in_use) = mount::prepare(self.engine.store(), &step.mounts, &shown, &mut host).await?;
         let ready = self.ready(step, shown).await?;
         mounts.extend(ready.binds);

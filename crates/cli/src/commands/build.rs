@@ -27,8 +27,8 @@ pub(crate) struct Build {
     /// Add a line to /etc/hosts of build steps (host:ip)
     #[arg(long)]
     add_host: Vec<String>,
-    /// Let the Dockerfile ask for more (network.host)
-    #[arg(long, value_name = "stringArray", value_parser = ["network.host"])]
+    /// Let the Dockerfile ask for more (network.host, security.insecure)
+    #[arg(long, value_name = "stringArray", value_parser = ["network.host", "security.insecure"])]
     allow: Vec<String>,
     /// Set build-time variables
     #[arg(long)]

@@ -128,7 +128,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             integer("cpuquota", "CPU time of RUN in each period."),
             json::<BTreeMap<String, Option<String>>>("buildargs", "Values of ARG."),
             json::<BTreeMap<String, String>>("labels", "Labels for the image."),
-            json::<Vec<String>>("allow", "What a `RUN` may ask for: `network.host`."),
+            json::<Vec<String>>("allow", "What a `RUN` may ask for: `network.host`, `security.insecure`."),
             json::<Vec<String>>("cachefrom", "Images to take cache from."),
             json::<Vec<Ulimit>>("ulimits", "Resource limits of RUN."),
             integer("shmsize", "Bytes of /dev/shm for RUN."),

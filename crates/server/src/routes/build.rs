@@ -13,7 +13,7 @@ use teu_api::container::HostConfig;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
 use teu_builder::solve::mount;
-use teu_builder::{Cache, Context, GitUrl, Options, Secrets, build};
+use teu_builder::{Cache, Context, Entitlements, GitUrl, Options, Secrets, build};
 use teu_engine::{Engine, PruneMode};
 
 use super::images::decoded;
@@ -92,7 +92,7 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         pull: query.flag("pull"),
         credentials: decoded::<BTreeMap<String, AuthConfig>>(headers, REGISTRY_CONFIG)?.unwrap_or_default(),
         secrets: secrets(headers)?,
-        allow_host_network: allowed(query)?,
+        allow: allowed(query)?,
         host: host(query)?,
         mark_stderr: !is_ours(headers),
     })
@@ -108,13 +108,17 @@ fn secrets(headers: &HeaderMap) -> Answer<Secrets> {
     given.into_iter().map(read).collect::<Answer<_>>().map(Secrets)
 }
 
-/// Whether the host's network is among what teu's own client allows the Dockerfile to ask for.
-fn allowed(query: &Query) -> Answer<bool> {
-    let all: Vec<String> = query.json::<Option<_>>("allow")?.unwrap_or_default();
-    match all.iter().find(|one| *one != "network.host") {
-        Some(other) => Err(unsupported(&format!("to allow \"{other}\""))),
-        None => Ok(!all.is_empty()),
+/// What teu's own client allows the Dockerfile to ask for.
+fn allowed(query: &Query) -> Answer<Entitlements> {
+    let mut all = Entitlements::default();
+    for one in query.json::<Option<Vec<String>>>("allow")?.unwrap_or_default() {
+        match one.as_str() {
+            "network.host" => all.host_network = true,
+            "security.insecure" => all.insecure = true,
+            other => return Err(unsupported(&format!("to allow \"{other}\""))),
+        }
     }
+    Ok(all)
 }
 
 /// Whether the client is teu's own, which knows standard error by itself.
