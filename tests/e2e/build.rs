@@ -404,6 +404,21 @@ fn all_privileges_are_for_those_who_are_allowed_them() {
 }
 
 #[test]
+fn a_trigger_takes_from_the_stages_of_the_file_that_it_runs_in() {
+    let daemon = Daemon::start();
+    let trigger = "FROM busybox\nONBUILD COPY --from=parts /part /copied\nONBUILD RUN --mount=from=0,target=/m cat /m/zero >/seen\n";
+    build(&daemon, &[], &[("Dockerfile", trigger)]).ends_with(0);
+    daemon.ok(["tag", "made", "base"]);
+    let dockerfile = "FROM busybox AS zero\nRUN echo 0 >/zero\nFROM zero AS parts\nRUN echo part >/part\n\
+        FROM busybox AS unused\nRUN exit 1\nFROM base\nCMD cat /copied /seen\n";
+    let ran = build(&daemon, &[], &[("Dockerfile", dockerfile)]).ends_with(0);
+    assert!(ran.out.contains("Step 1/2 : FROM zero AS parts") && !ran.out.contains("exit 1"), "{}", ran.out);
+    assert_eq!(daemon.ok(["run", "--rm", "made"]), "part\n0");
+    let circle = "FROM busybox AS zero\nRUN echo 0 >/zero\nFROM base AS last\nFROM last AS parts\n";
+    build(&daemon, &[], &[("Dockerfile", circle)]).refused(1, &["circular dependency detected on stage: last"]);
+}
+
+#[test]
 fn a_build_argument_is_part_of_the_steps_that_see_it() {
     let daemon = Daemon::start();
     let dockerfile = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /one\nARG V=1\nRUN echo $V > /v\n";

@@ -13,6 +13,10 @@ use crate::dockerfile::{Dockerfile, Span, Stage, Step, suggest};
 pub struct Plan {
     /// The needed stages, in the order of the file.
     pub stages: Vec<PlannedStage>,
+    /// The others, which only a trigger of a base could still need.
+    pub spare: Vec<Result<PlannedStage, PlanError>>,
+    /// Where each stage of the file is, and its name.
+    places: Vec<(usize, Option<String>)>,
     /// The one that becomes the image, as an index into `stages`.
     pub target: usize,
     /// The arguments in force before any stage.
@@ -28,6 +32,48 @@ impl Plan {
     #[must_use]
     pub fn steps(&self) -> usize {
         self.args.len() + self.stages.iter().map(|stage| 1 + stage.steps.len()).sum::<usize>()
+    }
+
+    /// A stage by its place: one of the needed, or behind them one of the others.
+    ///
+    /// # Errors
+    /// What is wrong with one that was not needed.
+    pub fn stage(&self, place: usize) -> Result<&PlannedStage, PlanError> {
+        match place.checked_sub(self.stages.len()) {
+            None => Ok(&self.stages[place]),
+            Some(spare) => self.spare[spare].as_ref().map_err(Clone::clone),
+        }
+    }
+
+    /// What `from` of a trigger that runs in a stage names.
+    ///
+    /// # Errors
+    /// A number of no stage, a reference that is none.
+    pub fn source(&self, stage: &PlannedStage, from: &str) -> Result<Base, PlanError> {
+        let names: Vec<_> = self.places.iter().map(|(_, name)| name.as_deref()).collect();
+        let mut base = source(&names, stage.number, from)?;
+        if let Base::Stage(number) = &mut base {
+            *number = self.places[*number].0;
+        }
+        Ok(base)
+    }
+
+    /// Whether the stage at `start` needs the one at `end`, by what stands in the file or by `more`: who, and whom.
+    ///
+    /// # Errors
+    /// As [`Plan::stage`].
+    pub fn reaches(&self, start: usize, end: usize, more: &[(usize, usize)]) -> Result<bool, PlanError> {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
+        while let Some(place) = open.pop() {
+            if place == end {
+                return Ok(true);
+            }
+            if seen.insert(place) {
+                open.extend(needs(self.stage(place)?));
+                open.extend(more.iter().filter(|(who, _)| *who == place).map(|(_, whom)| *whom));
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -83,7 +129,7 @@ pub enum Base {
     Scratch,
     /// An image, by reference or ID.
     Image(String),
-    /// Another stage, as an index into [`Plan::stages`].
+    /// Another stage, by its place ([`Plan::stage`]).
     Stage(usize),
 }
 
@@ -94,51 +140,64 @@ pub enum Base {
 pub fn plan(dockerfile: &Dockerfile, inputs: &Inputs) -> Result<Plan, PlanError> {
     let scope = Scope::new(inputs, &dockerfile.args, dockerfile.directives.escape)?;
     let stages = &dockerfile.stages;
-    let target = find_target(stages, inputs.target.as_deref())?;
+    let names: Vec<_> = stages.iter().map(|stage| stage.name.as_deref()).collect();
+    let target = find_target(&names, inputs.target.as_deref())?;
     let mut all = Vec::with_capacity(stages.len());
     for (number, stage) in stages.iter().enumerate() {
         // A stage that is not needed may be wrong in what only matters when it is built.
-        all.push(planned(stages, number, &scope).map_err(|error| error.at(stage.span.first)));
+        all.push(planned(stages, &names, number, &scope).map_err(|error| error.at(stage.span.first)));
     }
     let needed = needed(&all, stages, target)?;
-    let position = |number: usize| needed.iter().position(|have| *have == number).unwrap_or_default();
+    let others = (0..all.len()).filter(|number| !needed.contains(number));
+    let order: Vec<usize> = needed.iter().copied().chain(others).collect();
+    let place = |number: usize| order.iter().position(|have| *have == number).unwrap_or_default();
     let renumber = |base: &mut Base| {
         if let Base::Stage(number) = base {
-            *number = position(*number);
+            *number = place(*number);
         }
     };
-    let mut kept = all.into_iter().enumerate().filter(|(number, _)| needed.contains(number));
-    let mut stages_kept = kept.by_ref().map(|(_, stage)| stage).collect::<Result<Vec<_>, _>>()?;
-    for stage in &mut stages_kept {
+    for stage in all.iter_mut().flatten() {
         renumber(&mut stage.base);
         stage.steps.iter_mut().flat_map(|step| &mut step.from).map(|(_, base)| base).for_each(renumber);
     }
-    let unused_args = unused_args(dockerfile, &scope);
-    Ok(Plan { stages: stages_kept, target: position(target), scope, args: dockerfile.args.clone(), unused_args })
+    let places = names.iter().enumerate().map(|(number, name)| (place(number), name.map(str::to_owned))).collect();
+    let (kept, spare): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(number, _)| needed.contains(number));
+    Ok(Plan {
+        stages: kept.into_iter().map(|(_, stage)| stage).collect::<Result<_, _>>()?,
+        spare: spare.into_iter().map(|(_, stage)| stage).collect(),
+        places,
+        target: place(target),
+        unused_args: unused_args(dockerfile, &scope),
+        scope,
+        args: dockerfile.args.clone(),
+    })
 }
 
-fn find_target(stages: &[Stage], target: Option<&str>) -> Result<usize, PlanError> {
-    let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(stages.len() - 1) };
-    let named = by_name(stages, target).or_else(|| target.parse().ok().filter(|number| *number < stages.len()));
+/// The names of stages, in the order of the file.
+type Names<'n> = [Option<&'n str>];
+
+fn find_target(names: &Names<'_>, target: Option<&str>) -> Result<usize, PlanError> {
+    let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(names.len() - 1) };
+    let named = by_name(names, target).or_else(|| target.parse().ok().filter(|number| *number < names.len()));
     named.ok_or_else(|| {
-        let names = stages.iter().filter_map(|stage| stage.name.as_deref());
+        let names = names.iter().copied().flatten();
         PlanError::new(format!("target stage {target:?} could not be found")).hint(suggest(target, names))
     })
 }
 
 /// The last stage of that name.
-fn by_name(stages: &[Stage], name: &str) -> Option<usize> {
-    stages.iter().rposition(|stage| stage.name.as_deref().is_some_and(|have| have.eq_ignore_ascii_case(name)))
+fn by_name(names: &Names<'_>, name: &str) -> Option<usize> {
+    names.iter().rposition(|have| have.is_some_and(|have| have.eq_ignore_ascii_case(name)))
 }
 
 /// One stage with its references resolved; `Base::Stage` holds file numbers still.
-fn planned(stages: &[Stage], number: usize, scope: &Scope) -> Result<PlannedStage, PlanError> {
+fn planned(stages: &[Stage], names: &Names<'_>, number: usize, scope: &Scope) -> Result<PlannedStage, PlanError> {
     let stage = &stages[number];
     let name = scope.expand_global(&stage.base)?;
     if name.is_empty() {
         return Err(PlanError::new(format!("base name ({}) should not be blank", stage.base)));
     }
-    let base = match by_name(&stages[..number], &name) {
+    let base = match by_name(&names[..number], &name) {
         Some(earlier) => Base::Stage(earlier),
         None if name == "scratch" => Base::Scratch,
         None => image(&name)?,
@@ -154,7 +213,7 @@ fn planned(stages: &[Stage], number: usize, scope: &Scope) -> Result<PlannedStag
     for step in &stage.steps {
         let from = sources(&step.instruction).into_iter();
         let from =
-            from.map(|from| Ok((from.to_owned(), source(stages, number, from)?))).collect::<Result<_, PlanError>>();
+            from.map(|from| Ok((from.to_owned(), source(names, number, from)?))).collect::<Result<_, PlanError>>();
         let from = from.map_err(|error| error.at(step.span.first))?;
         steps.push(PlannedStep { step: step.clone(), from });
     }
@@ -166,27 +225,27 @@ fn planned(stages: &[Stage], number: usize, scope: &Scope) -> Result<PlannedStag
 }
 
 /// What `--from` names: a stage, a stage's number, or an image.
-fn source(stages: &[Stage], number: usize, from: &str) -> Result<Base, PlanError> {
+fn source(names: &Names<'_>, number: usize, from: &str) -> Result<Base, PlanError> {
     if from.contains('$') {
         return Err(PlanError::new("variable expansion is not supported for --from")
             .hint(Some("define a new stage with FROM using ARG from global scope as a workaround".into())));
     }
-    if let Some(found) = by_name(&stages[..number], from).or_else(|| by_name(stages, from)) {
+    if let Some(found) = by_name(&names[..number], from).or_else(|| by_name(names, from)) {
         return Ok(Base::Stage(found));
     }
     if let Ok(index) = from.parse::<usize>() {
-        return match index < stages.len() {
+        return match index < names.len() {
             true => Ok(Base::Stage(index)),
             false => {
-                Err(PlanError::new(format!("invalid stage index {index} in --from: there are {} stages", stages.len())))
+                Err(PlanError::new(format!("invalid stage index {index} in --from: there are {} stages", names.len())))
             }
         };
     }
     if from == "scratch" {
         return Ok(Base::Scratch);
     }
-    let names = stages[..number].iter().filter_map(|stage| stage.name.as_deref());
-    image(from).map_err(|error| error.hint(suggest(from, names)))
+    let earlier = names[..number].iter().copied().flatten();
+    image(from).map_err(|error| error.hint(suggest(from, earlier)))
 }
 
 /// A reference or an image ID.
@@ -205,7 +264,8 @@ fn image(text: &str) -> Result<Base, PlanError> {
 fn needed(all: &[Result<PlannedStage, PlanError>], stages: &[Stage], target: usize) -> Result<Vec<usize>, PlanError> {
     let mut done = BTreeSet::new();
     // Stages entered and not yet left, with the needs still to visit: no recursion, however long the file.
-    let mut path = vec![(target, needs(&all[target])?)];
+    let needs = |number: usize| all[number].as_ref().map(needs).map_err(Clone::clone);
+    let mut path = vec![(target, needs(target)?)];
     while let Some((number, rest)) = path.last_mut() {
         let number = *number;
         let Some(next) = rest.pop() else {
@@ -219,22 +279,20 @@ fn needed(all: &[Result<PlannedStage, PlanError>], stages: &[Stage], target: usi
             return Err(PlanError::new(message).at(stages[number].span.first));
         }
         if !done.contains(&next) {
-            path.push((next, needs(&all[next])?));
+            path.push((next, needs(next)?));
         }
     }
     Ok(done.into_iter().collect())
 }
 
 /// The stages that one stage names.
-fn needs(stage: &Result<PlannedStage, PlanError>) -> Result<Vec<usize>, PlanError> {
-    let stage = stage.as_ref().map_err(Clone::clone)?;
+fn needs(stage: &PlannedStage) -> Vec<usize> {
     let bases = stage.steps.iter().flat_map(|step| &step.from).map(|(_, base)| base).chain([&stage.base]);
-    Ok(bases
-        .filter_map(|base| match base {
-            Base::Stage(number) => Some(*number),
-            _ => None,
-        })
-        .collect())
+    let stage = |base: &Base| match base {
+        Base::Stage(number) => Some(*number),
+        _ => None,
+    };
+    bases.filter_map(stage).collect()
 }
 
 fn unused_args(dockerfile: &Dockerfile, scope: &Scope) -> Vec<String> {

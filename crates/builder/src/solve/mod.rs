@@ -30,7 +30,7 @@ mod trees;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::try_join_all;
 use teu_api::container::HostConfig;
@@ -132,8 +132,10 @@ struct Solver<'b> {
     lease: Arc<Lease>,
     /// When the build began: without cache nothing older counts.
     began: String,
-    /// The stages, as they come out.
+    /// The stages, by their places, as they come out.
     outcomes: Vec<OnceCell<Draft>>,
+    /// Which stage needs which by a trigger.
+    needs: Mutex<Vec<(usize, usize)>>,
 }
 
 impl<'b> Solver<'b> {
@@ -155,7 +157,8 @@ impl<'b> Solver<'b> {
         Ok(Self {
             ignore: Arc::new(context.ignore(&options.dockerfile)?),
             context: Arc::new(context),
-            outcomes: plan.stages.iter().map(|_| OnceCell::new()).collect(),
+            outcomes: (0..plan.stages.len() + plan.spare.len()).map(|_| OnceCell::new()).collect(),
+            needs: Mutex::default(),
             lease: Arc::new(engine.store().lease("build")),
             began: export::now(),
             engine,

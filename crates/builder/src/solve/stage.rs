@@ -1,6 +1,6 @@
 //! One stage, from its base to its last step.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use teu_git::Resolved;
 use teu_oci::Digest;
@@ -26,10 +26,8 @@ pub(super) struct Found {
 impl Solver<'_> {
     /// Builds a stage.
     pub(super) async fn stage(&self, index: usize) -> Result<Draft, Error> {
-        let stage = &self.plan.stages[index];
-        let before = self.plan.stages[..index].iter().map(|stage| 1 + stage.steps.len()).sum::<usize>();
-        let mut number = self.plan.args.len() + before + 1;
-        let total = self.plan.steps();
+        let stage = self.plan.stage(index)?;
+        let (mut number, total) = self.numbers(index, stage);
         // What a pull says belongs below its FROM; a stage that is waited for has said its own before.
         if let Base::Stage(earlier) = &stage.base {
             self.outcome(*earlier).await?;
@@ -41,13 +39,24 @@ impl Solver<'_> {
         draft.ensure_path();
         let triggers = std::mem::take(&mut draft.config.config.on_build);
         let mut state = State::new(draft.config.config.clone(), self.plan.scope.clone());
-        self.triggers(&triggers, &mut state, &mut draft).await?;
+        self.triggers(index, &triggers, &mut state, &mut draft).await?;
         for planned in &stage.steps {
             number += 1;
             self.progress.step(number, total, &planned.step.text).await?;
             self.step(planned, &mut state, &mut draft).await?;
         }
         Ok(draft)
+    }
+
+    /// The number of a stage's first step, and of how many; one that only a trigger wants is counted by itself.
+    fn numbers(&self, index: usize, stage: &PlannedStage) -> (usize, usize) {
+        let lines = |stage: &PlannedStage| 1 + stage.steps.len();
+        match self.plan.stages.get(..index) {
+            Some(before) if index < self.plan.stages.len() => {
+                (self.plan.args.len() + before.iter().map(lines).sum::<usize>() + 1, self.plan.steps())
+            }
+            _ => (1, lines(stage)),
+        }
     }
 
     /// The image that a stage begins as.
@@ -63,7 +72,13 @@ impl Solver<'_> {
     }
 
     /// What the base wants done first.
-    async fn triggers(&self, texts: &[String], state: &mut State, draft: &mut Draft) -> Result<(), Error> {
+    async fn triggers(
+        &self,
+        index: usize,
+        texts: &[String],
+        state: &mut State,
+        draft: &mut Draft,
+    ) -> Result<(), Error> {
         if texts.is_empty() {
             return Ok(());
         }
@@ -73,21 +88,26 @@ impl Solver<'_> {
             let step: Step =
                 trigger(text).map_err(|error| Error::Plan(PlanError::new(format!("ONBUILD {text}: {error}"))))?;
             let from = sources(&step.instruction).into_iter();
-            let from =
-                from.map(|from| Ok((from.to_owned(), self.trigger_source(from)?))).collect::<Result<_, Error>>()?;
+            let from = from.map(|from| Ok((from.to_owned(), self.trigger_source(index, from)?)));
+            let from = from.collect::<Result<_, PlanError>>()?;
             self.step(&PlannedStep { step, from }, state, draft).await?;
         }
         Ok(())
     }
 
-    /// `--from` of a trigger: an image, because the stages of this file were planned without it.
-    fn trigger_source(&self, from: &str) -> Result<Base, Error> {
-        let names = self.plan.stages.iter().filter_map(|stage| stage.name.as_deref());
-        if from.parse::<usize>().is_ok() || names.into_iter().any(|name| name.eq_ignore_ascii_case(from)) {
-            let message = format!("ONBUILD with from={from} is not supported yet: only images, not stages");
-            return Err(PlanError::new(message).into());
+    /// `from` of a trigger. The file was planned without it: a stage that needs this one must not be waited for.
+    fn trigger_source(&self, index: usize, from: &str) -> Result<Base, PlanError> {
+        let stage = self.plan.stage(index)?;
+        let base = self.plan.source(stage, from)?;
+        if let Base::Stage(needed) = base {
+            let mut more = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+            more.push((index, needed));
+            if self.plan.reaches(needed, index, &more)? {
+                let name = stage.name.clone().unwrap_or_else(|| stage.number.to_string());
+                return Err(PlanError::new(format!("circular dependency detected on stage: {name}")));
+            }
         }
-        Ok(Base::Image(from.into()))
+        Ok(base)
     }
 
     /// One step: the state and the draft have it behind them afterwards.

@@ -40,6 +40,24 @@ fn stages_nobody_needs_are_dropped() {
 }
 
 #[test]
+fn a_trigger_may_name_stages_that_nobody_else_needs() {
+    let file = "FROM a AS one\nFROM one AS two\nFROM b: AS wrong\nFROM c AS three\nFROM three AS four";
+    let plan = planned(file, &inputs(None, &[])).unwrap();
+    assert_eq!((plan.stages.len(), plan.spare.len(), plan.target), (2, 3, 1));
+    let source = |from: &str| plan.source(&plan.stages[0], from);
+    assert_eq!((source("two"), source("1"), source("d")), (Ok(Base::Stage(3)), Ok(Base::Stage(3)), Ok(image("d"))));
+    assert!(source("9").unwrap_err().message.contains("invalid stage index 9"));
+    assert_eq!(plan.stage(3).unwrap().base, Base::Stage(2));
+    assert_eq!(plan.stage(2).unwrap().name.as_deref(), Some("one"));
+    assert!(plan.stage(4).is_err());
+    assert_eq!(
+        (plan.reaches(3, 2, &[]), plan.reaches(2, 3, &[]), plan.reaches(3, 0, &[])),
+        (Ok(true), Ok(false), Ok(false))
+    );
+    assert_eq!((plan.reaches(3, 0, &[(2, 1)]), plan.reaches(0, 0, &[])), (Ok(true), Ok(true)));
+}
+
+#[test]
 fn names_mean_the_nearest_earlier_stage() {
     let none = inputs(None, &[]);
     assert_eq!(
