@@ -72,6 +72,30 @@ fn containers_find_each_other_by_name_alias_id_and_address() {
 }
 
 #[test]
+fn host_gateway_is_the_host_in_every_family_that_the_container_has() {
+    let daemon = Daemon::start();
+    let of = |flags: &[&str]| {
+        let line = ["run", "--rm", "--add-host", "hg:host-gateway"].into_iter().chain(flags.iter().copied());
+        daemon.ok(line.chain(["busybox", "grep", "hg$", "/etc/hosts"]))
+    };
+    let gateways =
+        daemon.ok(["network", "inspect", "bridge", "--format", "{{range .IPAM.Config}}{{.Gateway}}\thg\n{{end}}"]);
+    let gateways: Vec<_> = gateways.lines().filter(|line| !line.is_empty()).collect();
+    let four = gateways.iter().find(|line| line.contains('.')).expect("IPv4");
+    assert_eq!(of(&[]), gateways.join("\n"));
+    daemon.ok(["network", "create", "--ipv6=false", "four"]);
+    daemon.ok(["network", "create", "both"]);
+    assert_eq!(of(&["--network", "four"]), **four);
+    assert_eq!(of(&["--network", "both"]), gateways.join("\n"));
+    assert_eq!(of(&["--network", "none"]), **four);
+    assert_eq!(of(&["--sysctl", "net.ipv6.conf.all.disable_ipv6=1"]), **four);
+    if let Some(six) = gateways.iter().find(|line| line.contains(':')) {
+        let address = six.split('\t').next().expect("an address");
+        daemon.ok(["run", "--rm", "busybox", "ping", "-c", "1", "-W", "5", address]);
+    }
+}
+
+#[test]
 fn names_are_answered_while_the_daemon_is_stopped() {
     let mut daemon = Daemon::start();
     daemon.ok(["network", "create", "inner"]);

@@ -52,14 +52,18 @@ fn hosts(context: &Context, record: &Record, links: &[Link]) -> Result<String> {
     } else {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_string()
     };
-    let gateway = context.networks.gateway().map(|gateway| gateway.to_string()).unwrap_or_default();
-    let of_daemon: Vec<String> = context.config.defaults.host_gateway.iter().map(ToString::to_string).collect();
-    let host_gateway = if of_daemon.is_empty() { vec![gateway.clone()] } else { of_daemon };
+    let mut gateways = context.networks.gateways();
+    let gateway = gateways.first().map(ToString::to_string).unwrap_or_default();
+    if !context.config.defaults.host_gateway.is_empty() {
+        gateways.clone_from(&context.config.defaults.host_gateway);
+    } else if !context.networks.has_ipv6(record) {
+        gateways.retain(IpAddr::is_ipv4);
+    }
     for entry in &record.host.extra_hosts {
         let (name, address) =
             entry.split_once([':', '=']).ok_or_else(|| Error::bad(format!("bad format for add-host: \"{entry}\"")))?;
         if address == "host-gateway" {
-            for address in &host_gateway {
+            for address in &gateways {
                 let _ = writeln!(hosts, "{address}\t{name}");
             }
         } else {

@@ -408,11 +408,24 @@ impl Networks {
         }
     }
 
-    /// The default bridge's address, which reaches the host from a container.
-    pub(crate) fn gateway(&self) -> Option<IpAddr> {
+    /// The default bridge's addresses, which reach the host from a container: IPv4 first.
+    pub(crate) fn gateways(&self) -> Vec<IpAddr> {
         let live = self.live();
-        let net = live.networks.values().find(|net| net.record.name == "bridge")?;
-        net.pools.first().and_then(Pool::gateway)
+        let net = live.networks.values().find(|net| net.record.name == "bridge");
+        let mut all: Vec<IpAddr> = net.iter().flat_map(|net| &net.pools).filter_map(Pool::gateway).collect();
+        all.sort_by_key(IpAddr::is_ipv6);
+        all
+    }
+
+    /// Whether a container will have IPv6, by the networks that it is to be on.
+    pub(crate) fn has_ipv6(&self, record: &crate::Record) -> bool {
+        let off = |name| record.host.sysctls.get(name).is_some_and(|value| value == "1");
+        if mode_of(record) == Mode::Host {
+            return true;
+        }
+        let live = self.live();
+        !off("net.ipv6.conf.all.disable_ipv6")
+            && asked(record).iter().any(|(name, _)| live.find(name).is_ok_and(|net| net.record.ipv6))
     }
 
     /// The id of a network, by its name or id; empty when there is none.
