@@ -36,6 +36,36 @@ fn status(daemon: &Daemon, method: &str, path: &str) -> String {
 }
 
 #[test]
+fn a_cards_address_is_told_where_each_version_looks_for_it() {
+    let daemon = Daemon::start();
+    let address = "02:42:ac:11:00:0a";
+    let body = format!(r#"{{"Image":"busybox","Cmd":["sleep","60"],"MacAddress":"{address}"}}"#);
+    send(&daemon, "/v1.43/containers/create?name=old", &body);
+    send(&daemon, "/v1.52/containers/create?name=new", &body);
+    let body =
+        r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"MacAddress":"02:42:ac:11:00:0b"}}}}"#;
+    send(&daemon, "/v1.44/containers/create?name=card", body);
+    daemon.ok(["start", "old"]);
+    let told = |name: &str, version: &str, path: &str| {
+        let container = json(&daemon, &format!("{version}/containers/{name}/json"));
+        container.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    for version in ["/v1.43", "/v1.51"] {
+        assert_eq!(told("old", version, "/Config/MacAddress"), address);
+        assert_eq!(told("old", version, "/NetworkSettings/MacAddress"), address);
+        assert_eq!(told("card", version, "/Config/MacAddress"), "02:42:ac:11:00:0b");
+    }
+    for version in ["/v1.43", "/v1.51", "/v1.52", "/v1.56"] {
+        assert_eq!(told("old", version, "/NetworkSettings/Networks/bridge/MacAddress"), address);
+        assert_eq!(told("new", version, "/Config/MacAddress"), "");
+    }
+    // Since 1.52 with the networks alone.
+    for path in ["/Config/MacAddress", "/NetworkSettings/MacAddress"] {
+        assert_eq!(told("old", "/v1.56", path), "");
+    }
+}
+
+#[test]
 fn the_document_is_valid_and_served_with_and_without_a_version() {
     let daemon = Daemon::bare();
     let body = |path: &str| ask(&daemon, "GET", path).ok().rsplit_once('\n').expect("a status").0.to_owned();

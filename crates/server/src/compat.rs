@@ -20,7 +20,7 @@ use teu_api::{API_VERSION, MIN_API_VERSION};
 
 use crate::failure::Failure;
 
-pub(crate) use create::create_request;
+pub(crate) use create::{create_request, mac_address_warning};
 
 /// A version of the Engine API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

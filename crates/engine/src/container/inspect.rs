@@ -1,11 +1,12 @@
 //! What `inspect` and `ps` tell of a container.
 
 use jiff::Timestamp;
-use teu_api::container::{GraphDriver, Inspect, State as ApiState};
+use teu_api::container::{Config, GraphDriver, Inspect, State as ApiState};
 
-use super::Container;
 use super::lifecycle::{Phase, State};
+use super::{Container, Record};
 use crate::error::Result;
+use crate::network::{Mode, mode_of};
 
 /// Go's zero time, which Docker gives for "never".
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -48,7 +49,7 @@ impl Container {
             size_rw,
             size_root_fs,
             mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
-            config: record.config.clone(),
+            config: Config { mac_address: wanted_mac_address(&record), ..record.config.clone() },
             network_settings: crate::network::settings(&record, &context.networks),
             ..Inspect::default()
         })
@@ -63,6 +64,12 @@ impl Container {
         let number = |bytes: u64| i64::try_from(bytes).ok();
         Ok((number(own), number(own.saturating_add(image))))
     }
+}
+
+/// The hardware address that was asked for on the network that the container's mode names.
+fn wanted_mac_address(record: &Record) -> String {
+    let Mode::Network(name) = mode_of(record) else { return String::new() };
+    record.networking.endpoints_config.get(&name).map(|endpoint| endpoint.mac_address.clone()).unwrap_or_default()
 }
 
 fn state(state: &State) -> ApiState {

@@ -116,8 +116,14 @@ fn networks(version: Version, body: &mut Value) -> Answer<()> {
     let before = |minor| version < Version::minor(minor);
     let address = body.get("MacAddress").and_then(Value::as_str).unwrap_or_default().to_owned();
     // The network card's address was the container's until 1.44, and is still taken there; it is the first network's.
-    if !address.is_empty() {
-        mac_address(body, address);
+    match (address.is_empty(), has_card(body)) {
+        (true, _) if before(44) => forget_mac_addresses(body),
+        (true, _) => {}
+        (false, true) => mac_address(version, body, &address)?,
+        (false, false) if before(44) => {
+            return Err(Failure::bad("conflicting options: mac-address and the network mode"));
+        }
+        (false, false) => {}
     }
     let Some(endpoints) = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut) else {
         return Ok(());
@@ -135,15 +141,45 @@ fn networks(version: Version, body: &mut Value) -> Answer<()> {
     Ok(())
 }
 
-fn mac_address(body: &mut Value, address: String) {
+/// Whether the container will be on a network of its own.
+fn has_card(body: &Value) -> bool {
+    let mode = body.pointer("/HostConfig/NetworkMode").and_then(Value::as_str).unwrap_or_default();
+    !matches!(mode, "host" | "none") && !mode.starts_with("container:")
+}
+
+/// A network's own address was unheard of.
+fn forget_mac_addresses(body: &mut Value) {
+    let endpoints = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut);
+    for endpoint in endpoints.into_iter().flat_map(|all| all.values_mut()).filter_map(Value::as_object_mut) {
+        endpoint.remove("MacAddress");
+    }
+}
+
+/// What is said of a request that has the address where it no longer belongs.
+pub(crate) fn mac_address_warning(version: Version, body: &Value) -> Option<&'static str> {
+    let given = body.get("MacAddress").and_then(Value::as_str).is_some_and(|address| !address.is_empty());
+    let told = given && (Version::minor(44)..Version::minor(52)).contains(&version);
+    told.then_some(
+        "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.",
+    )
+}
+
+fn mac_address(version: Version, body: &mut Value, address: &str) -> Answer<()> {
     let mode = body.pointer("/HostConfig/NetworkMode").and_then(Value::as_str).unwrap_or_default();
     let network = if mode.is_empty() { "default" } else { mode }.to_owned();
     let endpoint = object(body, "NetworkingConfig")
         .and_then(|networking| member(networking, "EndpointsConfig"))
         .and_then(|endpoints| member(endpoints, &network));
-    if let Some(endpoint) = endpoint {
-        endpoint.entry("MacAddress").or_insert(address.into());
+    let Some(endpoint) = endpoint else { return Ok(()) };
+    let own = endpoint.get("MacAddress").and_then(Value::as_str).unwrap_or_default();
+    if version >= Version::minor(44) && !own.is_empty() && !own.eq_ignore_ascii_case(address) {
+        return Err(Failure::bad(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be \
+             left empty",
+        ));
     }
+    endpoint.insert("MacAddress".into(), address.into());
+    Ok(())
 }
 
 fn is_empty(object: &Object, key: &str) -> bool {
@@ -190,6 +226,30 @@ mod tests {
             Some(&json!({"Type": "bind", "BindOptions": {"ReadOnlyNonRecursive": true}}))
         );
         assert!(new.pointer("/HostConfig/Annotations").is_none());
+    }
+
+    #[test]
+    fn a_cards_address_is_where_its_version_has_it() {
+        let (one, other) = ("02:00:00:00:00:0a", "02:00:00:00:00:0b");
+        let body = |own: &str, of_network: &str, mode: &str| {
+            let endpoints = json!({"n": {"MacAddress": of_network}});
+            json!({"MacAddress": own, "HostConfig": {"NetworkMode": mode}, "NetworkingConfig": {"EndpointsConfig": endpoints}})
+        };
+        let is = |minor: u32, own: &str, of_network: &str| {
+            let new = upgraded(minor, body(own, of_network, "n"));
+            let at = new.pointer("/NetworkingConfig/EndpointsConfig/n/MacAddress").and_then(Value::as_str);
+            at.unwrap_or_default().to_owned()
+        };
+        assert_eq!([is(43, "", one), is(43, one, other), is(43, one, "")], ["", one, one]);
+        assert_eq!([is(44, "", one), is(44, one, ""), is(44, one, &one.to_uppercase())], [one; 3]);
+        assert_eq!([is(52, one, other), is(56, other, one)], [other, one]);
+        let why =
+            |minor, mode| create_request(Version::minor(minor), body(one, other, mode)).expect_err("refused").message;
+        assert!(why(44, "n").contains("must match the endpoint-specific MAC address"));
+        assert_eq!(why(43, "host"), "conflicting options: mac-address and the network mode");
+        assert!(create_request(Version::minor(44), body(one, "", "none")).is_ok());
+        let warned = |minor| mac_address_warning(Version::minor(minor), &body(one, "", "n")).is_some();
+        assert_eq!([warned(43), warned(44), warned(51), warned(52)], [false, true, true, false]);
     }
 
     #[test]
