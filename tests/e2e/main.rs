@@ -7,5 +7,6 @@ mod build;
 mod examples;
 mod git;
 mod image;
+mod output;
 mod registry;
 mod start;

@@ -70,6 +70,20 @@ wire! {
         pub id: String = "ID",
     }
 
+    /// Where the result of a build goes, as `outputs` lists it.
+    pub struct BuildOutput {
+        /// `tar`: the files of the last stage. `docker`, `oci`: an image, as `save` writes it.
+        pub kind: String = "Type",
+        /// Of no use here.
+        pub attrs: BTreeMap<String, String> = "Attrs",
+    }
+
+    /// A piece of the result of a build, in the progress stream.
+    pub struct BuildPiece {
+        /// The next bytes of an archive, in base64.
+        pub output: String = "Output",
+    }
+
     /// One record of the build cache.
     pub struct BuildCache {
         /// Id.

@@ -18,5 +18,5 @@ pub mod solve;
 
 pub use error::Error;
 pub use progress::Progress;
-pub use solve::{Built, Cache, Context, Entitlements, Options, Secrets, build};
+pub use solve::{Built, Cache, Context, Entitlements, Options, Output, Secrets, build, export};
 pub use teu_git::GitUrl;

@@ -1,6 +1,6 @@
 //! Where a stage starts, and what becomes of the last one: images of the engine's.
 
-use teu_engine::{Image, Kind, NewImage};
+use teu_engine::{Image, Kind};
 use teu_oci::{Digest, Platform, Reference};
 use tokio::sync::mpsc;
 
@@ -54,7 +54,7 @@ impl Solver<'_> {
     pub(super) async fn name(&self, draft: Draft) -> Result<Digest, Error> {
         let (images, store) = (self.engine.images.clone(), self.engine.store().clone());
         let (id, names) = (draft.id(), self.options.tags.clone());
-        let new = NewImage { config: draft.config, layers: draft.layers, names, parent: None };
+        let new = draft.into_image(names);
         blocking(move || {
             let is_it = |name: &Reference| images.resolve(&name.to_string()).is_ok_and(|image| image.id == id);
             // All from the cache, and all there: nothing to write, nothing to wait for the disk for.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use teu_engine::Image;
-use teu_oci::{Descriptor, Digest, History, ImageConfig, Platform, media_type};
+use teu_engine::{Image, NewImage};
+use teu_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference, media_type};
 
 use super::cache::Record;
 use crate::plan::step::DEFAULT_PATH;
@@ -40,6 +40,11 @@ impl Draft {
             history: image.config.history.len(),
         };
         Self { config: image.config, layers: image.record.layers, chain: base.chain.clone(), base }
+    }
+
+    /// The image to make of it.
+    pub(super) fn into_image(self, names: Vec<Reference>) -> NewImage {
+        NewImage { config: self.config, layers: self.layers, names, parent: None }
     }
 
     /// An image with nothing in it.

@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::try_join_all;
 use teu_api::container::HostConfig;
 use teu_api::system::AuthConfig;
-use teu_engine::Engine;
+use teu_engine::{Engine, Stream};
 use teu_oci::{Digest, Platform, Reference};
 use teu_store::Lease;
 use tokio::sync::OnceCell;
@@ -118,6 +118,46 @@ pub async fn build(engine: &Engine, context: Context, options: Options, progress
     }
 }
 
+/// What is made of the last stage in the place of an image of the engine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Its files.
+    Tree,
+    /// An archive of an image.
+    Archive,
+}
+
+/// Builds, and gives the result as a tar stream; the engine has no image of it. Dropping the future stops the build.
+///
+/// # Errors
+/// As [`build`]; what goes wrong later ends the stream with an error.
+pub async fn export(
+    engine: &Engine,
+    context: Context,
+    options: Options,
+    output: Output,
+    progress: Progress,
+) -> Result<Stream, Error> {
+    let work = async {
+        let solver = Solver::new(engine, context, options, progress.clone())?;
+        let draft = solver.draft().await?;
+        let images = engine.images.clone();
+        let names = solver.options.tags.clone();
+        let stream = blocking(move || {
+            let stream = match output {
+                Output::Tree => images.tree(draft.chain.as_ref())?,
+                Output::Archive => images.archive(draft.into_image(names))?,
+            };
+            Ok(stream)
+        });
+        stream.await
+    };
+    tokio::select! {
+        result = work => result,
+        () = progress.abandoned() => Err(Error::Cancelled),
+    }
+}
+
 /// One build.
 struct Solver<'b> {
     engine: &'b Engine,
@@ -172,6 +212,14 @@ impl<'b> Solver<'b> {
 
     /// Every stage, then the image.
     async fn image(&self) -> Result<Built, Error> {
+        let image = self.name(self.draft().await?).await?;
+        let tags: Vec<_> = self.options.tags.iter().map(Reference::familiar).collect();
+        self.progress.built(&image, &tags).await?;
+        Ok(Built { image })
+    }
+
+    /// What every stage, and then the last one, comes to.
+    async fn draft(&self) -> Result<Draft, Error> {
         for (index, arg) in self.plan.args.iter().enumerate() {
             let default = arg.default.as_ref().map(|value| format!("={value}")).unwrap_or_default();
             let text = format!("ARG {}{default}", arg.name);
@@ -187,10 +235,7 @@ impl<'b> Solver<'b> {
         if self.options.squash {
             self.squash(&mut draft).await?;
         }
-        let image = self.name(draft).await?;
-        let tags: Vec<_> = self.options.tags.iter().map(Reference::familiar).collect();
-        self.progress.built(&image, &tags).await?;
-        Ok(Built { image })
+        Ok(draft)
     }
 
     /// What a stage comes to; whoever asks first has it built.

@@ -11,6 +11,7 @@ use teu_git::{GitUrl, Identity};
 use crate::Session;
 use crate::build_context::{self, Temporary};
 use crate::client::Call;
+use crate::commands::build_output::{self, Output, Sink};
 use crate::config;
 use crate::failure::{Failure, Naming};
 use crate::grammar::secret::{self, Secret};
@@ -87,6 +88,9 @@ pub(crate) struct Build {
     /// Do not use the cache
     #[arg(long)]
     no_cache: bool,
+    /// Where the result goes (DIR, -, type=tar,dest=FILE, …)
+    #[arg(short, long, value_name = "stringArray", value_parser = build_output::parse)]
+    output: Vec<Output>,
     /// Set the platform (os/architecture)
     #[arg(long)]
     platform: Option<String>,
@@ -130,13 +134,15 @@ impl Verb for Build {
     const ABOUT: &'static str = "Build an image from a Dockerfile";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
+        let output = self.output()?;
         let Some(repository) = build_context::repository(&self.context)? else {
-            return self.build(session, build_context::find(&self.context, self.file.as_deref())?).await;
+            let found = build_context::find(&self.context, self.file.as_deref())?;
+            return self.build(session, found, &output).await;
         };
         let checkout = Temporary::new()?;
         let work = async {
             let found = self.check_out(repository, &checkout).await?;
-            self.build(session, found).await
+            self.build(session, found, &output).await
         };
         tokio::select! {
             result = work => result,
@@ -157,9 +163,11 @@ impl Build {
         build_context::in_repository(checkout.folder, self.file.as_deref())
     }
 
-    async fn build(&self, session: &Session, found: build_context::Context) -> Result<u8, Failure> {
+    async fn build(&self, session: &Session, found: build_context::Context, output: &Output) -> Result<u8, Failure> {
         let client = session.client();
         let call = self.parameters(session, client.post("/build"))?.query("dockerfile", &found.dockerfile);
+        let call = call.maybe("outputs", output.kind().map(|kind| json(&[kind])));
+        let call = output.names.iter().fold(call, |call, name| call.query("t", name));
         let call = match &found.source {
             build_context::Source::Remote(url) => call.query("remote", url),
             _ => call,
@@ -174,12 +182,34 @@ impl Build {
             Some(body) => call.body(body),
             None => call,
         };
-        let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
+        let place = match self.quiet {
+            true => Place::Nowhere,
+            false if output.takes_stdout() => Place::Stderr,
+            false => Place::Stdout,
+        };
+        if let Some(mut sink) = Sink::open(output)? {
+            let lines = call.lines::<JsonMessage>().await?;
+            let taken = progress::show_all_but(lines, place, async |aux| sink.take(aux).await).await;
+            return sink.finish(taken.map(drop)).await.map(|()| 0);
+        }
         let shown = progress::show(call.lines::<JsonMessage>().await?, place).await?;
         let told = shown.results.iter().rev().find_map(|aux| aux.get("ID").and_then(Value::as_str));
         // A quiet build says nothing but the id, as text.
         let id = told.or_else(|| shown.unseen.lines().rev().find(|line| line.starts_with("sha256:")));
         self.finish(id)
+    }
+
+    /// The one output.
+    fn output(&self) -> Result<Output, Failure> {
+        let output = match self.output.as_slice() {
+            [] => Output::default(),
+            [one] => one.clone(),
+            _ => return Err(Failure::new("more than one --output is not supported by this version of teu").code(125)),
+        };
+        match output.kind().is_some() && self.iidfile.is_some() {
+            true => Err(Failure::new("--iidfile takes an image: what --output gives has no id here").code(125)),
+            false => Ok(output),
+        }
     }
 
     fn parameters<'c>(&self, session: &Session, call: Call<'c>) -> Result<Call<'c>, Failure> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+mod build_output;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod completion;

@@ -30,7 +30,16 @@ pub(crate) struct Shown {
 }
 
 /// Shows messages until the stream ends. An error in the stream is the failure; what was not seen then is shown.
-pub(crate) async fn show(mut lines: JsonLines<JsonMessage>, place: Place) -> Result<Shown, Failure> {
+pub(crate) async fn show(lines: JsonLines<JsonMessage>, place: Place) -> Result<Shown, Failure> {
+    show_all_but(lines, place, async |_| Ok(false)).await
+}
+
+/// The same, but for the results that `take` says it has taken.
+pub(crate) async fn show_all_but(
+    mut lines: JsonLines<JsonMessage>,
+    place: Place,
+    mut take: impl AsyncFnMut(&serde_json::Value) -> Result<bool, Failure>,
+) -> Result<Shown, Failure> {
     let mut display = Display::new(place);
     let mut shown = Shown::default();
     while let Some(message) = lines.next().await? {
@@ -38,7 +47,10 @@ pub(crate) async fn show(mut lines: JsonLines<JsonMessage>, place: Place) -> Res
             crate::output::aside(&shown.unseen);
             return Err(failure);
         }
-        shown.results.extend(message.aux.clone());
+        match &message.aux {
+            Some(aux) if take(aux).await? => continue,
+            aux => shown.results.extend(aux.clone()),
+        }
         match &message.stream {
             Some(text) if place == Place::Nowhere => shown.unseen.push_str(text),
             _ => display.show(&message).or_fail("write progress")?,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
 use teu_registry::client::{Config, Proxies, Retry};
-use teu_store::{Store, Table};
+use teu_store::{Lease, Store, Table};
 
 use crate::error::{Error, Result};
 use crate::events::Events;
@@ -265,8 +265,17 @@ impl Images {
     /// # Errors
     /// When a layer is missing.
     pub fn put(&self, new: NewImage) -> Result<Image> {
+        let lease = self.inner.store.lease("image");
+        let names = new.names.clone();
+        let record = self.describe(new, &lease)?;
+        let id = record.config.clone();
+        self.keep(record, &names, Some("create"))?;
+        self.by_id(&id)
+    }
+
+    /// Writes config and manifest, held by a lease.
+    fn describe(&self, new: NewImage, lease: &Lease) -> Result<ImageRecord> {
         let store = &self.inner.store;
-        let lease = store.lease("image");
         let bytes = |value: Vec<u8>| {
             lease.hold(&Digest::sha256(&value));
             store.blobs().put(&value)
@@ -275,8 +284,8 @@ impl Images {
         let (config, size) = bytes(serde_json::to_vec(&new.config).map_err(json)?)?;
         let manifest = Manifest::new(Descriptor::new(media_type::OCI_CONFIG, config.clone(), size), new.layers.clone());
         let (digest, size) = bytes(serde_json::to_vec(&manifest).map_err(json)?)?;
-        let record = ImageRecord {
-            config: config.clone(),
+        Ok(ImageRecord {
+            config,
             manifest: Descriptor::new(media_type::OCI_MANIFEST, digest, size),
             target: None,
             chains: chains(&new.config),
@@ -285,9 +294,7 @@ impl Images {
             repo_digests: vec![],
             tagged: String::new(),
             parent: new.parent,
-        };
-        self.keep(record, &new.names, Some("create"))?;
-        self.by_id(&config)
+        })
     }
 
     /// Remembers an image whose blobs and layers are in the store, and names it.

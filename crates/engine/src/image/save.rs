@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use serde_json::json;
 use teu_oci::{Descriptor, Digest, Index, Reference};
 use teu_store::Store;
+use teu_store::tar::{ArchiveOptions, archive};
+use teu_sys::fs::Root;
 
-use super::{Image, Images};
+use super::{Image, Images, NewImage};
 use crate::error::{Error, Result};
 use crate::pipe::{Stream, stream};
 
@@ -56,6 +59,38 @@ impl Images {
 }
 
 impl Images {
+    /// A new image as a tar stream, without its being one of this engine's.
+    ///
+    /// # Errors
+    /// When its parts cannot be written; what goes wrong later ends the stream with an error.
+    pub fn archive(&self, new: NewImage) -> Result<Stream> {
+        let store = self.inner.store.clone();
+        let lease = store.lease("save");
+        let (config, names) = (new.config.clone(), new.names.clone());
+        let record = self.describe(new, &lease)?;
+        teu_store::Record::refers_to(&record).iter().for_each(|one| lease.hold(one));
+        let images = [(Image { id: record.config.clone(), record, config }, names)];
+        Ok(stream(move |out| {
+            let _lease = lease;
+            write(&store, &images, out)
+        }))
+    }
+
+    /// The files that layers come to, as a tar stream.
+    ///
+    /// # Errors
+    /// When a layer is missing; what goes wrong later ends the stream with an error.
+    pub fn tree(&self, chain: Option<&Digest>) -> Result<Stream> {
+        let lease = self.inner.store.lease("save");
+        chain.iter().for_each(|chain| lease.hold(chain));
+        let overlay = self.inner.store.snapshots().view(chain)?;
+        Ok(stream(move |out| {
+            let _lease = lease;
+            let root = Root::from_fd(overlay.mount_detached()?);
+            archive(&root, Path::new("/"), out, &ArchiveOptions::default()).map_err(io::Error::other)
+        }))
+    }
+
     /// The names in a repository; none when `name` is not one, but an id or the name of one image.
     fn tags_of(&self, name: &str) -> Result<Vec<String>> {
         let last = name.rsplit('/').next().unwrap_or(name);

@@ -138,7 +138,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
             texts("extrahosts", "Lines for /etc/hosts of RUN, `host:ip`."),
             PLATFORM,
             text("target", "Stage to stop at."),
-            text("outputs", "Where the result goes, as BuildKit has it (refused)."),
+            json::<Vec<build::BuildOutput>>(
+                "outputs",
+                "One archive that comes with the answer, in the place of an image.",
+            ),
             text("version", "`1`; `2` is BuildKit (refused)."),
         ])
         .headers(&[

@@ -8,23 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 use teu_api::Filters;
-use teu_api::build::{BUILD_SECRETS, BuildCache, PruneReport};
+use teu_api::build::{BUILD_SECRETS, BuildCache, BuildOutput, BuildPiece, PruneReport};
 use teu_api::container::HostConfig;
+use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
 use teu_builder::solve::mount;
-use teu_builder::{Cache, Context, Entitlements, GitUrl, Options, Secrets, build};
-use teu_engine::{Engine, PruneMode};
+use teu_builder::{Cache, Context, Entitlements, GitUrl, Options, Output, Secrets, build, export};
+use teu_engine::{Engine, PruneMode, Stream};
+use tokio::sync::mpsc;
 
 use super::images::decoded;
-use super::{Doors, blocking, ok, prune_mode};
+use super::{Doors, blocking, ok, prune_mode, to_value};
 use crate::body::Reader;
 use crate::failure::{Answer, Failure};
 use crate::json_lines;
 use crate::query::Query;
 
 /// What Docker's builder can and this one cannot (yet): better said than left out silently.
-const UNSUPPORTED: [&str; 3] = ["outputs", "isolation", "securityopt"];
+const UNSUPPORTED: [&str; 2] = ["isolation", "securityopt"];
 
 pub(super) fn doors() -> Doors {
     Doors::default().open("ImageBuild", run).open("BuildPrune", prune).open("BuildPrunePreview", prune)
@@ -34,7 +36,7 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
     let options = options(&query, &headers)?;
     let quiet = query.flag("q");
     let body = Reader::new(request.into_body());
-    let remote = remote(&query)?;
+    let (remote, output) = (remote(&query)?, output(&query)?);
     json_lines::respond(|out| async move {
         let store = engine.store().clone();
         let context = match remote {
@@ -44,10 +46,42 @@ async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, req
             }
             None => blocking(move || Context::receive(&store, body)).await?,
         };
-        build(&engine, context, options, Progress::new(out, quiet)).await.map_err(Failure::from)?;
-        Ok::<_, Failure>(())
+        let progress = Progress::new(out.clone(), quiet);
+        match output {
+            None => build(&engine, context, options, progress).await.map(drop).map_err(Failure::from),
+            Some(output) => {
+                let pieces = export(&engine, context, options, output, progress).await.map_err(Failure::from)?;
+                tell(pieces, out).await
+            }
+        }
     })
     .await
+}
+
+/// What becomes of the result, if it is not an image of the engine's.
+fn output(query: &Query) -> Answer<Option<Output>> {
+    let all: Vec<BuildOutput> = query.json::<Option<_>>("outputs")?.unwrap_or_default();
+    match all.as_slice() {
+        [] => Ok(None),
+        [one] => match one.kind.as_str() {
+            "tar" => Ok(Some(Output::Tree)),
+            "docker" | "oci" => Ok(Some(Output::Archive)),
+            other => Err(unsupported(&format!("an output of type \"{other}\""))),
+        },
+        _ => Err(unsupported("more than one output")),
+    }
+}
+
+/// Puts an archive into the progress stream.
+async fn tell(mut pieces: Stream, out: mpsc::Sender<JsonMessage>) -> Answer<()> {
+    while let Some(piece) = pieces.recv().await {
+        let broken = |error: std::io::Error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        let piece = BuildPiece { output: STANDARD.encode(piece.map_err(broken)?) };
+        if out.send(JsonMessage::aux(to_value(piece))).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Where a context is fetched from.
@@ -330,6 +364,17 @@ mod tests {
         assert!(matches!(read("dockerfile=x"), Ok(None)));
         let bad = read("remote=git%3A%2F%2F-host%2Fx").err().expect("refused");
         assert_eq!(bad.status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn the_result_may_come_with_the_answer() {
+        let of = |kind: &str| {
+            let uri =
+                http::Uri::builder().path_and_query(format!("/build?outputs=%5B%7B%22Type%22:%22{kind}%22%7D%5D"));
+            output(&Query::parse(&uri.build().expect("uri")).expect("query"))
+        };
+        assert!(matches!(of("tar"), Ok(Some(Output::Tree))) && matches!(of("oci"), Ok(Some(Output::Archive))));
+        assert_eq!(of("registry").expect_err("refused").status, StatusCode::NOT_IMPLEMENTED);
     }
 
     #[test]

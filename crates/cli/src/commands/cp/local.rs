@@ -104,14 +104,14 @@ pub(super) fn content_size(path: &Path) -> u64 {
 }
 
 /// An answer's body, for a thread that reads.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     receiver: Receiver<io::Result<Bytes>>,
     current: Bytes,
 }
 
 impl Pieces {
     /// Reads what arrives there.
-    pub(super) fn new(receiver: Receiver<io::Result<Bytes>>) -> Self {
+    pub(crate) fn new(receiver: Receiver<io::Result<Bytes>>) -> Self {
         Self { receiver, current: Bytes::new() }
     }
 }

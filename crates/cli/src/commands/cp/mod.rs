@@ -21,7 +21,8 @@ use teu_api::container::PathStat;
 use teu_store::tar::{ArchiveOptions, ExtractOptions, Fault, Rename, archive, extract};
 use teu_sys::fs::Root;
 
-use self::local::{Counted, Pieces};
+use self::local::Counted;
+pub(crate) use self::local::Pieces;
 use self::paths::{Source, Target};
 use super::container_path;
 use crate::Session;
