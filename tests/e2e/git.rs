@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -76,7 +77,8 @@ fn serve(root: &Path, mut stream: TcpStream) {
             "transfer-encoding" => chunked = true,
             "content-type" => drop(command.env("CONTENT_TYPE", value)),
             "content-encoding" => drop(command.env("HTTP_CONTENT_ENCODING", value)),
-            "git-protocol" => drop(command.env("GIT_PROTOCOL", value)),
+            // The first protocol gives only what has a name.
+            "git-protocol" if !path.starts_with("/first/") => drop(command.env("GIT_PROTOCOL", value)),
             "authorization" => known = value == "Basic bWU6c3F1aXJyZWw=",
             _ => {}
         }
@@ -102,6 +104,22 @@ fn serve(root: &Path, mut stream: TcpStream) {
     let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
     let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nConnection: close\r\n").as_bytes());
     let _ = stream.write_all(&answer);
+}
+
+/// The same by git's own protocol, as inetd would serve it.
+fn serve_plain(root: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = format!("git://{}", listener.local_addr().expect("address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut command = Command::new("git");
+            command.args(["daemon", "--inetd", "--export-all"]).arg(format!("--base-path={}", root.display()));
+            let streams = (OwnedFd::from(stream.try_clone().expect("stream")), OwnedFd::from(stream));
+            command.stdin(Stdio::from(streams.0)).stdout(Stdio::from(streams.1)).stderr(Stdio::null());
+            let _ = command.spawn().and_then(|mut child| child.wait());
+        }
+    });
+    address
 }
 
 /// What the repository's own Dockerfile leaves in the image.
@@ -168,6 +186,16 @@ fn a_repository_is_a_context_for_the_command_line_and_for_the_daemon() {
         let answer = post(&daemon, &url, "theirs");
         assert!(words.iter().all(|word| answer.contains(word)), "{url}: {answer}");
     }
+    // By git's own protocol, and a commit that the server does not give by its id alone.
+    let plain = serve_plain(server.folder.clone());
+    daemon.ok(["build", "-q", "-t", "ours", &format!("{plain}/a.git#light")]);
+    assert_eq!(daemon.ok(["run", "--rm", "ours"]), "first\nDockerfile\nfile");
+    fs::create_dir(server.folder.join("first")).expect("a folder");
+    let many = "cp ../../Dockerfile . && for n in 1 2 3; do echo $n >file && git add . && git commit -qm $n; done";
+    let old = server.make("first/b.git", many);
+    let middle = git(&server.folder.join("first/b.git"), "git rev-parse main~1");
+    daemon.ok(["build", "-q", "-t", "ours", &format!("{old}#{middle}")]);
+    assert_eq!(daemon.ok(["run", "--rm", "ours"]), "2\nDockerfile\nfile");
     daemon.teu(["build", &format!("{}/none.git", server.address)]).refused(1, &["git ls-remote", "none.git"]);
     let mut command = daemon.command(["build", &url]);
     run(command.env("PATH", "/nonexistent")).refused(1, &["git repositories take the program git"]);
@@ -277,8 +305,10 @@ fn a_password_opens_a_repository_and_is_told_to_nobody() {
     fs::write(folder.join("Dockerfile"), format!("FROM busybox\nADD {url} /b\n")).expect("written");
     let folder = folder.to_str().expect("path");
     daemon.teu(["build", "-q", folder]).refused(1, &["git ls-remote"]);
-    let mut command = daemon.command(["build", "-q", "--secret", "id=GIT_AUTH_HEADER,env=HEADER", folder]);
-    run(command.env("HEADER", "Basic bWU6c3F1aXJyZWw=")).ok();
+    for context in [folder, &url] {
+        let mut command = daemon.command(["build", "-q", "--secret", "id=GIT_AUTH_HEADER,env=HEADER", context]);
+        run(command.env("HEADER", "Basic bWU6c3F1aXJyZWw=")).ok();
+    }
     let wrong = named.replace("squirrel", "hedgehog").replace("b.git", "c.git");
     let ran = daemon.teu(["build", "-q", &wrong]).ends_with(1);
     assert!(!ran.err.contains("hedgehog"), "{}", ran.err);

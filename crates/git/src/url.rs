@@ -8,6 +8,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// A repository, and what is wanted of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GitUrl {
@@ -81,6 +84,19 @@ impl GitUrl {
     #[must_use]
     pub fn http_host(&self) -> Option<&str> {
         self.scope.as_deref()?.split_once("://").map(|(_, host)| host.trim_end_matches('/'))
+    }
+
+    /// What an Authorization header for its host says, by the secrets that BuildKit knows for it: `GIT_AUTH_HEADER`, else
+    /// `GIT_AUTH_TOKEN`, those of the host alone first.
+    #[must_use]
+    pub fn authorization(&self, secret: impl Fn(&str) -> Option<Vec<u8>>) -> Option<String> {
+        let text = |id: String| secret(&id).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        let token = |text: String| format!("Basic {}", STANDARD.encode(format!("x-access-token:{text}")));
+        let of = |end: &str| {
+            let header = text(format!("GIT_AUTH_HEADER{end}"));
+            header.or_else(|| text(format!("GIT_AUTH_TOKEN{end}")).map(token))
+        };
+        self.http_host().and_then(|host| of(&format!(".{host}")).or_else(|| of("")))
     }
 
     /// What the reference says is a commit's whole id.

@@ -5,8 +5,6 @@
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use teu_engine::Engine;
 use teu_git::{Checkout, GitUrl, Identity, Options, Resolved};
 
@@ -52,32 +50,8 @@ impl Solver<'_> {
 }
 
 impl Secrets {
-    /// How git shows who builds: `GIT_AUTH_HEADER`, else `GIT_AUTH_TOKEN`, those of the host alone first.
+    /// How git shows who builds.
     fn git(&self, url: &GitUrl) -> Options {
-        let text = |id: String| self.0.get(&id).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
-        let token = |text: String| format!("Basic {}", STANDARD.encode(format!("x-access-token:{text}")));
-        let of = |end: &str| {
-            let header = text(format!("GIT_AUTH_HEADER{end}"));
-            header.or_else(|| text(format!("GIT_AUTH_TOKEN{end}")).map(token))
-        };
-        let authorization = url.http_host().and_then(|host| of(&format!(".{host}")).or_else(|| of("")));
-        Options { identity: Identity::Nobody, authorization }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hosts_own_secret_comes_first() {
-        let all = [("GIT_AUTH_TOKEN", "t\n"), ("GIT_AUTH_HEADER.h:8", "Bearer b"), ("GIT_AUTH_TOKEN.i", "u")];
-        let secrets = Secrets(all.map(|(id, text)| (id.to_owned(), text.as_bytes().to_vec())).into());
-        let of = |text: &str| secrets.git(&GitUrl::source(text).expect("a repository").expect("a URL")).authorization;
-        let token = |text: &str| Some(format!("Basic {}", STANDARD.encode(format!("x-access-token:{text}"))));
-        assert_eq!(of("http://h:8/b.git").as_deref(), Some("Bearer b"));
-        assert_eq!(of("http://h/b.git"), token("t"));
-        assert_eq!(of("http://i/b.git"), token("u"));
-        assert_eq!(of("git://i/b"), None);
+        Options { identity: Identity::Nobody, authorization: url.authorization(|id| self.0.get(id).cloned()) }
     }
 }

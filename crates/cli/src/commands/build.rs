@@ -157,7 +157,9 @@ impl Build {
         let keep =
             |text: &String| matches!(&**text, "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1" | "BUILDKIT_CONTEXT_KEEP_GIT_DIR=true");
         url.keep_git_dir |= self.build_arg.iter().any(keep);
-        let options = teu_git::Options { identity: Identity::Person, authorization: None };
+        let secrets = secret::contents(&self.secret)?;
+        let secret = |id: &str| secrets.iter().find(|(have, _)| have == id).map(|(_, content)| content.clone());
+        let options = teu_git::Options { identity: Identity::Person, authorization: url.authorization(secret) };
         let checkout = teu_git::checkout(&url, into.path(), &options).await;
         let checkout = checkout.map_err(|error| Failure::new(format!("prepare context: {error}")))?;
         build_context::in_repository(checkout.folder, self.file.as_deref())

@@ -55,8 +55,13 @@ pub(crate) fn parse(text: &str) -> Result<Secret, String> {
     Ok(Secret { id, place })
 }
 
-/// Gets the secrets, each in base64.
+/// Reads them all, each into base64.
 pub(crate) fn read(secrets: &[Secret]) -> Result<BTreeMap<String, String>, Failure> {
+    encoded(contents(secrets)?)
+}
+
+/// Reads them all: each with its id.
+pub(crate) fn contents(secrets: &[Secret]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let read = |Secret { id, place }: &Secret| {
         let file = |path: &str| std::fs::read(path).or_fail(format!("read the secret {id}: {path}"));
         let variable = |name: &str| std::env::var_os(name).map(OsStringExt::into_vec);
@@ -68,7 +73,7 @@ pub(crate) fn read(secrets: &[Secret]) -> Result<BTreeMap<String, String>, Failu
         };
         Ok((id.clone(), content))
     };
-    encoded(secrets.iter().map(read).collect::<Result<_, Failure>>()?)
+    secrets.iter().map(read).collect()
 }
 
 fn encoded(secrets: Vec<(String, Vec<u8>)>) -> Result<BTreeMap<String, String>, Failure> {

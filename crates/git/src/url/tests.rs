@@ -112,6 +112,25 @@ fn nothing_in_a_url_can_be_an_option_or_lead_out() {
 }
 
 #[test]
+fn a_hosts_own_secret_comes_first() {
+    let secret = |id: &str| {
+        let text = match id {
+            "GIT_AUTH_TOKEN" => "t\n",
+            "GIT_AUTH_HEADER.h:8" => "Bearer b",
+            "GIT_AUTH_TOKEN.i" => "u",
+            _ => return None,
+        };
+        Some(text.as_bytes().to_vec())
+    };
+    let of = |text: &str| read(text).authorization(secret);
+    let token = |text: &str| Some(format!("Basic {}", STANDARD.encode(format!("x-access-token:{text}"))));
+    assert_eq!(of("http://h:8/b.git").as_deref(), Some("Bearer b"));
+    assert_eq!(of("http://h/b.git"), token("t"));
+    assert_eq!(of("http://i/b.git"), token("u"));
+    assert_eq!(of("git://i/b"), None);
+}
+
+#[test]
 fn passwords_are_kept_apart() {
     let url = read("https://me:p%40ss@example.com:8443/b.git#main:a");
     assert_eq!(url.login.as_deref(), Some("me:p@ss"));
