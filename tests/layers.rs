@@ -20,8 +20,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("git", &[]),
     ("engine", &["api", "store", "runtime", "supervisor", "network", "registry", "oci", "sys"]),
     ("builder", &["engine", "git", "store", "api", "oci", "sys"]),
+    ("buildkit", &["builder", "engine", "store", "api", "oci", "sys"]),
     // The registry is served on a store of its own, so this door names the store as well.
-    ("server", &["engine", "builder", "registry", "store", "api", "oci", "sys"]),
+    ("server", &["engine", "builder", "buildkit", "registry", "store", "api", "oci", "sys"]),
     // `cp` packs and unpacks by the same code as layers, and `manifest` speaks to registries itself.
     ("cli", &["registry", "git", "store", "api", "oci", "sys"]),
 ];

@@ -43,7 +43,7 @@ secrets: {token: {file: ./token}}
 
 #[test]
 fn compose_1_brings_an_application_up_and_down() {
-    application(APPLICATION, Path::new("docker-compose"), '_');
+    application(APPLICATION, Path::new("docker-compose"), ('_', "0"));
 }
 
 /// With what the first has not: waiting for health, configs.
@@ -52,12 +52,12 @@ fn compose_2_brings_an_application_up_and_down() {
     let text = APPLICATION
         .replace("version: \"3.8\"\n", "configs: {page: {file: ./token}}\n")
         .replace("depends_on: [db]", "depends_on: {db: {condition: service_healthy}}\n    configs: [page]");
-    application(&text, &packages("compose").join("usr/libexec/docker/cli-plugins/docker-compose"), '-');
+    application(&text, &packages("compose").join("usr/libexec/docker/cli-plugins/docker-compose"), ('-', "1"));
 }
 
-/// Brings it up and down; `joint` is between the parts of a container's name.
+/// Brings it up and down; `joint` is between the parts of a container's name, and with "1" it is built by BuildKit's protocol.
 #[track_caller]
-fn application(text: &str, program: &Path, joint: char) {
+fn application(text: &str, program: &Path, (joint, by_buildkit): (char, &str)) {
     let docker = Engine::start();
     let web = "FROM busybox\nCOPY page /www/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n";
     let folder = docker.context(&[
@@ -71,7 +71,7 @@ fn application(text: &str, program: &Path, joint: char) {
         command
             .current_dir(&folder)
             .env("DOCKER_HOST", docker.host())
-            .env("DOCKER_BUILDKIT", "0")
+            .env("DOCKER_BUILDKIT", by_buildkit)
             .env("DOCKER_CONFIG", docker.folder().join("client"));
         run(command.args(["-p", "app", "--ansi", "never"]).args(args))
     };

@@ -3,6 +3,7 @@
 //! Each test holds for Docker's own engine too: `ENGINE_UNDER_TEST=theirs` runs them against a `dockerd` on private
 //! folders (`tools/setup bench` installs one). A test that fails there is wrong.
 
+mod buildkit;
 mod clients;
 mod compose;
 mod engine;

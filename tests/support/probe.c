@@ -4,6 +4,7 @@
  *                                      was sent>"; says "ready" first
  *   probe ask tcp|udp|sctp ADDRESS PORT     sends "hello" and prints the answer; status 1 without one within 5 s
  *   probe calls                        tries system calls that containers are not to have; a line "name errno" for each
+ *   probe identities SOCKET            asks the ssh agent at a socket for its keys; prints the kind of its answer and how many
  *   probe hold MEGABYTES               touches that much memory, says "held", sleeps
  */
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +106,28 @@ static int ask(const char *kind, const char *address, const char *port) {
         return 1;
     }
     return fwrite(said, 1, count, stdout) != (size_t)count;
+}
+
+/* SSH_AGENTC_REQUEST_IDENTITIES, draft-ietf-sshm-ssh-agent section 3.5. */
+static int identities(const char *path) {
+    struct sockaddr_un there = {.sun_family = AF_UNIX};
+    unsigned char said[9];
+    size_t have = 0;
+    ssize_t count;
+    int it = socket(AF_UNIX, SOCK_STREAM, 0);
+    strncpy(there.sun_path, path, sizeof there.sun_path - 1);
+    if (connect(it, (void *)&there, sizeof there) || write(it, "\0\0\0\1\13", 5) != 5) {
+        perror("probe: identities");
+        return 1;
+    }
+    while (have < sizeof said && (count = read(it, said + have, sizeof said - have)) > 0)
+        have += count;
+    if (have < sizeof said) {
+        fputs("probe: identities: no answer\n", stderr);
+        return 1;
+    }
+    printf("answer %d with %d\n", said[4], said[8]);
+    return 0;
 }
 
 static int hold(const char *megabytes) {
@@ -195,10 +219,12 @@ int main(int count, char **words) {
         return ask(words[2], words[3], words[4]);
     if (count == 3 && !strcmp(words[1], "hold"))
         return hold(words[2]);
+    if (count == 3 && !strcmp(words[1], "identities"))
+        return identities(words[2]);
     if (count == 2 && !strcmp(words[1], "calls"))
         return calls();
     if (count == 2 && !strcmp(words[1], "keyring"))
         return keyring();
-    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | keyring | hold MEGABYTES\n", stderr);
+    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | keyring | identities SOCKET | hold MEGABYTES\n", stderr);
     return 2;
 }

@@ -46,6 +46,9 @@ pub enum Error {
     /// A git repository could not be had.
     #[error(transparent)]
     Git(#[from] teu_git::Error),
+    /// A filter that means nothing.
+    #[error("{0}")]
+    Filter(String),
     /// Whoever asked for the build went away.
     #[error("build cancelled")]
     Cancelled,
@@ -75,10 +78,21 @@ impl Error {
         }
     }
 
+    /// The same in BuildKit's words, which scripts look for.
+    #[must_use]
+    pub fn in_other_words(&self) -> String {
+        match self {
+            Self::Command { command, code } => {
+                format!("process \"{command}\" did not complete successfully: exit code: {code}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the request is to blame and not the machine.
     #[must_use]
     pub fn is_bad_request(&self) -> bool {
-        matches!(self, Self::Syntax(_) | Self::Plan(_) | Self::Context(_))
+        matches!(self, Self::Syntax(_) | Self::Plan(_) | Self::Context(_) | Self::Filter(_))
     }
 
     /// An I/O error with what was being done.

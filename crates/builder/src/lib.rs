@@ -15,8 +15,11 @@ mod error;
 pub mod plan;
 pub mod progress;
 pub mod solve;
+pub mod usage;
 
 pub use error::Error;
 pub use progress::Progress;
-pub use solve::{Built, Cache, Context, Entitlements, Options, Output, Secrets, build, export};
+pub use solve::{
+    Built, Cache, Context, Entitlements, Named, Options, Output, Requester, Secrets, Solved, build, export, solve,
+};
 pub use teu_git::GitUrl;

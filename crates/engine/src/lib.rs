@@ -242,6 +242,13 @@ impl Engine {
         &self.containers.context.store
     }
 
+    /// What `host-gateway` means: an address by which containers reach this host.
+    #[must_use]
+    pub fn host_gateway(&self) -> Option<std::net::IpAddr> {
+        let context = &self.containers.context;
+        context.config.defaults.host_gateway.first().copied().or_else(|| context.networks.gateways().first().copied())
+    }
+
     /// Takes up what has changed in the configuration, and tells of it.
     pub fn reload(&self, live: Live) {
         let context = &self.containers.context;

@@ -194,6 +194,12 @@ pub struct Healthcheck {
 }
 
 impl Instruction {
+    /// Whether files may come of it, and not only words.
+    #[must_use]
+    pub fn may_make_a_layer(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Copy(_) | Self::Add(_) | Self::Workdir(_))
+    }
+
     /// The word that starts it.
     #[must_use]
     pub fn keyword(&self) -> &'static str {

@@ -1,7 +1,8 @@
 //! `RUN --mount`: which mounts a process gets, decided from the options as they are written.
 //!
 //! A `bind` is a part of the context, of a stage or of an image; a `cache` is a folder that lasts from build to build under
-//! its id; a `tmpfs` is gone with the process; a `secret` is a file or a variable that nothing remembers. `ssh` is refused by name.
+//! its id; a `tmpfs` is gone with the process; a `secret` is a file or a variable that nothing remembers, `ssh` the
+//! socket of the client's agent.
 
 use crate::dockerfile::instruction::RunMount;
 
@@ -53,6 +54,19 @@ pub enum StepMount {
         /// Its owner.
         owner: (u32, u32),
     },
+    /// A socket by which the client's ssh agent answers.
+    Ssh {
+        /// Under which the client has it.
+        id: String,
+        /// Where, absolute; by default where nothing else is.
+        target: Option<String>,
+        /// Without it the step is not done.
+        required: bool,
+        /// Permission bits of the socket.
+        mode: u32,
+        /// Its owner.
+        owner: (u32, u32),
+    },
     /// A folder in memory.
     Tmpfs {
         /// Where, absolute.
@@ -80,7 +94,7 @@ impl StepMount {
     pub fn target(&self) -> Option<&str> {
         match self {
             Self::Bind { target, .. } | Self::Cache { target, .. } | Self::Tmpfs { target, .. } => Some(target),
-            Self::Secret { target, .. } => target.as_deref(),
+            Self::Secret { target, .. } | Self::Ssh { target, .. } => target.as_deref(),
         }
     }
 
@@ -98,6 +112,7 @@ impl StepMount {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
                 vec!["secret".into(), id.clone(), text(target), text(env)]
             }
+            Self::Ssh { id, target, .. } => vec!["ssh".into(), id.clone(), target.clone().unwrap_or_default()],
         }
     }
 }
@@ -130,9 +145,6 @@ pub(super) fn mount(
     word: &dyn Fn(&str) -> Result<String, PlanError>,
 ) -> Result<StepMount, PlanError> {
     let kind = written.kind.as_str();
-    if !matches!(kind, "bind" | "cache" | "tmpfs" | "secret") {
-        return Err(PlanError::new(format!("RUN --mount=type={kind} is not supported yet")));
-    }
     let refused = |why: String| PlanError::new(format!("RUN --mount=type={kind}: {why}"));
     let mut options = Options { read_only: kind == "bind", ..Options::default() };
     for (name, value) in &written.options {
@@ -141,6 +153,9 @@ pub(super) fn mount(
     }
     if kind == "secret" {
         return secret(options, cwd).map_err(refused);
+    }
+    if kind == "ssh" {
+        return ssh(options, cwd).map_err(refused);
     }
     let Options { target, source, id, size, read_only, sharing, mode, owner, .. } = options;
     if target.is_empty() {
@@ -186,6 +201,14 @@ fn secret(options: Options, cwd: &str) -> Result<StepMount, String> {
     Ok(StepMount::Secret { id, target, env, required, mode: mode.unwrap_or(0o400) & 0o7777, owner })
 }
 
+/// An agent's socket: the id is `default` unless it says one.
+fn ssh(options: Options, cwd: &str) -> Result<StepMount, String> {
+    let Options { target, id, required, mode, owner, .. } = options;
+    let id = if id.is_empty() { "default".to_owned() } else { id };
+    let target = if target.is_empty() { None } else { Some(absolute(&target, cwd)?) };
+    Ok(StepMount::Ssh { id, target, required, mode: mode.unwrap_or(0o600) & 0o7777, owner })
+}
+
 /// Reads one option.
 fn option(options: &mut Options, kind: &str, name: &str, value: String) -> Result<(), String> {
     let number =
@@ -198,12 +221,12 @@ fn option(options: &mut Options, kind: &str, name: &str, value: String) -> Resul
         ("bind" | "cache", "ro" | "readonly") => options.read_only = value != "false",
         ("bind" | "cache", "rw" | "readwrite") => options.read_only = value == "false",
         ("tmpfs", "size") => options.size = value,
-        ("cache" | "secret", "id") => options.id = value,
-        ("cache" | "secret", "mode") => options.mode = Some(number(&value, 8)?),
-        ("cache" | "secret", "uid") => options.owner.0 = number(&value, 10)?,
-        ("cache" | "secret", "gid") => options.owner.1 = number(&value, 10)?,
+        ("cache" | "secret" | "ssh", "id") => options.id = value,
+        ("cache" | "secret" | "ssh", "mode") => options.mode = Some(number(&value, 8)?),
+        ("cache" | "secret" | "ssh", "uid") => options.owner.0 = number(&value, 10)?,
+        ("cache" | "secret" | "ssh", "gid") => options.owner.1 = number(&value, 10)?,
         ("secret", "env") if !value.is_empty() => options.env = Some(value),
-        ("secret", "required") => options.required = value != "false",
+        ("secret" | "ssh", "required") => options.required = value != "false",
         ("cache", "sharing") => {
             options.sharing = match value.as_str() {
                 "shared" => Sharing::Shared,

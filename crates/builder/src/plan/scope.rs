@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use teu_oci::Platform;
 
-use super::PlanError;
+use super::{Base, PlanError};
 use crate::dockerfile::expand;
 use crate::dockerfile::instruction::Arg;
 
@@ -20,6 +20,8 @@ pub struct Inputs {
     pub build_args: BTreeMap<String, String>,
     /// The platform to build for; this machine's when absent.
     pub platform: Option<Platform>,
+    /// What the request has for names of stages and images.
+    pub contexts: BTreeMap<String, Base>,
 }
 
 /// The arguments in force before any stage begins.

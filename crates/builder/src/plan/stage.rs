@@ -1,6 +1,6 @@
 //! Which stages a build needs, and what each starts from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teu_oci::{Platform, Reference};
 
@@ -123,7 +123,7 @@ pub(crate) fn sources(instruction: &Instruction) -> Vec<&str> {
 }
 
 /// A file system to start or to copy from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Nothing.
     Scratch,
@@ -131,6 +131,8 @@ pub enum Base {
     Image(String),
     /// Another stage, by its place ([`Plan::stage`]).
     Stage(usize),
+    /// A tree that came with the request, by its name.
+    Tree(String),
 }
 
 /// Plans a build.
@@ -145,7 +147,8 @@ pub fn plan(dockerfile: &Dockerfile, inputs: &Inputs) -> Result<Plan, PlanError>
     let mut all = Vec::with_capacity(stages.len());
     for (number, stage) in stages.iter().enumerate() {
         // A stage that is not needed may be wrong in what only matters when it is built.
-        all.push(planned(stages, &names, number, &scope).map_err(|error| error.at(stage.span.first)));
+        let one = planned(stages, &names, number, &scope, &inputs.contexts);
+        all.push(one.map_err(|error| error.at(stage.span.first)));
     }
     let needed = needed(&all, stages, target)?;
     let others = (0..all.len()).filter(|number| !needed.contains(number));
@@ -191,16 +194,24 @@ fn by_name(names: &Names<'_>, name: &str) -> Option<usize> {
 }
 
 /// One stage with its references resolved; `Base::Stage` holds file numbers still.
-fn planned(stages: &[Stage], names: &Names<'_>, number: usize, scope: &Scope) -> Result<PlannedStage, PlanError> {
+fn planned(
+    stages: &[Stage],
+    names: &Names<'_>,
+    number: usize,
+    scope: &Scope,
+    contexts: &BTreeMap<String, Base>,
+) -> Result<PlannedStage, PlanError> {
     let stage = &stages[number];
     let name = scope.expand_global(&stage.base)?;
     if name.is_empty() {
         return Err(PlanError::new(format!("base name ({}) should not be blank", stage.base)));
     }
-    let base = match by_name(&names[..number], &name) {
-        Some(earlier) => Base::Stage(earlier),
-        None if name == "scratch" => Base::Scratch,
-        None => image(&name)?,
+    let given = stage.name.as_deref().and_then(|name| named(contexts, name)).or_else(|| named(contexts, &name));
+    let base = match (given, by_name(&names[..number], &name)) {
+        (Some(given), _) => given,
+        (None, Some(earlier)) => Base::Stage(earlier),
+        (None, None) if name == "scratch" => Base::Scratch,
+        (None, None) => image(&name)?,
     };
     let platform = match &stage.platform {
         None => None,
@@ -212,8 +223,12 @@ fn planned(stages: &[Stage], names: &Names<'_>, number: usize, scope: &Scope) ->
     let mut steps = Vec::with_capacity(stage.steps.len());
     for step in &stage.steps {
         let from = sources(&step.instruction).into_iter();
-        let from =
-            from.map(|from| Ok((from.to_owned(), source(names, number, from)?))).collect::<Result<_, PlanError>>();
+        let from = from
+            .map(|from| {
+                let given = named(contexts, from).map_or_else(|| source(names, number, from), Ok);
+                Ok((from.to_owned(), given?))
+            })
+            .collect::<Result<_, PlanError>>();
         let from = from.map_err(|error| error.at(step.span.first))?;
         steps.push(PlannedStep { step: step.clone(), from });
     }
@@ -222,6 +237,17 @@ fn planned(stages: &[Stage], names: &Names<'_>, number: usize, scope: &Scope) ->
         false => stage.text.replacen(&stage.base, &name, 1),
     };
     Ok(PlannedStage { number, name: stage.name.clone(), base, platform, text, span: stage.span, steps })
+}
+
+/// What the request has for a name: by the name as it is written, or as an image is called in full.
+fn named(contexts: &BTreeMap<String, Base>, name: &str) -> Option<Base> {
+    if contexts.is_empty() {
+        return None;
+    }
+    let full = |name: &str| name.parse::<Reference>().ok().map(|name| name.to_string());
+    let wanted = full(name);
+    let same = |have: &&String| **have == name || wanted.is_some() && full(have) == wanted;
+    contexts.iter().find(|(have, _)| same(have)).map(|(_, base)| base.clone())
 }
 
 /// What `--from` names: a stage, a stage's number, or an image.

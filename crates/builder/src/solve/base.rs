@@ -1,6 +1,7 @@
 //! Where a stage starts, and what becomes of the last one: images of the engine's.
 
-use teu_engine::{Image, Kind};
+use teu_api::stream::JsonMessage;
+use teu_engine::{Engine, Image, Kind};
 use teu_oci::{Digest, Platform, Reference};
 use tokio::sync::mpsc;
 
@@ -11,13 +12,18 @@ use crate::plan::PlanError;
 
 impl Solver<'_> {
     /// An image by name: one that is here, or else (or always, if the options say so) one from its registry.
-    pub(super) async fn pulled(&self, name: &str, platform: Option<&Platform>) -> Result<Draft, Error> {
+    pub(super) async fn pulled(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        sink: Option<mpsc::Sender<JsonMessage>>,
+    ) -> Result<Draft, Error> {
         let platform = platform.or(self.options.platform.as_ref()).map(ToString::to_string);
         let reference = name.parse::<Reference>().ok();
         let image = match self.engine.images.resolve_for(name, platform.as_deref()) {
             Ok(image) if !self.options.pull || reference.is_none() => image,
             Err(error) if error.kind != Kind::NotFound => return Err(error.into()),
-            _ => self.pull(name, reference, platform.as_deref()).await?,
+            _ => self.pull(name, reference, platform.as_deref(), sink).await?,
         };
         self.hold(&image);
         // Held first, looked at then: it may have been removed and collected in between.
@@ -30,13 +36,23 @@ impl Solver<'_> {
         Ok(Draft::of(image))
     }
 
-    async fn pull(&self, name: &str, reference: Option<Reference>, platform: Option<&str>) -> Result<Image, Error> {
+    async fn pull(
+        &self,
+        name: &str,
+        reference: Option<Reference>,
+        platform: Option<&str>,
+        sink: Option<mpsc::Sender<JsonMessage>>,
+    ) -> Result<Image, Error> {
         let Some(reference) = reference else {
             return Err(PlanError::new(format!("no image here has the ID {name}")).into());
         };
         let suffix = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(Into::into));
-        let auth = self.options.credentials.get(&auth_key(&reference)).cloned();
-        let sink = self.progress.sink().unwrap_or_else(|| mpsc::channel(1).0);
+        let auth = match (self.options.credentials.get(&auth_key(&reference)), &self.options.requester) {
+            (Some(auth), _) => Some(auth.clone()),
+            (None, Some(requester)) => requester.credentials(reference.domain()).await?,
+            (None, None) => None,
+        };
+        let sink = sink.unwrap_or_else(|| mpsc::channel(1).0);
         let repository = reference.repository();
         Ok(self.engine.images.pull(&repository, suffix.as_deref(), platform, auth, sink).await?)
     }
@@ -49,24 +65,24 @@ impl Solver<'_> {
             self.lease.hold(digest);
         });
     }
+}
 
-    /// Makes the image of the last stage and gives it its names.
-    pub(super) async fn name(&self, draft: Draft) -> Result<Digest, Error> {
-        let (images, store) = (self.engine.images.clone(), self.engine.store().clone());
-        let (id, names) = (draft.id(), self.options.tags.clone());
-        let new = draft.into_image(names);
-        blocking(move || {
-            let is_it = |name: &Reference| images.resolve(&name.to_string()).is_ok_and(|image| image.id == id);
-            // All from the cache, and all there: nothing to write, nothing to wait for the disk for.
-            if images.by_id(&id).is_ok() && new.names.iter().all(is_it) {
-                return Ok(id);
-            }
-            // The layers first, all at once: a name must not outlive a power failure that its layers do not.
-            store.sync()?;
-            Ok(images.put(new)?.id)
-        })
-        .await
-    }
+/// Makes an image and gives it its names.
+pub(super) async fn name(engine: &Engine, draft: Draft, names: Vec<Reference>) -> Result<Digest, Error> {
+    let (images, store) = (engine.images.clone(), engine.store().clone());
+    let id = draft.id();
+    let new = draft.into_image(names);
+    blocking(move || {
+        let is_it = |name: &Reference| images.resolve(&name.to_string()).is_ok_and(|image| image.id == id);
+        // All from the cache, and all there: nothing to write, nothing to wait for the disk for.
+        if images.by_id(&id).is_ok() && new.names.iter().all(is_it) {
+            return Ok(id);
+        }
+        // The layers first, all at once: a name must not outlive a power failure that its layers do not.
+        store.sync()?;
+        Ok(images.put(new)?.id)
+    })
+    .await
 }
 
 /// Under which name a client's file of credentials has those of a registry.

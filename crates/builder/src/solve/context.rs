@@ -22,6 +22,14 @@ const LARGEST: u64 = 8 << 20;
 pub struct Context {
     root: Root,
     held: Option<(Store, String)>,
+    /// A Dockerfile and an ignore file that are not in the tree.
+    definition: Option<(String, Option<String>)>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
 }
 
 impl Context {
@@ -31,7 +39,22 @@ impl Context {
     /// When it cannot be opened.
     pub fn directory(path: &Path) -> Result<Self, Error> {
         let root = Root::open(path).map_err(Error::io(format!("open the context {}", path.display())))?;
-        Ok(Self { root, held: None })
+        Ok(Self { root, held: None, definition: None })
+    }
+
+    /// An empty tree, to be filled.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn empty(store: &Store) -> Result<Self, Error> {
+        Self::make(store.clone()).map(|(context, _)| context)
+    }
+
+    /// The same tree with a Dockerfile, and the text of an ignore file, from elsewhere.
+    #[must_use]
+    pub fn defined_by(mut self, dockerfile: String, ignore: Option<String>) -> Self {
+        self.definition = Some((dockerfile, ignore));
+        self
     }
 
     /// Unpacks a tar, plain or compressed by gzip or zstd. Blocks while it reads.
@@ -39,7 +62,7 @@ impl Context {
     /// # Errors
     /// When it is no such archive, or the disk is full.
     pub fn receive(store: &Store, tar: impl Read) -> Result<Self, Error> {
-        let (context, _) = Self::empty(store.clone())?;
+        let (context, _) = Self::make(store.clone())?;
         let tar = archive::decompress(tar).map_err(Error::io("read the context"))?;
         match teu_store::tar::extract(&context.root, Path::new("/"), tar, &ExtractOptions::default()) {
             Err(teu_store::Error::Tar { entry, fault }) => {
@@ -71,7 +94,7 @@ impl Context {
                 let file = File::open(&path).map_err(Error::io("read the context"))?;
                 return Self::receive(&store, file);
             }
-            let (context, upper) = Self::empty(store)?;
+            let (context, upper) = Self::make(store)?;
             std::fs::rename(&path, upper.join("Dockerfile")).map_err(Error::io("keep the Dockerfile"))?;
             drop(work);
             Ok(context)
@@ -80,12 +103,12 @@ impl Context {
     }
 
     /// An empty tree of its own, and where it is.
-    pub(super) fn empty(store: Store) -> Result<(Self, PathBuf), Error> {
+    pub(super) fn make(store: Store) -> Result<(Self, PathBuf), Error> {
         let key = name("context")?;
         let overlay = store.snapshots().prepare(&key, None)?;
         let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
         let root = Root::open(&upper).map_err(Error::io("open the context"))?;
-        Ok((Self { root, held: Some((store, key)) }, upper))
+        Ok((Self { root, held: Some((store, key)), definition: None }, upper))
     }
 
     /// The same files, of which only those below a folder are seen.
@@ -95,12 +118,16 @@ impl Context {
     }
 
     /// The tree.
-    pub(crate) fn root(&self) -> &Root {
+    #[must_use]
+    pub fn root(&self) -> &Root {
         &self.root
     }
 
     /// The text of the Dockerfile at `path`.
     pub(crate) fn dockerfile(&self, path: &str) -> Result<String, Error> {
+        if let Some((text, _)) = &self.definition {
+            return Ok(text.clone());
+        }
         match self.text(path) {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(Error::Context(format!("Cannot locate specified Dockerfile: {path}"))),
@@ -110,6 +137,11 @@ impl Context {
 
     /// The patterns of `<dockerfile>.dockerignore`, else of `.dockerignore`.
     pub(crate) fn ignore(&self, dockerfile: &str) -> Result<Ignore, Error> {
+        if let Some((_, ignore)) = &self.definition {
+            let text = ignore.as_deref().unwrap_or_default();
+            return Ignore::parse(text)
+                .map_err(|error| Error::Context(format!("error reading .dockerignore: {error}")));
+        }
         for path in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
             let text = self.text(&path).map_err(Error::io(format!("read {path}")))?;
             if let Some(text) = text {

@@ -9,6 +9,7 @@
 //! Everything runs inside the future that [`build`] returns: dropping it stops the build, and what it was working on is
 //! removed. Nothing here waits for the disk; the engine does, once, when the image gets its name.
 
+mod agents;
 mod archive;
 mod base;
 pub mod cache;
@@ -21,6 +22,7 @@ pub mod mount;
 mod owner;
 mod remote;
 mod repository;
+mod requester;
 mod run;
 mod secrets;
 mod source;
@@ -36,12 +38,14 @@ use futures_util::future::try_join_all;
 use teu_api::container::HostConfig;
 use teu_api::system::AuthConfig;
 use teu_engine::{Engine, Stream};
-use teu_oci::{Digest, Platform, Reference};
+use teu_oci::{Digest, ImageConfig, Platform, Reference};
 use teu_store::Lease;
+use teu_sys::fs::Root;
 use tokio::sync::OnceCell;
 
 pub use cache::Cache;
 pub use context::Context;
+pub use requester::Requester;
 pub use secrets::Secrets;
 
 use crate::dockerfile::ignore::Ignore;
@@ -81,6 +85,10 @@ pub struct Options {
     pub secrets: Secrets,
     /// What a RUN may ask for.
     pub allow: Entitlements,
+    /// Who is asked for credentials and secrets that are not here, and for ssh agents.
+    pub requester: Option<Arc<dyn Requester>>,
+    /// Trees and images by the names that the Dockerfile may use for them.
+    pub contexts: BTreeMap<String, Named>,
     /// How the containers of RUN run: network mode, limits, more hosts. Empty is the default of everything.
     pub host: HostConfig,
     /// Standard error is put between the terminal's codes for red and for plain, as the classic builder does it.
@@ -96,6 +104,15 @@ pub struct Entitlements {
     pub insecure: bool,
 }
 
+/// What a name of `--build-context` stands for.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// An image, by reference.
+    Image(String),
+    /// A tree.
+    Tree(Arc<Context>),
+}
+
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
@@ -108,9 +125,71 @@ pub struct Built {
 /// # Errors
 /// The first thing that goes wrong; nothing of the image is left then, but finished steps stay in the cache.
 pub async fn build(engine: &Engine, context: Context, options: Options, progress: Progress) -> Result<Built, Error> {
+    let names = options.tags.clone();
+    let solved = solve(engine, context, options, progress.clone()).await?;
+    let tags: Vec<_> = names.iter().map(Reference::familiar).collect();
+    let image = solved.image(names).await?;
+    progress.built(&image, &tags).await?;
+    Ok(Built { image })
+}
+
+/// The last stage of a build, done, before it is an image or anything else.
+pub struct Solved {
+    engine: Engine,
+    draft: Draft,
+    /// Keeps its layers.
+    lease: Arc<Lease>,
+}
+
+impl Solved {
+    /// Makes it an image with these names.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub async fn image(&self, names: Vec<Reference>) -> Result<Digest, Error> {
+        base::name(&self.engine, self.draft.clone(), names).await
+    }
+
+    /// The result as a tar stream; what goes wrong on the way ends it with an error.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    pub async fn stream(&self, output: Output, names: Vec<Reference>) -> Result<Stream, Error> {
+        let (images, draft) = (self.engine.images.clone(), self.draft.clone());
+        blocking(move || {
+            Ok(match output {
+                Output::Tree => images.tree(draft.chain.as_ref())?,
+                Output::Archive => images.archive(draft.into_image(names))?,
+            })
+        })
+        .await
+    }
+
+    /// The config that the image has or would have.
+    #[must_use]
+    pub fn config(&self) -> &ImageConfig {
+        &self.draft.config
+    }
+
+    /// The tree, read-only, mounted for this process alone.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub fn tree(&self) -> Result<Root, Error> {
+        let _held = &self.lease;
+        layer::view(self.engine.store(), self.draft.chain.as_ref())
+    }
+}
+
+/// Does all steps. Dropping the future stops the build.
+///
+/// # Errors
+/// The first thing that goes wrong; finished steps stay in the cache.
+pub async fn solve(engine: &Engine, context: Context, options: Options, progress: Progress) -> Result<Solved, Error> {
     let work = async {
         let solver = Solver::new(engine, context, options, progress.clone())?;
-        solver.image().await
+        let draft = solver.draft().await?;
+        Ok(Solved { engine: engine.clone(), draft, lease: solver.lease })
     };
     tokio::select! {
         result = work => result,
@@ -138,23 +217,16 @@ pub async fn export(
     output: Output,
     progress: Progress,
 ) -> Result<Stream, Error> {
-    let work = async {
-        let solver = Solver::new(engine, context, options, progress.clone())?;
-        let draft = solver.draft().await?;
-        let images = engine.images.clone();
-        let names = solver.options.tags.clone();
-        let stream = blocking(move || {
-            let stream = match output {
-                Output::Tree => images.tree(draft.chain.as_ref())?,
-                Output::Archive => images.archive(draft.into_image(names))?,
-            };
-            Ok(stream)
-        });
-        stream.await
-    };
-    tokio::select! {
-        result = work => result,
-        () = progress.abandoned() => Err(Error::Cancelled),
+    let names = options.tags.clone();
+    solve(engine, context, options, progress).await?.stream(output, names).await
+}
+
+impl Named {
+    fn base(&self, name: &str) -> Base {
+        match self {
+            Self::Image(reference) => Base::Image(reference.clone()),
+            Self::Tree(_) => Base::Tree(name.to_owned()),
+        }
     }
 }
 
@@ -188,6 +260,7 @@ impl<'b> Solver<'b> {
             target: options.target.clone(),
             build_args: options.build_args.clone(),
             platform: options.platform.clone(),
+            contexts: options.contexts.iter().map(|(name, context)| (name.clone(), context.base(name))).collect(),
         };
         let plan = plan(&parse(&text)?, &inputs)?;
         let named = options.cache_from.iter().filter_map(|name| engine.images.resolve(name).ok());
@@ -210,20 +283,12 @@ impl<'b> Solver<'b> {
         })
     }
 
-    /// Every stage, then the image.
-    async fn image(&self) -> Result<Built, Error> {
-        let image = self.name(self.draft().await?).await?;
-        let tags: Vec<_> = self.options.tags.iter().map(Reference::familiar).collect();
-        self.progress.built(&image, &tags).await?;
-        Ok(Built { image })
-    }
-
-    /// What every stage, and then the last one, comes to.
+    /// Every stage; what the last one comes to.
     async fn draft(&self) -> Result<Draft, Error> {
         for (index, arg) in self.plan.args.iter().enumerate() {
             let default = arg.default.as_ref().map(|value| format!("={value}")).unwrap_or_default();
             let text = format!("ARG {}{default}", arg.name);
-            self.progress.step(index + 1, self.plan.steps(), &text).await?;
+            self.progress.step(index + 1, self.plan.steps(), &text, None).await?;
         }
         try_join_all((0..self.plan.stages.len()).map(|stage| self.outcome(stage))).await?;
         let mut draft = self.outcome(self.plan.target).await?.clone();
@@ -248,7 +313,8 @@ impl<'b> Solver<'b> {
         Ok(match base {
             Base::Scratch => None,
             Base::Stage(index) => self.outcome(*index).await?.chain.clone(),
-            Base::Image(name) => self.pulled(name, None).await?.chain,
+            Base::Image(name) => self.pulled(name, None, None).await?.chain,
+            Base::Tree(name) => self.tree(name).await?.record.layer.map(|layer| layer.chain),
         })
     }
 }

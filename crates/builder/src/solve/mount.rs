@@ -41,7 +41,7 @@ pub(super) async fn prepare(
     for (mount, shown) in mounts.iter().zip(shown) {
         match mount {
             // These are got ready by themselves.
-            StepMount::Bind { .. } | StepMount::Secret { .. } => {}
+            StepMount::Bind { .. } | StepMount::Secret { .. } | StepMount::Ssh { .. } => {}
             StepMount::Tmpfs { target, size } => {
                 let options = if size.is_empty() { String::new() } else { format!("size={size}") };
                 host.tmpfs.insert(target.clone(), options);

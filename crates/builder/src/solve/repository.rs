@@ -19,7 +19,7 @@ impl Context {
     /// When they cannot be had.
     pub async fn repository(engine: &Engine, url: &GitUrl, secrets: &Secrets) -> Result<Self, Error> {
         let store = engine.store().clone();
-        let (context, upper) = blocking(move || Self::empty(store)).await?;
+        let (context, upper) = blocking(move || Self::make(store)).await?;
         let checkout = teu_git::checkout(url, &upper, &secrets.git(url)).await?;
         context.below(&checkout.folder)
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use teu_api::container::MountPoint;
+use teu_api::stream::StreamKind;
 use teu_engine::{StepFile, StepOutput, StepSpec};
 use teu_oci::Digest;
 use tokio::sync::mpsc;
@@ -10,10 +11,11 @@ use tokio::sync::mpsc;
 use super::layer::Work;
 use super::stage::Found;
 use super::trees::{Ready, Shown};
-use super::{Solver, blocking, mount, random, stubs};
+use super::{Solver, agents, blocking, mount, random, stubs};
 use crate::Error;
 use crate::dockerfile::instruction::RunNetwork;
 use crate::plan::{PlanError, PlannedStep, RunStep, Script, StepMount, key};
+use crate::progress::Told;
 
 impl Solver<'_> {
     /// Finds or makes the layer of a RUN.
@@ -22,6 +24,7 @@ impl Solver<'_> {
         parent: Option<Digest>,
         step: &RunStep,
         planned: &PlannedStep,
+        told: &Told,
     ) -> Result<Found, Error> {
         let of_host = step.network == RunNetwork::Host;
         if of_host && !self.options.allow.host_network && self.options.host.network_mode != "host" {
@@ -32,7 +35,7 @@ impl Solver<'_> {
             let hint = Some("build with --allow security.insecure".to_owned());
             return Err(PlanError::new("security.insecure is not allowed").hint(hint).into());
         }
-        let secrets = self.options.secrets.of(step).map_err(|error| error.at(planned.step.span.first))?;
+        let secrets = self.secrets(step, planned.step.span.first).await?;
         let shown = self.shown(step, planned).await?;
         let trees: Vec<String> = shown.iter().flatten().map(Shown::identity).collect();
         let key = key::run(parent.as_ref(), step, &trees);
@@ -43,16 +46,17 @@ impl Solver<'_> {
             return Ok(Found { record, cached: true });
         }
         let id = random()?;
-        self.progress.arrow(&format!("Running in {id}")).await?;
+        told.arrow(&format!("Running in {id}")).await?;
         let store = self.engine.store().clone();
         let work = blocking(move || Work::begin(&store, parent.as_ref())).await?;
-        let code = self.execute(&id, &work, step, secrets, shown).await?;
+        let code = self.execute(&id, &work, step, secrets, shown, told).await?;
         if code != 0 {
             return Err(Error::Command { command: step.shown.clone(), code });
         }
-        self.progress.arrow(&format!("Removed intermediate container {id}")).await?;
+        told.arrow(&format!("Removed intermediate container {id}")).await?;
         let created_by = step.created_by.clone();
-        let targets: Vec<String> = step.mounts.iter().filter_map(StepMount::target).map(str::to_owned).collect();
+        let targets = step.mounts.iter().filter_map(StepMount::target).map(str::to_owned);
+        let targets: Vec<String> = targets.chain(agents::targets(step)).collect();
         blocking(move || {
             stubs::clear(work.overlay(), &targets);
             let layer = work.commit(&desk.lease)?;
@@ -71,6 +75,7 @@ impl Solver<'_> {
         step: &RunStep,
         (files, variables): (Vec<StepFile>, Vec<String>),
         shown: Vec<Option<Shown>>,
+        told: &Told,
     ) -> Result<i32, Error> {
         let script = match &step.script {
             None => None,
@@ -87,10 +92,12 @@ impl Solver<'_> {
         let ready = self.ready(step, shown).await?;
         mounts.extend(ready.binds);
         mounts.extend(script.iter().map(|(_, mount)| mount.clone()));
+        let agents = self.agents(step).await?;
+        mounts.extend(agents.mounts());
         let spec = StepSpec {
             overlay: work.overlay().clone(),
             args: step.args.clone(),
-            env: step.env.iter().chain(&step.proxies).cloned().chain(variables).collect(),
+            env: step.env.iter().chain(&step.proxies).cloned().chain(variables).chain(agents.variable()).collect(),
             cwd: step.cwd.clone(),
             user: step.user.clone(),
             host,
@@ -101,8 +108,8 @@ impl Solver<'_> {
         let _held = ready.held;
         let (sender, receiver) = mpsc::channel(16);
         let ended = self.engine.containers.run_step(spec, sender);
-        let (code, told) = tokio::join!(ended, self.tell(receiver));
-        told?;
+        let (code, heard) = tokio::join!(ended, self.tell(receiver, told));
+        heard?;
         code.map_err(|error| Error::Step { command: step.shown.clone(), id: id.into(), source: error })
     }
 
@@ -122,19 +129,19 @@ impl Solver<'_> {
     }
 
     /// Passes output on as it comes; characters cut in two by the pipe are put together again.
-    async fn tell(&self, mut output: mpsc::Receiver<StepOutput>) -> Result<(), Error> {
+    async fn tell(&self, mut output: mpsc::Receiver<StepOutput>, told: &Told) -> Result<(), Error> {
         let (mut stdout, mut stderr) = (Text::default(), Text::default());
         while let Some(piece) = output.recv().await {
-            let text = match &piece {
-                StepOutput::Stdout(bytes) => stdout.feed(bytes),
-                StepOutput::Stderr(bytes) => self.marked(stderr.feed(bytes)),
+            let (stream, text) = match &piece {
+                StepOutput::Stdout(bytes) => (StreamKind::Stdout, stdout.feed(bytes)),
+                StepOutput::Stderr(bytes) => (StreamKind::Stderr, self.marked(stderr.feed(bytes))),
             };
             if !text.is_empty() {
-                self.progress.text(text).await?;
+                told.output(stream, text).await?;
             }
         }
         let rest = stdout.rest() + &stderr.rest();
-        if rest.is_empty() { Ok(()) } else { self.progress.text(rest).await }
+        if rest.is_empty() { Ok(()) } else { told.output(StreamKind::Stdout, rest).await }
     }
 
     /// Standard error as clients of the classic builder expect it.

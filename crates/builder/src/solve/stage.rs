@@ -12,10 +12,11 @@ use super::export::{self, Draft};
 use super::layer::{Work, view};
 use super::remote::Downloads;
 use super::source::Tree;
-use super::{Solver, blocking};
+use super::{Named, Solver, blocking};
 use crate::Error;
 use crate::dockerfile::{Step, trigger};
 use crate::plan::{Action, Base, CopyStep, PlanError, PlannedStage, PlannedStep, State, key, sources};
+use crate::progress::Told;
 
 /// A result, and whether it was there already.
 pub(super) struct Found {
@@ -32,18 +33,21 @@ impl Solver<'_> {
         if let Base::Stage(earlier) = &stage.base {
             self.outcome(*earlier).await?;
         }
-        self.progress.step(number, total, &stage.text).await?;
-        let mut draft = self.start(stage).await?;
-        let arrow = if stage.base == Base::Scratch { String::new() } else { draft.id().short().to_string() };
-        self.progress.arrow(&arrow).await?;
-        draft.ensure_path();
-        let triggers = std::mem::take(&mut draft.config.config.on_build);
-        let mut state = State::new(draft.config.config.clone(), self.plan.scope.clone());
-        self.triggers(index, &triggers, &mut state, &mut draft).await?;
+        let named = |text: &str, at| Some(self.step_name(stage, at, text));
+        let told = self.progress.step(number, total, &stage.text, named(&stage.text, 1)).await?;
+        let (mut state, mut draft) = told.end(self.begin(index, stage, &told).await).await?;
+        let mut shown = 1;
         for planned in &stage.steps {
             number += 1;
-            self.progress.step(number, total, &planned.step.text).await?;
-            self.step(planned, &mut state, &mut draft).await?;
+            let text = &planned.step.text;
+            let name = if planned.step.instruction.may_make_a_layer() {
+                shown += 1;
+                named(text, shown)
+            } else {
+                None
+            };
+            let told = self.progress.step(number, total, text, name).await?;
+            told.end(self.step(planned, &mut state, &mut draft, &told).await).await?;
         }
         Ok(draft)
     }
@@ -59,14 +63,44 @@ impl Solver<'_> {
         }
     }
 
+    /// The name of a step among those of its stage that may make a layer: `[stage 2/5] RUN make`.
+    fn step_name(&self, stage: &PlannedStage, at: usize, text: &str) -> String {
+        let of = 1 + stage.steps.iter().filter(|planned| planned.step.instruction.may_make_a_layer()).count();
+        let is_alone = self.plan.stages.len() == 1;
+        let name = match &stage.name {
+            Some(name) => format!("{name} "),
+            None if is_alone => String::new(),
+            None => format!("stage-{} ", stage.number),
+        };
+        format!("[{name}{at}/{of}] {text}")
+    }
+
+    /// FROM: the base, and what it wants done first.
+    async fn begin(&self, index: usize, stage: &PlannedStage, told: &Told) -> Result<(State, Draft), Error> {
+        let mut draft = self.start(stage, told).await?;
+        let arrow = if stage.base == Base::Scratch { String::new() } else { draft.id().short().to_string() };
+        told.arrow(&arrow).await?;
+        draft.ensure_path();
+        let triggers = std::mem::take(&mut draft.config.config.on_build);
+        let mut state = State::new(draft.config.config.clone(), self.plan.scope.clone());
+        self.triggers(index, &triggers, &mut state, &mut draft, told).await?;
+        Ok((state, draft))
+    }
+
     /// The image that a stage begins as.
-    async fn start(&self, stage: &PlannedStage) -> Result<Draft, Error> {
+    async fn start(&self, stage: &PlannedStage, told: &Told) -> Result<Draft, Error> {
+        let scratch = || {
+            let platform = stage.platform.clone().or_else(|| self.options.platform.clone());
+            Draft::scratch(&platform.unwrap_or_else(teu_oci::Platform::host))
+        };
         match &stage.base {
             Base::Stage(earlier) => self.outcome(*earlier).await.cloned(),
-            Base::Image(name) => self.pulled(name, stage.platform.as_ref()).await,
-            Base::Scratch => {
-                let platform = stage.platform.clone().or_else(|| self.options.platform.clone());
-                Ok(Draft::scratch(&platform.unwrap_or_else(teu_oci::Platform::host)))
+            Base::Image(name) => self.pulled(name, stage.platform.as_ref(), told.sink()).await,
+            Base::Scratch => Ok(scratch()),
+            Base::Tree(name) => {
+                let mut draft = scratch();
+                draft.add(&self.tree(name).await?.record, format!("COPY . / # {name}"));
+                Ok(draft)
             }
         }
     }
@@ -78,19 +112,20 @@ impl Solver<'_> {
         texts: &[String],
         state: &mut State,
         draft: &mut Draft,
+        told: &Told,
     ) -> Result<(), Error> {
         if texts.is_empty() {
             return Ok(());
         }
         let plural = if texts.len() == 1 { "" } else { "s" };
-        self.progress.text(format!("# Executing {} build trigger{plural}\n", texts.len())).await?;
+        told.text(format!("# Executing {} build trigger{plural}\n", texts.len())).await?;
         for text in texts {
             let step: Step =
                 trigger(text).map_err(|error| Error::Plan(PlanError::new(format!("ONBUILD {text}: {error}"))))?;
             let from = sources(&step.instruction).into_iter();
             let from = from.map(|from| Ok((from.to_owned(), self.trigger_source(index, from)?)));
             let from = from.collect::<Result<_, PlanError>>()?;
-            self.step(&PlannedStep { step, from }, state, draft).await?;
+            self.step(&PlannedStep { step, from }, state, draft, told).await?;
         }
         Ok(())
     }
@@ -111,7 +146,13 @@ impl Solver<'_> {
     }
 
     /// One step: the state and the draft have it behind them afterwards.
-    async fn step(&self, planned: &PlannedStep, state: &mut State, draft: &mut Draft) -> Result<(), Error> {
+    async fn step(
+        &self,
+        planned: &PlannedStep,
+        state: &mut State,
+        draft: &mut Draft,
+        told: &Told,
+    ) -> Result<(), Error> {
         let line = planned.step.span.first;
         let action = state.evaluate(&planned.step.instruction).map_err(|error| error.at(line))?;
         draft.config.config = state.config.clone();
@@ -123,11 +164,11 @@ impl Solver<'_> {
             Action::Describe { created_by, .. } => {
                 draft.describe(created_by);
                 if self.sources.as_ref().is_some_and(|sources| sources.begin_as(draft)) && !self.options.no_cache {
-                    self.progress.arrow("Using cache").await?;
+                    told.cached().await?;
                 }
-                return self.progress.arrow(draft.id().short()).await;
+                return told.arrow(draft.id().short()).await;
             }
-            Action::Run(run) => (self.run(parent, &run, planned).await?, run.created_by),
+            Action::Run(run) => (self.run(parent, &run, planned, told).await?, run.created_by),
             Action::Workdir { path, user, created_by } => {
                 (self.workdir(parent, path, user, created_by.clone()).await?, created_by)
             }
@@ -139,9 +180,26 @@ impl Solver<'_> {
         };
         draft.add(&found.record, created_by);
         if found.cached {
-            self.progress.arrow("Using cache").await?;
+            told.cached().await?;
         }
-        self.progress.arrow(draft.id().short()).await
+        told.arrow(draft.id().short()).await
+    }
+
+    /// A tree that the request named, as a layer of its own.
+    pub(super) async fn tree(&self, name: &str) -> Result<Found, Error> {
+        let unknown = || PlanError::new(format!("no context is named {name}"));
+        let Some(Named::Tree(context)) = self.options.contexts.get(name) else { return Err(unknown().into()) };
+        let (mut work, name) = (self.desk(), name.to_owned());
+        work.context = context.clone();
+        blocking(move || {
+            let ignore = work.context.ignore("")?;
+            let tree = Tree { root: work.context.root(), ignore: &ignore, keep_owner: false };
+            let created_by = format!("COPY . / # {name}");
+            let step =
+                CopyStep { sources: vec![".".into()], destination: "/".into(), created_by, ..CopyStep::default() };
+            work.copy(None, &tree, None, &step)
+        })
+        .await
     }
 
     /// The directory exists afterwards; a layer is made only if it did not before.

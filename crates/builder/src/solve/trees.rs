@@ -69,7 +69,10 @@ impl Solver<'_> {
                 | StepMount::Cache { from: Some((from, source)), .. } => {
                     Some(self.part_of(from, source, planned).await?)
                 }
-                StepMount::Cache { .. } | StepMount::Secret { .. } | StepMount::Tmpfs { .. } => None,
+                StepMount::Cache { .. }
+                | StepMount::Secret { .. }
+                | StepMount::Ssh { .. }
+                | StepMount::Tmpfs { .. } => None,
             });
         }
         Ok(all)

@@ -63,7 +63,12 @@ pub(super) const PLUGINS: &[Operation] = absent![NO_PLUGINS;
 pub(super) const OTHERS: &[Operation] = &[
     get("PluginList", "/plugins", "Lists managed plugins: there are none.")
         .answers(&[gives::<Vec<Value>>(200, "An empty list.")]),
-    post("Session", "/session", "A connection over which a builder's client may be asked; nothing is.")
-        .answers(&[empty(101, "The connection is taken.")]),
-    post("Grpc", "/grpc", "Not there: build without BuildKit.").answers(&[empty(501, "BuildKit is not there.")]),
+    post(
+        "Session",
+        "/session",
+        "A connection over which a builder's client is asked for files, credentials and secrets.",
+    )
+    .answers(&[empty(101, "The connection is HTTP/2 from now on, and the client serves.")]),
+    post("Grpc", "/grpc", "A connection for calls of BuildKit's protocol.")
+        .answers(&[empty(101, "The connection is HTTP/2 from now on, and the daemon serves.")]),
 ];

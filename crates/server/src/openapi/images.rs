@@ -140,9 +140,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
             text("target", "Stage to stop at."),
             json::<Vec<build::BuildOutput>>(
                 "outputs",
-                "One archive that comes with the answer, in the place of an image.",
+                "One archive that comes with the answer, in the place of an image; in version 2 what BuildKit's clients take.",
             ),
-            text("version", "`1`; `2` is BuildKit (refused)."),
+            text("version", "`1`, or `2`: as BuildKit builds, with a session."),
+            text("session", "The client's session, in version 2."),
+            text("buildid", "The client's name for the build; `upload-request:` before it brings its archive."),
         ])
         .headers(&[
             encoded::<BTreeMap<String, AuthConfig>>(REGISTRY_CONFIG, "Credentials by registry."),

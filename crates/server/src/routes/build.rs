@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::{Request, State};
+use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
-use teu_api::Filters;
 use teu_api::build::{BUILD_SECRETS, BuildCache, BuildOutput, BuildPiece, PruneReport};
 use teu_api::container::HostConfig;
 use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
-use teu_builder::solve::mount;
-use teu_builder::{Cache, Context, Entitlements, GitUrl, Options, Output, Secrets, build, export};
+use teu_builder::usage::{self, Room};
+use teu_builder::{Context, Entitlements, GitUrl, Options, Output, Secrets, build, export};
+use teu_buildkit::{Build, Buildkit, Source};
 use teu_engine::{Engine, PruneMode, Stream};
 use tokio::sync::mpsc;
 
@@ -28,11 +30,27 @@ use crate::query::Query;
 /// What Docker's builder can and this one cannot (yet): better said than left out silently.
 const UNSUPPORTED: [&str; 2] = ["isolation", "securityopt"];
 
+/// What the name of a build begins with whose archive is brought.
+const UPLOAD: &str = "upload-request:";
+
 pub(super) fn doors() -> Doors {
     Doors::default().open("ImageBuild", run).open("BuildPrune", prune).open("BuildPrunePreview", prune)
 }
 
-async fn run(State(engine): State<Engine>, query: Query, headers: HeaderMap, request: Request) -> Answer {
+async fn run(
+    State(engine): State<Engine>,
+    Extension(front): Extension<Buildkit>,
+    query: Query,
+    headers: HeaderMap,
+    request: Request,
+) -> Answer {
+    if let Some(build) = query.text("buildid").and_then(|id| id.strip_prefix(UPLOAD)) {
+        let body = Box::new(Reader::new(request.into_body()));
+        return front.upload(build, body).await.map_err(Failure::bad).map(IntoResponse::into_response);
+    }
+    if query.text("version") == Some("2") {
+        return by_session(engine, front, &query, &headers, request).await;
+    }
     let options = options(&query, &headers)?;
     let quiet = query.flag("q");
     let body = Reader::new(request.into_body());
@@ -84,6 +102,30 @@ async fn tell(mut pieces: Stream, out: mpsc::Sender<JsonMessage>) -> Answer<()> 
     Ok(())
 }
 
+/// Builds as BuildKit does, for clients that do not speak its protocol by themselves.
+async fn by_session(engine: Engine, front: Buildkit, query: &Query, headers: &HeaderMap, request: Request) -> Answer {
+    let body = Reader::new(request.into_body());
+    let source = match query.text("remote") {
+        Some("client-session") => Source::Session,
+        Some("upload-request") => Source::Upload,
+        Some(url) => Source::Url(url.to_owned()),
+        None => {
+            let store = engine.store().clone();
+            Source::Here(blocking(move || Context::receive(&store, body)).await?)
+        }
+    };
+    let outputs: Vec<BuildOutput> = query.json::<Option<_>>("outputs")?.unwrap_or_default();
+    let build = Build {
+        id: query.string("buildid"),
+        session: query.string("session"),
+        options: Options { mark_stderr: false, ..options(query, headers)? },
+        source,
+        outputs: outputs.into_iter().map(|output| (output.kind, output.attrs)).collect(),
+        quiet: query.flag("q"),
+    };
+    json_lines::respond(|out| async move { front.build(build, out).await.map_err(Failure::bad) }).await
+}
+
 /// Where a context is fetched from.
 enum Remote {
     /// An archive or a Dockerfile, by its URL.
@@ -103,10 +145,10 @@ fn remote(query: &Query) -> Answer<Option<Remote>> {
 }
 
 fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
-    if query.text("version") == Some("2") && query.text("remote") == Some("client-session") {
-        return Err(unsupported("BuildKit's way to send a context: build with DOCKER_BUILDKIT=0"));
-    }
-    if let Some(name) = UNSUPPORTED.iter().find(|name| !is_default(query.text(name))) {
+    let by_session = query.text("version") == Some("2");
+    if let Some(name) =
+        UNSUPPORTED.iter().find(|name| !is_default(query.text(name)) && !(by_session && **name == "outputs"))
+    {
         return Err(unsupported(&format!("build option \"{name}\"")));
     }
     let tags = query.all("t").iter().map(|tag| tag.parse()).collect::<Result<_, _>>();
@@ -129,6 +171,7 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         allow: allowed(query)?,
         host: host(query)?,
         mark_stderr: !is_ours(headers),
+        ..Options::default()
     })
 }
 
@@ -214,108 +257,22 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
     let mode = prune_mode(&method);
     let filters = query.filters_among(PRUNE_FILTERS)?;
     let number = |name: &str| query.number::<i64>(name).map(|number| number.unwrap_or_default().max(0));
-    let store = engine.store().clone();
     let wanted = Room {
         reserved: number("keep-storage")?.max(number("reserved-space")?),
         most: number("max-used-space")?,
         least_free: number("min-free-space")?,
-        free: rustix::fs::statvfs(store.root())
-            .map_or(i64::MAX, |disk| i64::try_from(disk.f_bavail.saturating_mul(disk.f_frsize)).unwrap_or(i64::MAX)),
     };
-    let rows = cache_rows(&engine)?;
-    let kept = wanted.kept(rows.iter().map(|row| row.size).sum());
-    let chosen = unneeded(rows, &filters, kept)?;
     let report = blocking(move || {
+        let (chosen, space_reclaimed) = usage::prune(engine.store(), &filters, wanted, mode == PruneMode::Remove)?;
         let caches_deleted = chosen.into_iter().map(|row| row.id).collect();
-        if mode == PruneMode::Tell {
-            return Ok(PruneReport { caches_deleted, ..PruneReport::default() });
-        }
-        let mounts = mount::remove(&store, &caches_deleted)?;
-        Cache::open(&store)?.forget(&caches_deleted)?;
-        let collected = store.collect()?;
-        Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed: collected.bytes + mounts })
+        Ok::<_, teu_builder::Error>(PruneReport { caches_deleted, space_reclaimed })
     });
     ok(report.await?)
 }
 
-/// How much room the build cache may take, in bytes; 0 where nothing was said.
-#[derive(Clone, Copy, Default)]
-struct Room {
-    /// So much of it stays in any case.
-    reserved: i64,
-    /// More than that goes.
-    most: i64,
-    /// So much of the disk is to be free.
-    least_free: i64,
-    /// So much of it is.
-    free: i64,
-}
-
-impl Room {
-    /// How much of a cache of `total` bytes stays; 0 is none of it. As BuildKit counts, but that a disk with room enough is
-    /// no reason to remove anything.
-    fn kept(self, total: i64) -> i64 {
-        let missing = self.least_free.saturating_sub(self.free).max(0);
-        let kept = match (self.most, self.least_free) {
-            (most, 0) => most,
-            (0, _) => total.saturating_sub(missing),
-            (most, _) => most.min(total.saturating_sub(missing)),
-        };
-        kept.max(self.reserved).max(0)
-    }
-}
-
-/// Of the records that the filters let through the oldest, until no more than `kept` bytes are left of all.
-fn unneeded(mut rows: Vec<BuildCache>, filters: &Filters, kept: i64) -> Answer<Vec<BuildCache>> {
-    let before = ["until", "unused-for"].iter().flat_map(|name| filters.get(name)).map(|text| teu_engine::until(text));
-    let before: Vec<_> = before.collect::<Result<_, _>>()?;
-    let flag =
-        |name: &str| filters.flag(name).map_err(|value| Failure::bad(format!("invalid filter '{name}={value}'")));
-    let (in_use, shared, private) = (flag("inuse")?, flag("shared")?, flag("private")?);
-    let wanted = |row: &BuildCache| {
-        let is = |name: &str, value: &str| !filters.contains(name) || filters.get(name).iter().any(|one| one == value);
-        let made = teu_engine::until(&row.created_at).ok();
-        !filters.contains("label")
-            && is("id", &row.id)
-            && is("description", &row.description)
-            && is("type", &row.kind)
-            && in_use.is_none_or(|flag| flag == row.in_use)
-            && shared.is_none_or(|flag| flag == row.shared)
-            && private.is_none_or(|flag| flag != row.shared)
-            && before.iter().all(|time| made.is_some_and(|made| made < *time))
-    };
-    let mut total: i64 = rows.iter().map(|row| row.size).sum();
-    rows.sort_by(|one, other| one.created_at.cmp(&other.created_at));
-    rows.retain(|row| {
-        let goes = wanted(row) && (kept == 0 || total > kept);
-        total -= if goes { row.size } else { 0 };
-        goes
-    });
-    Ok(rows)
-}
-
 /// The build cache as `system df` shows it.
 pub(super) fn cache_rows(engine: &Engine) -> Answer<Vec<BuildCache>> {
-    let records = Cache::open(engine.store()).and_then(|cache| cache.list()).map_err(Failure::from)?;
-    let row = |(id, record): (String, teu_builder::solve::cache::Record)| BuildCache {
-        id,
-        kind: "regular".into(),
-        description: record.created_by,
-        size: record.layer.and_then(|layer| i64::try_from(layer.content_size).ok()).unwrap_or(0),
-        created_at: record.created,
-        usage_count: 1,
-        ..BuildCache::default()
-    };
-    let mounts = mount::list(engine.store()).map_err(Failure::from)?.into_iter().map(|kept| BuildCache {
-        description: format!("cached mount {}", kept.key.trim_start_matches(teu_store::CACHE_MOUNT)),
-        id: kept.key,
-        kind: "exec.cachemount".into(),
-        size: i64::try_from(kept.size).unwrap_or(i64::MAX),
-        created_at: kept.changed,
-        usage_count: 1,
-        ..BuildCache::default()
-    });
-    Ok(records.into_iter().map(row).chain(mounts).collect())
+    usage::rows(engine.store()).map_err(Failure::from)
 }
 
 #[cfg(test)]
@@ -375,34 +332,5 @@ mod tests {
         };
         assert!(matches!(of("tar"), Ok(Some(Output::Tree))) && matches!(of("oci"), Ok(Some(Output::Archive))));
         assert_eq!(of("registry").expect_err("refused").status, StatusCode::NOT_IMPLEMENTED);
-    }
-
-    #[test]
-    fn the_cache_keeps_what_the_disk_has_room_for() {
-        let room = |reserved, most, least_free| Room { reserved, most, least_free, free: 30 }.kept(100);
-        assert_eq!([room(0, 0, 0), room(40, 0, 0), room(0, 60, 0), room(40, 20, 0)], [0, 40, 60, 40]);
-        assert_eq!([room(0, 0, 20), room(0, 0, 50), room(0, 60, 50), room(90, 60, 50)], [100, 80, 60, 90]);
-        assert_eq!(room(0, 0, 1000), 0);
-    }
-
-    #[test]
-    fn the_oldest_of_the_cache_goes_first() {
-        let row = |id: &str, day, size| BuildCache {
-            id: id.into(),
-            kind: "regular".into(),
-            created_at: format!("2024-01-{day:02}T00:00:00Z"),
-            size,
-            ..BuildCache::default()
-        };
-        let rows = || vec![row("b", 2, 10), row("a", 1, 10), row("c", 3, 10)];
-        let gone = |filters: &str, kept| {
-            let filters = Filters::parse(filters).expect("filters");
-            unneeded(rows(), &filters, kept).map(|rows| rows.into_iter().map(|row| row.id).collect::<String>())
-        };
-        assert_eq!(gone("{}", 0).expect("rows"), "abc");
-        assert_eq!(gone("{}", 15).expect("rows"), "ab");
-        assert_eq!(gone(r#"{"until":["2024-01-02T12:00:00Z"]}"#, 0).expect("rows"), "ab");
-        assert_eq!(gone(r#"{"id":["c","b"],"type":["regular"],"inuse":["false"]}"#, 0).expect("rows"), "bc");
-        assert_eq!(gone(r#"{"until":["never"]}"#, 0).expect_err("refused").status, StatusCode::BAD_REQUEST);
     }
 }

@@ -4,6 +4,7 @@
 //! would help nobody. Long ones (pull, push, build, load) are bound to their answer's stream and end with it.
 
 mod build;
+mod buildkit;
 mod containers;
 mod events;
 mod exec;
@@ -18,7 +19,7 @@ use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use teu_api::system::ping;
@@ -49,6 +50,7 @@ pub(crate) fn router(engine: Engine) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(finish))
         .layer(middleware::map_response(tell))
+        .layer(Extension(teu_buildkit::Buildkit::new(engine.clone())))
         .with_state(engine)
 }
 
@@ -57,6 +59,7 @@ fn doors() -> Doors {
         .and(exec::doors())
         .and(images::doors())
         .and(build::doors())
+        .and(buildkit::doors())
         .and(networks::doors())
         .and(volumes::doors())
         .and(events::doors())

@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use teu_api::system::{AuthConfig, AuthResponse, ping};
 use teu_engine::Engine;
 use teu_registry::client::{Auth, Client};
@@ -14,9 +13,7 @@ use super::{Doors, ok, to_value};
 use crate::body::Json;
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
-use crate::hijack::Hijack;
 use crate::openapi;
-use crate::sniff;
 
 pub(super) fn doors() -> Doors {
     let [swarm, plugins] = openapi::absent();
@@ -28,9 +25,7 @@ pub(super) fn doors() -> Doors {
         .open("SystemAuth", auth)
         .open("SystemDataUsage", super::usage::disk_usage)
         .open("OpenApi", document)
-        .open("PluginList", plugin_list)
-        .open("Session", session)
-        .open("Grpc", no_session);
+        .open("PluginList", plugin_list);
     let doors = swarm.fold(doors, |doors, id| doors.open(id, no_swarm));
     plugins.fold(doors, |doors, id| doors.open(id, no_plugins))
 }
@@ -56,8 +51,8 @@ fn with_ping_headers(mut response: Response) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    // The classic protocol: a context in, messages out.
-    headers.insert(lower(ping::BUILDER_VERSION), HeaderValue::from_static("1"));
+    // BuildKit's protocol is the one that clients shall take who know both.
+    headers.insert(lower(ping::BUILDER_VERSION), HeaderValue::from_static("2"));
     headers.insert(lower(ping::SWARM), HeaderValue::from_static("inactive"));
     response
 }
@@ -122,29 +117,4 @@ async fn no_swarm() -> Failure {
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
          swarm and try again.",
     )
-}
-
-/// A builder's client offers what it has (credentials, files) over a connection of its own. It is taken and held; nothing
-/// is asked over it, for whatever a build needs comes with its request.
-async fn session(headers: HeaderMap, hijack: Hijack) -> Answer {
-    let protocol = headers.get(header::UPGRADE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let upgrade = match protocol.as_deref() {
-        None | Some("" | sniff::RAW) => return Err(Failure::bad("no upgrade proto in request")),
-        Some("h2c") => hijack.into_upgrade(),
-        Some(other) => return Err(Failure::bad(format!("protocol {other} not supported"))),
-    };
-    let Some(upgrade) = upgrade else {
-        return Err(Failure::bad("this connection cannot be upgraded to h2c"));
-    };
-    tokio::spawn(async move {
-        if let Ok(connection) = upgrade.await {
-            let _ = tokio::io::copy(&mut TokioIo::new(connection), &mut tokio::io::sink()).await;
-        }
-    });
-    let headers = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "h2c")];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
-}
-
-async fn no_session() -> Failure {
-    Failure::new(StatusCode::NOT_IMPLEMENTED, "BuildKit sessions are not there yet: build with DOCKER_BUILDKIT=0")
 }

@@ -5,7 +5,7 @@ use crate::dockerfile::parse;
 
 fn inputs(target: Option<&str>, args: &[(&str, &str)]) -> Inputs {
     let build_args = args.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    Inputs { target: target.map(Into::into), build_args, platform: None }
+    Inputs { target: target.map(Into::into), build_args, ..Inputs::default() }
 }
 
 fn planned(file: &str, inputs: &Inputs) -> Result<Plan, PlanError> {

@@ -251,7 +251,6 @@ fn what_this_builder_does_not_do_is_refused_by_name() {
         ("RUN --mount=target=/x,id=y a", "unexpected key \"id\""),
         ("RUN --mount=type=cache,id=x a", "target is missing"),
         ("RUN --mount=type=tmpfs,target=/x,id=y a", "unexpected key \"id\""),
-        ("RUN --mount=type=ssh a", "RUN --mount=type=ssh is not supported yet"),
         ("RUN --mount=type=secret a", "RUN --mount=type=secret: id or target is missing"),
         ("RUN --device=x a", "RUN --device is not supported yet"),
         ("ADD --checksum=xyz https://h/b.git /b", "invalid checksum xyz for Git URL"),

@@ -1,0 +1,241 @@
+//! Builds by `POST /build?version=2`: how Docker's command line spoke to BuildKit before buildx. The request says how to
+//! build, the session has the files, and what happens comes back as messages that hold what `Control.Status` tells.
+//!
+//! ```text
+//! {"id":"moby.buildkit.trace","aux":"<StatusResponse in base64>"}
+//! {"id":"moby.image.id","aux":{"ID":"sha256:…"}}
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prost::Message;
+use teu_api::stream::JsonMessage;
+use teu_builder::{Context, Options};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tonic::Status;
+
+use crate::Buildkit;
+use crate::attributes::{Attributes, Place};
+use crate::job::{Going, Job};
+use crate::solve::{blocking, failure};
+use crate::wire::control::{Exporter, SolveRequest, SolveResponse};
+
+const TRACE: &str = "moby.buildkit.trace";
+const IMAGE: &str = "moby.image.id";
+/// How long a build and the upload that belongs to it wait for each other.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the files of a build are.
+pub enum Source {
+    /// In a folder of the client's that its session has.
+    Session,
+    /// At a URL.
+    Url(String),
+    /// In an archive that another request brings.
+    Upload,
+    /// Here.
+    Here(Context),
+}
+
+/// A build that is asked for in one request.
+pub struct Build {
+    /// The client's name for it; empty where it has none.
+    pub id: String,
+    /// The client's session; empty where it has none.
+    pub session: String,
+    /// How to build.
+    pub options: Options,
+    /// What from.
+    pub source: Source,
+    /// What becomes of the result, as kind and attributes; an image if empty.
+    pub outputs: Vec<(String, BTreeMap<String, String>)>,
+    /// Nothing is told but the image's id.
+    pub quiet: bool,
+}
+
+impl Buildkit {
+    /// Builds, and tells what happens as messages.
+    ///
+    /// # Errors
+    /// Why there is no result, in the words that clients of BuildKit look for.
+    pub async fn build(&self, build: Build, messages: mpsc::Sender<JsonMessage>) -> Result<(), String> {
+        let request = SolveRequest {
+            reference: if build.id.is_empty() { format!("build-{:p}", &build) } else { build.id.clone() },
+            session: build.session.clone(),
+            exporters: exporters(&build),
+            entitlements: entitlements(&build.options),
+            ..SolveRequest::default()
+        };
+        let said = |status: Status| status.message().to_owned();
+        let (job, _) = self.0.jobs.begin(request).map_err(said)?;
+        let quiet = build.quiet;
+        let telling = tokio::spawn(tell(job.clone(), (!quiet).then(|| messages.clone())));
+        let going = Going { front: self.clone(), job: job.clone() };
+        let done = self.work(&job, build).await;
+        drop(going);
+        let _ = telling.await;
+        let response = done.map_err(said)?;
+        if let Some(id) = response.exporter_response.get("containerimage.digest") {
+            if quiet {
+                let _ = messages.send(JsonMessage::output(format!("{id}\n"))).await;
+                return Ok(());
+            }
+            let aux = Some(serde_json::json!({ "ID": id }));
+            let _ = messages.send(JsonMessage { id: Some(IMAGE.into()), aux, ..JsonMessage::default() }).await;
+        }
+        Ok(())
+    }
+
+    async fn work(&self, job: &Arc<Job>, build: Build) -> Result<SolveResponse, Status> {
+        let Build { options, source, id, .. } = build;
+        let store = self.0.engine.store().clone();
+        let filename = match options.dockerfile.as_str() {
+            "" | "." => "Dockerfile".to_owned(),
+            name => name.to_owned(),
+        };
+        let solved = match source {
+            Source::Session => self.dockerfile(job, Attributes { options, filename, ..Attributes::default() }).await?,
+            Source::Url(url) => {
+                let context = Place::read("context", &url)?;
+                self.dockerfile(job, Attributes { options, filename, context, ..Attributes::default() }).await?
+            }
+            Source::Here(context) => self.steps(job, context, Options { dockerfile: filename, ..options }).await?,
+            Source::Upload => {
+                let tar = self.0.uploads.take(&id).await?;
+                let context = blocking(move || Context::receive(&store, tar).map_err(failure)).await?;
+                self.steps(job, context, Options { dockerfile: filename, ..options }).await?
+            }
+        };
+        self.export(job, &Arc::new(solved)).await
+    }
+
+    /// Keeps an archive for the build of that name until it has been read.
+    ///
+    /// # Errors
+    /// When no build wants it.
+    pub async fn upload(&self, build: &str, tar: Box<dyn Read + Send>) -> Result<(), String> {
+        self.0.uploads.give(build, tar).await
+    }
+}
+
+fn exporters(build: &Build) -> Vec<Exporter> {
+    if build.outputs.is_empty() {
+        let names: Vec<String> = build.options.tags.iter().map(ToString::to_string).collect();
+        return vec![Exporter { kind: "moby".into(), attrs: [("name".into(), names.join(","))].into() }];
+    }
+    let outputs = build.outputs.iter().cloned();
+    outputs.map(|(kind, attrs)| Exporter { kind, attrs: attrs.into_iter().collect() }).collect()
+}
+
+/// What the options allow, and what goes without saying: who asks for the host's network gets it.
+fn entitlements(options: &Options) -> Vec<String> {
+    let host = options.allow.host_network || options.host.network_mode == "host";
+    let all = [("network.host", host), ("security.insecure", options.allow.insecure)];
+    all.iter().filter(|(_, allowed)| *allowed).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Passes on what is told of a build, if anybody wants it.
+async fn tell(job: Arc<Job>, messages: Option<mpsc::Sender<JsonMessage>>) {
+    let Some(reader) = job.board.read() else { return };
+    while let Some(status) = reader.next().await {
+        let Some(messages) = &messages else { continue };
+        let aux = Some(STANDARD.encode(status.encode_to_vec()).into());
+        let message = JsonMessage { id: Some(TRACE.into()), aux, ..JsonMessage::default() };
+        if messages.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Archives that wait for their builds.
+#[derive(Default)]
+pub(crate) struct Uploads {
+    waiting: Mutex<HashMap<String, Upload>>,
+    changed: Notify,
+}
+
+/// An archive, and who waits for it to be read.
+struct Upload {
+    tar: Box<dyn Read + Send>,
+    read: oneshot::Sender<()>,
+}
+
+impl Read for Upload {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.tar.read(buffer)
+    }
+}
+
+impl Uploads {
+    async fn give(&self, build: &str, tar: Box<dyn Read + Send>) -> Result<(), String> {
+        let (read, mut done) = oneshot::channel();
+        self.lock().insert(build.to_owned(), Upload { tar, read });
+        self.changed.notify_waiters();
+        // It ends when the archive is dropped: after it was read, or with the build.
+        if tokio::time::timeout(PATIENCE, &mut done).await.is_ok() {
+            return Ok(());
+        }
+        if self.lock().remove(build).is_some() {
+            return Err(format!("no build {build} wants the archive"));
+        }
+        let _ = done.await;
+        Ok(())
+    }
+
+    async fn take(&self, build: &str) -> Result<Upload, Status> {
+        let found = async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(upload) = self.lock().remove(build) {
+                    return upload;
+                }
+                changed.await;
+            }
+        };
+        let missing = |_| Status::not_found("the archive of the build did not come");
+        tokio::time::timeout(PATIENCE, found).await.map_err(missing)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Upload>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("read", &self.read).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_waits_until_it_is_read() {
+        let uploads = Arc::new(Uploads::default());
+        let giving = tokio::spawn({
+            let uploads = uploads.clone();
+            async move { uploads.give("a", Box::new(&b"text"[..])).await }
+        });
+        let mut upload = uploads.take("a").await.expect("there");
+        assert!(!giving.is_finished());
+        let mut text = String::new();
+        upload.read_to_string(&mut text).expect("read");
+        drop(upload);
+        giving.await.expect("joined").expect("taken");
+        assert_eq!(text, "text");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_waits_for_ever() {
+        let uploads = Uploads::default();
+        assert!(uploads.give("a", Box::new(std::io::empty())).await.is_err());
+        assert!(uploads.take("a").await.is_err());
+    }
+}

@@ -1,0 +1,386 @@
+//! What the client has comes into a tree of the daemon's.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use teu_sys::fs::{Dir, FileKind, Root, Time, set_file_mtime};
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+use super::mode::{kind, permissions};
+use super::{fault, stream, unbounded};
+use crate::session::Session;
+use crate::wire::BytesMessage;
+use crate::wire::session::{Packet, PacketKind, Stat};
+
+const SYNC: &str = "/moby.filesync.v1.FileSync/DiffCopy";
+const UPLOAD: &str = "/moby.upload.v1.Upload/Pull";
+
+/// Which part of what a client has is wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The client's name for the folder.
+    pub(crate) name: String,
+    /// Only these files, and what they lead to if they are links; empty is everything.
+    pub(crate) paths: Vec<String>,
+    /// Patterns of what is not wanted, as in `.dockerignore`.
+    pub(crate) exclude: Vec<String>,
+}
+
+impl Wanted {
+    /// As the client expects it: beside the call, and escaped if a value is more than ASCII.
+    fn tell(&self, metadata: &mut MetadataMap) -> Result<(), Status> {
+        let name = std::slice::from_ref(&self.name);
+        for (key, values) in
+            [("dir-name", name), ("followpaths", &self.paths[..]), ("exclude-patterns", &self.exclude[..])]
+        {
+            let escaped = !values.iter().all(|value| value.is_ascii());
+            let refused = |_| Status::invalid_argument(format!("{key}: a value cannot be sent to the client"));
+            for value in values {
+                let value = if escaped { escape(value) } else { value.clone() };
+                metadata.append(key, value.parse().map_err(refused)?);
+            }
+            if escaped {
+                let key = format!("{key}-encoded").parse::<tonic::metadata::MetadataKey<_>>();
+                metadata.insert(key.map_err(|_| Status::internal("a key"))?, MetadataValue::from_static("1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As Go's `url.QueryEscape` does it.
+fn escape(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().fold(String::new(), |mut text, byte| {
+        match byte {
+            b' ' => text.push('+'),
+            byte if plain(byte) => text.push(byte.into()),
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+        text
+    })
+}
+
+/// Brings what is wanted into `root`, and says how many bytes that were.
+pub(crate) async fn receive(session: &Session, wanted: &Wanted, root: &Root) -> Result<u64, Status> {
+    if !session.serves(SYNC) {
+        return Err(Status::failed_precondition("the client sends no files"));
+    }
+    // Not bounded, or both sides could wait for each other: the client takes no request while it waits for us to read.
+    let (requests, outgoing) = mpsc::unbounded_channel();
+    let mut request = tonic::Request::new(unbounded(outgoing));
+    wanted.tell(request.metadata_mut())?;
+    let mut incoming = session.converse::<Packet, Packet, _>(SYNC, request).await?;
+    let (pieces, packets) = mpsc::channel(64);
+    let root = root.try_clone().map_err(|error| fault("open the context", "", &error))?;
+    let writer = tokio::task::spawn_blocking(move || Writer::new(root, requests).run(packets));
+    while let Some(packet) = incoming.message().await? {
+        match packet.kind() {
+            PacketKind::Error => return Err(Status::unknown(format!("error from sender: {}", lossy(&packet.data)))),
+            PacketKind::Finished => break,
+            // A writer that has ended says why.
+            _ => {
+                if pieces.send(packet).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    drop(pieces);
+    writer.await.map_err(|error| Status::internal(error.to_string()))?
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Puts into a tree what packets say.
+struct Writer {
+    root: Root,
+    requests: mpsc::UnboundedSender<Packet>,
+    /// The directory that the last file was in.
+    parent: Option<(PathBuf, Dir)>,
+    /// Of the next file that is told.
+    number: u32,
+    /// Files that were asked for.
+    wanted: HashMap<u32, Stat>,
+    /// Files whose contents are coming.
+    open: HashMap<u32, (File, Stat)>,
+    links: Vec<Stat>,
+    directories: Vec<Stat>,
+    all_told: bool,
+    bytes: u64,
+}
+
+impl Writer {
+    fn new(root: Root, requests: mpsc::UnboundedSender<Packet>) -> Self {
+        Self {
+            root,
+            requests,
+            parent: None,
+            number: 0,
+            wanted: HashMap::new(),
+            open: HashMap::new(),
+            links: Vec::new(),
+            directories: Vec::new(),
+            all_told: false,
+            bytes: 0,
+        }
+    }
+
+    fn run(mut self, mut packets: mpsc::Receiver<Packet>) -> Result<u64, Status> {
+        while let Some(packet) = packets.blocking_recv() {
+            if let Err(error) = self.take(packet) {
+                let _ = self.requests.send(Packet {
+                    kind: PacketKind::Error.into(),
+                    data: error.message().to_owned().into(),
+                    ..Packet::default()
+                });
+                return Err(error);
+            }
+        }
+        match self.all_told && self.wanted.is_empty() && self.open.is_empty() {
+            true => Ok(self.bytes),
+            false => Err(Status::unknown("the client stopped sending files before the end")),
+        }
+    }
+
+    fn take(&mut self, packet: Packet) -> Result<(), Status> {
+        match (packet.kind(), packet.stat) {
+            (PacketKind::Stat, Some(stat)) => self.told(stat)?,
+            (PacketKind::Stat, None) => self.all_told = true,
+            (PacketKind::Data, _) => self.data(packet.id, &packet.data)?,
+            _ => return Err(Status::invalid_argument("a packet that a sender does not send")),
+        }
+        if self.all_told && self.wanted.is_empty() && self.open.is_empty() {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, stat: Stat) -> Result<(), Status> {
+        let number = self.number;
+        self.number += 1;
+        let at = |error: io::Error| fault("receive", &stat.path, &error);
+        let (dir, name) = self.place(&stat.path).map_err(at)?;
+        let device = (u32::try_from(stat.major).unwrap_or(0), u32::try_from(stat.minor).unwrap_or(0));
+        match kind(stat.mode) {
+            Some(FileKind::Directory) => {
+                dir.create_dir(&name, 0o700).or_else(there).map_err(at)?;
+                self.directories.push(stat);
+            }
+            Some(FileKind::Symlink) => dir.symlink(&stat.link, &name).map_err(at)?,
+            Some(FileKind::Regular) if !stat.link.is_empty() => self.links.push(stat),
+            Some(FileKind::Regular) if stat.size == 0 => {
+                let file = dir.create_file(&name, 0o600).map_err(at)?;
+                dress(&file, &stat).map_err(at)?;
+            }
+            Some(FileKind::Regular) => {
+                self.wanted.insert(number, stat);
+                let request = Packet { kind: PacketKind::Request.into(), id: number, ..Packet::default() };
+                let _ = self.requests.send(request);
+            }
+            Some(other) => dir.mknod(&name, other, permissions(stat.mode), device).map_err(at)?,
+            None => return Err(Status::invalid_argument(format!("{}: a file of unknown kind", stat.path))),
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, id: u32, data: &Bytes) -> Result<(), Status> {
+        if let Some(stat) = self.wanted.remove(&id) {
+            let made = self.place(&stat.path).and_then(|(dir, name)| dir.create_file(name, 0o600));
+            let file = made.map_err(|error| fault("receive", &stat.path, &error))?;
+            self.open.insert(id, (file, stat));
+        }
+        let Some((file, stat)) = self.open.get_mut(&id) else {
+            return Err(Status::invalid_argument(format!("file {id} was not asked for")));
+        };
+        let done = match data.is_empty() {
+            true => dress(file, stat),
+            false => file.write_all(data),
+        };
+        done.map_err(|error| fault("receive", &stat.path, &error))?;
+        if data.is_empty() {
+            self.open.remove(&id);
+        }
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    /// What can only be done when all files are there.
+    fn finish(&mut self) -> Result<(), Status> {
+        for stat in std::mem::take(&mut self.links) {
+            let link = || {
+                let (from, first) = self.root.parent_of(&stat.link)?;
+                let (to, name) = self.root.parent_of(&stat.path)?;
+                from.link(first, &to, name)
+            };
+            link().map_err(|error| fault("receive", &stat.path, &error))?;
+        }
+        for stat in std::mem::take(&mut self.directories).into_iter().rev() {
+            let dress = || {
+                let (dir, name) = self.root.parent_of(&stat.path)?;
+                dir.set_mode(&name, permissions(stat.mode))?;
+                dir.set_mtime(&name, time(stat.modified))
+            };
+            dress().map_err(|error| fault("receive", &stat.path, &error))?;
+        }
+        let _ = self.requests.send(Packet { kind: PacketKind::Finished.into(), ..Packet::default() });
+        Ok(())
+    }
+
+    /// The directory that a file is in, and its name there.
+    fn place(&mut self, path: &str) -> io::Result<(&Dir, OsString)> {
+        let path = Path::new(path);
+        let (Some(name), parent) = (path.file_name(), path.parent().unwrap_or(Path::new(""))) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
+        };
+        if self.parent.as_ref().is_none_or(|(have, _)| have != parent) {
+            self.parent = Some((parent.to_owned(), self.root.parent_of(path)?.0));
+        }
+        let Some((_, dir)) = &self.parent else { return Err(io::ErrorKind::NotFound.into()) };
+        Ok((dir, name.to_owned()))
+    }
+}
+
+fn there(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+}
+
+fn dress(file: &File, stat: &Stat) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(permissions(stat.mode)))?;
+    set_file_mtime(file, time(stat.modified))
+}
+
+fn time(nanoseconds: i64) -> Time {
+    let second = 1_000_000_000;
+    Time {
+        seconds: nanoseconds.div_euclid(second),
+        nanoseconds: u32::try_from(nanoseconds.rem_euclid(second)).unwrap_or(0),
+    }
+}
+
+/// What the client reads from its standard input, for a thread to read on.
+pub(crate) async fn upload(session: &Session, path: &str) -> Result<impl Read + Send + use<>, Status> {
+    let (done, outgoing) = mpsc::channel::<BytesMessage>(1);
+    let mut request = tonic::Request::new(stream(outgoing));
+    let path = path.parse().map_err(|_| Status::invalid_argument("the name of an upload"))?;
+    request.metadata_mut().insert("urlpath", path);
+    let mut incoming = session.converse::<BytesMessage, BytesMessage, _>(UPLOAD, request).await?;
+    let (pieces, receiver) = mpsc::channel(8);
+    tokio::spawn(async move {
+        let _until_the_end = done;
+        loop {
+            let piece = match incoming.message().await {
+                Ok(Some(message)) => Ok(message.data),
+                Ok(None) => break,
+                Err(status) => Err(io::Error::other(status.message().to_owned())),
+            };
+            let last = piece.is_err();
+            if pieces.send(piece).await.is_err() || last {
+                break;
+            }
+        }
+    });
+    Ok(Pieces { receiver, rest: Bytes::new() })
+}
+
+/// Pieces from a channel as a thread reads them.
+struct Pieces {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.rest = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.rest.len());
+        buffer[..length].copy_from_slice(&self.rest.split_to(length));
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(kind: PacketKind, id: u32, data: &'static [u8], stat: Option<Stat>) -> Packet {
+        Packet { kind: kind.into(), stat, id, data: Bytes::from_static(data) }
+    }
+
+    fn stat(path: &str, mode: u32, size: i64, link: &str) -> Option<Stat> {
+        Some(Stat { path: path.into(), mode, size, link: link.into(), modified: 5_000_000_007, ..Stat::default() })
+    }
+
+    fn write(root: &Path, packets: Vec<Packet>) -> (Result<u64, Status>, Vec<Packet>) {
+        let (requests, mut asked) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(packets.len().max(1));
+        packets.into_iter().for_each(|packet| sender.try_send(packet).expect("room"));
+        drop(sender);
+        let result = Writer::new(Root::open(root).expect("root"), requests).run(receiver);
+        (result, std::iter::from_fn(|| asked.try_recv().ok()).collect())
+    }
+
+    #[test]
+    fn a_tree_comes_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (told, data) = (PacketKind::Stat, PacketKind::Data);
+        let (result, asked) = write(
+            folder.path(),
+            vec![
+                packet(told, 0, b"", stat("a", 0o644, 4, "")),
+                packet(told, 0, b"", stat("d", 0x8000_01ed, 0, "")),
+                packet(told, 0, b"", stat("d/empty", 0o600, 0, "")),
+                packet(told, 0, b"", stat("d/hard", 0o644, 4, "a")),
+                packet(told, 0, b"", stat("d/soft", 0x0800_01ff, 0, "../a")),
+                packet(data, 0, b"te", None),
+                packet(data, 0, b"xt", None),
+                packet(told, 0, b"", None),
+                packet(data, 0, b"", None),
+            ],
+        );
+        assert_eq!(result.expect("received"), 4);
+        let kinds: Vec<_> = asked.iter().map(|packet| (packet.kind(), packet.id)).collect();
+        assert_eq!(kinds, [(PacketKind::Request, 0), (PacketKind::Finished, 0)]);
+        assert_eq!(std::fs::read(folder.path().join("d/soft")).expect("read"), b"text");
+        assert_eq!(std::fs::read(folder.path().join("d/hard")).expect("read"), b"text");
+        let modified = std::fs::metadata(folder.path().join("d")).and_then(|meta| meta.modified()).expect("a time");
+        assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).expect("later").as_nanos(), 5_000_000_007);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_to_the_sender() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (result, asked) = write(folder.path(), vec![packet(PacketKind::Data, 7, b"x", None)]);
+        assert!(result.expect_err("refused").message().contains("file 7 was not asked for"));
+        assert_eq!(asked.last().map(Packet::kind), Some(PacketKind::Error));
+        let (result, _) = write(folder.path(), vec![packet(PacketKind::Stat, 0, b"", stat("a", 0o644, 4, ""))]);
+        assert!(result.expect_err("cut off").message().contains("before the end"));
+        for path in ["../outside", "a/../../outside", "/"] {
+            let _ = write(folder.path(), vec![packet(PacketKind::Stat, 0, b"", stat(path, 0o644, 0, ""))]);
+            assert!(!folder.path().parent().expect("parent").join("outside").exists(), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_escaped_as_go_does_it() {
+        assert_eq!(escape("a b/ü~"), "a+b%2F%C3%BC~");
+        let mut metadata = MetadataMap::new();
+        let wanted = Wanted { name: "ctx".into(), exclude: vec!["ü".into(), "b".into()], ..Wanted::default() };
+        wanted.tell(&mut metadata).expect("told");
+        assert_eq!(metadata.get_all("exclude-patterns").iter().count(), 2);
+        assert!(metadata.get("exclude-patterns-encoded").is_some() && metadata.get("dir-name-encoded").is_none());
+    }
+}

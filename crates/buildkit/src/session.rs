@@ -1,0 +1,162 @@
+//! Sessions: connections on which client and daemon change places. The client opens `/session`, and from then on it is
+//! the one who answers: calls go out from here for files, credentials, secrets and agents.
+//!
+//! ```text
+//! client ── POST /session, Upgrade: h2c ──▶ daemon
+//! client ◀── FileSync.DiffCopy, Auth.Credentials, Secrets.GetSecret, SSH.ForwardAgent … ── daemon
+//! ```
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioExecutor;
+use prost::Message;
+use tokio::sync::Notify;
+use tonic::client::Grpc;
+use tonic_prost::ProstCodec;
+
+/// How long a request waits for the session that it names.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much may be on its way in one call, and in all of a session, in bytes.
+const WINDOWS: (u32, u32) = (4 << 20, 16 << 20);
+/// The largest message that is taken, in bytes.
+const LARGEST: usize = 32 << 20;
+
+/// Whose session it is, and what its client serves.
+pub(crate) const ID: &str = "x-docker-expose-session-uuid";
+const METHOD: &str = "x-docker-expose-session-grpc-method";
+
+/// The sessions that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<String, Session>>,
+    changed: Notify,
+}
+
+impl Sessions {
+    /// Serves a session until its client leaves.
+    pub(crate) async fn hold<I>(&self, headers: &HeaderMap, io: I)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let Some(id) = headers.get(ID).and_then(|id| id.to_str().ok()).map(str::to_owned) else { return };
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+        let (sender, connection) = match builder.handshake(io).await {
+            Ok(both) => both,
+            Err(error) => return tracing::debug!(%error, "a session did not begin"),
+        };
+        let methods = headers.get_all(METHOD).iter().filter_map(|name| name.to_str().ok());
+        let methods = methods.map(str::to_ascii_lowercase).collect();
+        let session = Session { channel: Channel(sender), methods: Arc::new(methods) };
+        self.lock().insert(id.clone(), session);
+        self.changed.notify_waiters();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a session ended");
+        }
+        self.lock().remove(&id);
+    }
+
+    /// Whether one of that id is open.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    /// The session of that id, when it is there, or comes soon.
+    pub(crate) async fn get(&self, id: &str) -> Result<Session, tonic::Status> {
+        let found = async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(session) = self.lock().get(id) {
+                    return session.clone();
+                }
+                changed.await;
+            }
+        };
+        let missing = |_| tonic::Status::not_found(format!("no active session for {id}: context deadline exceeded"));
+        tokio::time::timeout(PATIENCE, found).await.map_err(missing)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client that answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    channel: Channel,
+    methods: Arc<HashSet<String>>,
+}
+
+impl Session {
+    /// Whether the client serves a method: `/package.Service/Method`.
+    pub(crate) fn serves(&self, method: &str) -> bool {
+        self.methods.contains(&method.to_ascii_lowercase())
+    }
+
+    /// One question, one answer.
+    pub(crate) async fn ask<Q, A>(&self, method: &'static str, question: Q) -> Result<A, tonic::Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc();
+        grpc.ready().await.map_err(gone)?;
+        let codec = ProstCodec::<Q, A>::default();
+        let answer = grpc.unary(tonic::Request::new(question), PathAndQuery::from_static(method), codec).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// Streams in both directions.
+    pub(crate) async fn converse<Q, A, S>(
+        &self,
+        method: &'static str,
+        request: tonic::Request<S>,
+    ) -> Result<tonic::Streaming<A>, tonic::Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+        S: Stream<Item = Q> + Send + 'static,
+    {
+        let mut grpc = self.grpc();
+        grpc.ready().await.map_err(gone)?;
+        let codec = ProstCodec::<Q, A>::default();
+        Ok(grpc.streaming(request, PathAndQuery::from_static(method), codec).await?.into_inner())
+    }
+
+    fn grpc(&self) -> Grpc<Channel> {
+        let grpc = Grpc::with_origin(self.channel.clone(), http::Uri::from_static("http://session"));
+        grpc.max_decoding_message_size(LARGEST)
+    }
+}
+
+fn gone(error: hyper::Error) -> tonic::Status {
+    tonic::Status::unavailable(format!("the client's session is gone: {error}"))
+}
+
+/// The connection, as a service.
+#[derive(Clone, Debug)]
+struct Channel(http2::SendRequest<tonic::body::Body>);
+
+impl tower::Service<http::Request<tonic::body::Body>> for Channel {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, hyper::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}

@@ -1,0 +1,384 @@
+//! A build from what a client says to what it gets.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use teu_builder::{Context, Entitlements, GitUrl, Named, Options, Progress, Requester, Solved};
+use teu_oci::Reference;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::Buildkit;
+use crate::attributes::{self, Attributes, Place, refused};
+use crate::board::{Board, Step, follow};
+use crate::files::{self, Wanted};
+use crate::job::{Going, Job};
+use crate::session::Session;
+use crate::wire::control::{Exporter, SolveRequest, SolveResponse};
+use crate::wire::gateway;
+
+/// The frontends that a Dockerfile is for; the second is what a client says whose `# syntax` names an image.
+const FRONTENDS: [&str; 2] = ["dockerfile.v0", "gateway.v0"];
+const HOST_NETWORK: &str = "network.host";
+const INSECURE: &str = "security.insecure";
+
+impl Buildkit {
+    /// Builds what the request says, or what its client says afterwards, and gives it to the exporter. A client that goes away
+    /// ends it.
+    pub(crate) async fn solve(self, request: SolveRequest) -> Result<SolveResponse, Status> {
+        check(&request)?;
+        let (frontend, attrs) = (request.frontend.clone(), request.frontend_attrs.clone());
+        let (job, mut returned) = self.0.jobs.begin(request)?;
+        let _going = Going { front: self.clone(), job: job.clone() };
+        let name = if frontend.is_empty() {
+            let gone = || Status::cancelled("the client did not say what came out");
+            returned.recv().await.ok_or_else(gone)??
+        } else {
+            Some(job.keep(self.dockerfile(&job, attributes::read(&attrs)?).await?))
+        };
+        let result = name.and_then(|name| job.result(&name));
+        match result {
+            Some(solved) => self.export(&job, &solved).await,
+            // A request that was not for an image, or for no output.
+            None => Ok(SolveResponse::default()),
+        }
+    }
+
+    /// Builds for a client that brings the result back by itself.
+    pub(crate) async fn frontend(
+        &self,
+        job: &Arc<Job>,
+        request: gateway::SolveRequest,
+    ) -> Result<gateway::SolveResponse, Status> {
+        if !request.frontend_inputs.is_empty() {
+            return Err(refused("a context in the low-level language (LLB)"));
+        }
+        if !FRONTENDS.contains(&request.frontend.as_str()) {
+            return Err(refused("the low-level language (LLB)"));
+        }
+        let solved = self.dockerfile(job, attributes::read(&request.frontend_opt)?).await?;
+        let config = serde_json::to_vec(solved.config()).map_err(|error| Status::internal(error.to_string()))?;
+        let id = job.keep(solved);
+        let result = gateway::Outcome {
+            refs: Some(gateway::Refs::One(gateway::Ref { id })),
+            metadata: [("containerimage.config".to_owned(), config)].into(),
+        };
+        Ok(gateway::SolveResponse { result: Some(result) })
+    }
+
+    /// Does all steps of a Dockerfile.
+    pub(crate) async fn dockerfile(&self, job: &Arc<Job>, wanted: Attributes) -> Result<Solved, Status> {
+        let session = self.0.sessions.get(&job.session).await?;
+        let Attributes { mut options, context, dockerfile, filename, named, warnings } = wanted;
+        let allowed = |name: &str| job.entitlements.iter().any(|have| have == name);
+        options.allow = Entitlements { host_network: allowed(HOST_NETWORK), insecure: allowed(INSECURE) };
+        if options.host.network_mode == "host" && !options.allow.host_network {
+            return Err(Status::permission_denied(format!("{HOST_NETWORK} is not allowed")));
+        }
+        for id in ["GIT_AUTH_HEADER", "GIT_AUTH_TOKEN"] {
+            if let Some(secret) = session.secret(id).await.map_err(failure)? {
+                options.secrets.0.insert(id.into(), secret);
+            }
+        }
+        let context = match (&context, dockerfile) {
+            (Place::Local(_), folder) => {
+                let folder = folder.unwrap_or_else(|| "dockerfile".into());
+                self.local(&session, &job.board, &context, Some((&folder, &filename))).await?
+            }
+            (_, Some(folder)) => {
+                let (text, ignore) = self.definition(&session, &job.board, &folder, &filename).await?;
+                self.place(&session, &job.board, &context, &options).await?.defined_by(text, ignore)
+            }
+            (_, None) => self.place(&session, &job.board, &context, &options).await?,
+        };
+        for (name, place) in named {
+            let one = match place {
+                Place::Image(reference) => Named::Image(reference),
+                place => Named::Tree(Arc::new(self.place(&session, &job.board, &place, &options).await?)),
+            };
+            options.contexts.insert(name, one);
+        }
+        options.requester = Some(Arc::new(session));
+        if !warnings.is_empty() {
+            let step = Step::begin(&job.board, "[internal] cache imports").await;
+            for warning in &warnings {
+                step.warn(warning).await;
+            }
+            step.end(false, None).await;
+        }
+        self.steps(job, context, options).await
+    }
+
+    /// Does the steps, and tells of them.
+    pub(crate) async fn steps(&self, job: &Arc<Job>, context: Context, options: Options) -> Result<Solved, Status> {
+        let (events, heard) = mpsc::channel(64);
+        let telling = follow(job.board.clone(), heard);
+        let building = teu_builder::solve(&self.0.engine, context, options, Progress::events(events));
+        let (solved, ()) = tokio::join!(building, telling);
+        solved.map_err(failure)
+    }
+
+    /// A tree, wherever it is.
+    async fn place(
+        &self,
+        session: &Session,
+        board: &Arc<Board>,
+        place: &Place,
+        options: &Options,
+    ) -> Result<Context, Status> {
+        match place {
+            Place::Local(_) => self.local(session, board, place, None).await,
+            Place::Upload(path) => {
+                let step = Step::begin(board, "[internal] load remote build context").await;
+                let received = async {
+                    let (tar, store) = (files::upload(session, path).await?, self.0.engine.store().clone());
+                    blocking(move || Context::receive(&store, tar).map_err(failure)).await
+                };
+                let received = received.await;
+                step.settle(received).await
+            }
+            Place::Url(url) => {
+                let repository = GitUrl::context(url).transpose();
+                let repository = repository.map_err(|error| Status::invalid_argument(error.to_string()))?;
+                let name = repository.as_ref().map_or(url.as_str(), GitUrl::remote);
+                let step = Step::begin(board, format!("[internal] load remote build context {name}")).await;
+                let fetched = match repository {
+                    None => Context::fetch(&self.0.engine, url).await,
+                    Some(mut repository) => {
+                        let keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+                        repository.keep_git_dir |= matches!(keep, Some("1" | "true"));
+                        Context::repository(&self.0.engine, &repository, &options.secrets).await
+                    }
+                };
+                step.settle(fetched.map_err(failure)).await
+            }
+            Place::Image(reference) => Err(refused(&format!("the image {reference} as the context"))),
+        }
+    }
+
+    /// A folder of the client's, without what its ignore file names; a Dockerfile may lie in another one.
+    async fn local(
+        &self,
+        session: &Session,
+        board: &Arc<Board>,
+        place: &Place,
+        dockerfile: Option<(&str, &str)>,
+    ) -> Result<Context, Status> {
+        let Place::Local(name) = place else { return Err(Status::internal("a folder of the client's")) };
+        let (definition, ignore) = match dockerfile {
+            None => (None, None),
+            Some((folder, filename)) => {
+                let (text, own) = self.definition(session, board, folder, filename).await?;
+                let ignore = match own {
+                    Some(own) => Some(own),
+                    None => self.ignore(session, board, name).await?,
+                };
+                (Some(text), ignore)
+            }
+        };
+        let exclude = patterns(ignore.as_deref().unwrap_or_default());
+        let title = match dockerfile {
+            Some(_) => "[internal] load build context".to_owned(),
+            None => format!("[context {name}] load from client"),
+        };
+        let wanted = Wanted { name: name.clone(), exclude, ..Wanted::default() };
+        let context = self.transfer(session, board, title, "transferring context:", &wanted).await?;
+        Ok(match definition {
+            Some(text) => context.defined_by(text, ignore),
+            None => context,
+        })
+    }
+
+    /// A Dockerfile, and its own ignore file if it has one.
+    async fn definition(
+        &self,
+        session: &Session,
+        board: &Arc<Board>,
+        folder: &str,
+        filename: &str,
+    ) -> Result<(String, Option<String>), Status> {
+        let own = format!("{filename}.dockerignore");
+        let lower = filename.strip_suffix("Dockerfile").map(|before| format!("{before}dockerfile"));
+        let paths = [filename.to_owned(), own.clone()].into_iter().chain(lower.clone()).collect();
+        let wanted = Wanted { name: folder.into(), paths, ..Wanted::default() };
+        let title = format!("[internal] load build definition from {filename}");
+        let tree = self.transfer(session, board, title, "transferring dockerfile:", &wanted).await?;
+        let mut text = read(&tree, filename)?;
+        if let (None, Some(lower)) = (&text, &lower) {
+            text = read(&tree, lower)?;
+        }
+        let missing =
+            || Status::not_found(format!("failed to read dockerfile: open {filename}: no such file or directory"));
+        Ok((text.ok_or_else(missing)?, read(&tree, &own)?))
+    }
+
+    async fn ignore(&self, session: &Session, board: &Arc<Board>, name: &str) -> Result<Option<String>, Status> {
+        let paths = vec![".dockerignore".to_owned()];
+        let wanted = Wanted { name: name.into(), paths, ..Wanted::default() };
+        let title = "[internal] load .dockerignore".to_owned();
+        let tree = self.transfer(session, board, title, "transferring context:", &wanted).await?;
+        read(&tree, ".dockerignore")
+    }
+
+    /// Brings files of the client's into a tree that goes with what holds it.
+    async fn transfer(
+        &self,
+        session: &Session,
+        board: &Arc<Board>,
+        title: String,
+        part: &str,
+        wanted: &Wanted,
+    ) -> Result<Context, Status> {
+        let mut step = Step::begin(board, title).await;
+        let store = self.0.engine.store().clone();
+        let received = async {
+            let context = blocking(move || Context::empty(&store).map_err(failure)).await?;
+            let bytes = files::receive(session, wanted, context.root()).await?;
+            Ok((context, bytes))
+        };
+        let received = received.await;
+        if let Ok((_, bytes)) = &received {
+            step.part(part, (*bytes, 0), true).await;
+        }
+        step.settle(received.map(|(context, _)| context)).await
+    }
+
+    /// Makes of a result what the client wants.
+    pub(crate) async fn export(&self, job: &Arc<Job>, solved: &Arc<Solved>) -> Result<SolveResponse, Status> {
+        let mut response = SolveResponse::default();
+        for (number, exporter) in job.exporters.iter().enumerate() {
+            match exporter.kind.as_str() {
+                // An image in the engine is what every one of these is here.
+                "moby" | "image" => self.image(job, solved, exporter, &mut response).await?,
+                "local" | "tar" => {
+                    let session = self.0.sessions.get(&job.session).await?;
+                    let step = Step::begin(&job.board, "exporting to client").await;
+                    let (tree, is_tar) = (solved.clone(), exporter.kind == "tar");
+                    let sent = async {
+                        let root = blocking(move || tree.tree().map_err(failure)).await?;
+                        match is_tar {
+                            true => files::send_tar(&session, number, root).await,
+                            false => files::send_tree(&session, number, root).await,
+                        }
+                    };
+                    let sent = sent.await;
+                    step.settle(sent).await?;
+                }
+                other => return Err(refused(&format!("the exporter {other}"))),
+            }
+        }
+        Ok(response)
+    }
+
+    async fn image(
+        &self,
+        job: &Arc<Job>,
+        solved: &Arc<Solved>,
+        exporter: &Exporter,
+        response: &mut SolveResponse,
+    ) -> Result<(), Status> {
+        let given = exporter.attrs.get("name").map(String::as_str).unwrap_or_default();
+        let names = given.split(',').filter(|name| !name.is_empty()).map(str::parse::<Reference>);
+        let names: Vec<Reference> =
+            names.collect::<Result<_, _>>().map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let mut step = Step::begin(&job.board, "exporting to image").await;
+        step.part("exporting layers", (0, 0), true).await;
+        let made = solved.image(names.clone()).await.map_err(failure);
+        if let Ok(id) = &made {
+            step.part(&format!("writing image {id}"), (0, 0), true).await;
+            for name in &names {
+                step.part(&format!("naming to {name}"), (0, 0), true).await;
+            }
+        }
+        let id = step.settle(made).await?.to_string();
+        let all = &mut response.exporter_response;
+        all.insert("containerimage.digest".into(), id.clone());
+        all.insert("containerimage.config.digest".into(), id);
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            all.insert("image.name".into(), names.join(","));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what a request says that would be left out in silence.
+fn check(request: &SolveRequest) -> Result<(), Status> {
+    if request.definition.as_ref().is_some_and(|definition| !definition.operations.is_empty())
+        || !request.frontend_inputs.is_empty()
+    {
+        return Err(refused("the low-level language (LLB)"));
+    }
+    if !request.frontend.is_empty() && !FRONTENDS.contains(&request.frontend.as_str()) {
+        return Err(refused(&format!("the frontend {}", request.frontend)));
+    }
+    if request.source_policy.is_some() || !request.source_policy_session.is_empty() {
+        return Err(refused("a policy for sources"));
+    }
+    if let Some(other) = request.entitlements.iter().find(|name| ![HOST_NETWORK, INSECURE].contains(&name.as_str())) {
+        return Err(refused(&format!("to allow \"{other}\"")));
+    }
+    let exports = request.cache.iter().flat_map(|cache| &cache.exports);
+    // The history of an image is in the image: that is all that "inline" wants.
+    match exports.into_iter().find(|export| export.kind != "inline") {
+        Some(export) => Err(refused(&format!("a cache export of type {}", export.kind))),
+        None => Ok(()),
+    }
+}
+
+/// The patterns of an ignore file, as clients expect them: clean, relative, without comments.
+fn patterns(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
+    let clean = |line: &str| {
+        let (mark, pattern) = line.strip_prefix('!').map_or(("", line), |rest| ("!", rest.trim()));
+        let pattern = if pattern.is_empty() { String::new() } else { teu_api::path::clean(pattern) };
+        let pattern = if pattern.len() > 1 { pattern.trim_start_matches('/') } else { &pattern };
+        format!("{mark}{pattern}")
+    };
+    lines.filter(|line| !line.is_empty()).map(clean).collect()
+}
+
+fn read(tree: &Context, path: &str) -> Result<Option<String>, Status> {
+    let file = match tree.root().open_file(Path::new(path)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Status::unknown(format!("read {path}: {error}"))),
+    };
+    std::io::read_to_string(file).map(Some).map_err(|error| Status::unknown(format!("read {path}: {error}")))
+}
+
+/// What went wrong, in the words that clients of BuildKit look for.
+pub(crate) fn failure(error: teu_builder::Error) -> Status {
+    match error {
+        teu_builder::Error::Cancelled => Status::cancelled("context canceled"),
+        other => Status::unknown(other.in_other_words()),
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignore_files_become_patterns() {
+        let text = "\u{feff}# no\n\n /a/b/ \n!c\n! /d\n./e\n**/*.o\n";
+        assert_eq!(patterns(text), ["a/b", "!c", "!d", "e", "**/*.o"]);
+    }
+
+    #[test]
+    fn what_would_be_left_out_is_refused() {
+        let refused = |request: SolveRequest| check(&request).expect_err("refused").message().to_owned();
+        let allow = SolveRequest { entitlements: vec!["device".into()], ..SolveRequest::default() };
+        assert!(refused(allow).contains("device"));
+        let other = SolveRequest { frontend: "other.v0".into(), ..SolveRequest::default() };
+        assert!(refused(other).contains("other.v0"));
+        assert!(check(&SolveRequest { entitlements: vec![HOST_NETWORK.into()], ..SolveRequest::default() }).is_ok());
+    }
+}
