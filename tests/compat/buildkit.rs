@@ -68,7 +68,7 @@ fn buildx_tells_what_fails() {
     let context = docker
         .context(&[("Dockerfile", "FROM busybox\nRUN echo words && exit 7\n"), ("typo", "FROM busybox\nRUM a\n")]);
     let failed = build(&docker, &context, &[]).ends_with(1);
-    assert!(failed.err.contains("did not complete successfully: exit code: 7"), "{}", failed.err);
+    assert!(failed.err.contains("exit code: 7"), "{}", failed.err);
     assert!(failed.err.contains("words"), "{}", failed.err);
     assert!(build(&docker, &context, &["-f", "typo"]).ends_with(1).err.contains("RUM"));
     assert!(build(&docker, &context, &["-f", "nothing"]).ends_with(1).err.contains("nothing"));
@@ -99,14 +99,13 @@ fn buildx_keeps_secrets_and_agents_to_itself_until_a_step_wants_them() {
     let told = build(&docker, &context, &["--secret", &token, "--ssh", &ssh, "-t", "made"]).ends_with(0);
     assert!(told.err.contains("s3cret") && told.err.contains("answer 12 with 0"), "{}", told.err);
     assert!(told.err.contains("srw-------"), "{}", told.err);
-    let left =
-        docker.ok(["run", "--rm", "made", "sh", "-c", "ls /run/secrets /run/buildkit 2>&1 | grep -v 'No such'; true"]);
+    let left = docker.ok(["run", "--rm", "made", "sh", "-c", "find /run -type f -o -type s 2>/dev/null; true"]);
     assert_eq!(left, "");
     let text = text.replace("type=ssh", "type=ssh,required").replace("type=secret", "type=secret,required");
     fs::write(context.join("Dockerfile"), text).expect("written");
     let words = build(&docker, &context, &["--ssh", &ssh]).ends_with(1).err;
-    assert!(words.contains("token: not found"), "{words}");
-    let words = build(&docker, &context, &["--secret", &token]).ends_with(1).err;
+    assert!(words.contains("token") && words.contains("not found"), "{words}");
+    let words = build(&docker, &context, &["--secret", &token, "--no-cache"]).ends_with(1).err;
     assert!(words.contains("SSH"), "{words}");
 }
 
@@ -195,7 +194,8 @@ fn bake_builds_what_belongs_together_and_the_cache_is_told_and_removed() {
         "texttext"
     );
     let cached = || run(&mut buildx(&docker, &context, ["buildx", "du", "--verbose"])).ok();
-    assert!(cached().contains("COPY file /one"), "{}", cached());
+    // Docker's tells nothing of what is in an image.
+    assert!(cached().contains("COPY file /one") || !docker.is_ours(), "{}", cached());
     docker.ok(["rmi", "one", "two"]);
     run(&mut buildx(&docker, &context, ["buildx", "prune", "-af"])).ends_with(0);
     assert!(!cached().contains("COPY file"), "{}", cached());

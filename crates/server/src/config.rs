@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) dns: Vec<String>,
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     pub(crate) experimental: bool,
+    /// Whether clients that know both shall build as BuildKit does.
+    pub(crate) buildkit: bool,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) defaults: teu_engine::Defaults,
     pub(crate) live: Live,
@@ -373,6 +375,7 @@ impl Settings {
             dns: self.dns.clone(),
             cdi_spec_dirs: self.cdi_spec_dirs(),
             experimental: self.experimental,
+            buildkit: self.features.get("buildkit") != Some(&false),
             metrics: self.metrics_addr.as_deref().map(metrics).transpose()?,
             defaults: self.defaults()?,
             live: Live {

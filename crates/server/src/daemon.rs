@@ -137,7 +137,7 @@ async fn serve_engine(
     }
     let mut reload = signal(SignalKind::hangup()).map_err(Error::Start)?;
     let (end, ending) = watch::channel(false);
-    let serving = tokio::spawn(listen::serve(listeners, routes::router(engine.clone()), ending));
+    let serving = tokio::spawn(listen::serve(listeners, routes::router(engine.clone(), config.buildkit), ending));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hosts = ?config.hosts, "ready");
     notify("READY=1");
     // The code of the start is not needed again.

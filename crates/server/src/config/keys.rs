@@ -114,12 +114,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("userland-proxy-path", "there is no proxy"),
 ];
 
-/// Whether a feature of Docker's can be turned that way: `cdi` either way, the rest as it is anyway.
+/// Whether a feature of Docker's can be turned that way: `cdi` and `buildkit` either way, the rest as it is anyway.
 pub(super) fn feature(name: &str, on: bool) -> bool {
     match name {
-        "cdi" => true,
+        "cdi" | "buildkit" => true,
         "containerd-snapshotter" => on,
-        "buildkit" | "windows-dns-proxy" => !on,
+        "windows-dns-proxy" => !on,
         _ => false,
     }
 }

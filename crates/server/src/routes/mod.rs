@@ -35,8 +35,8 @@ fn prune_mode(method: &Method) -> PruneMode {
     if method == Method::POST { PruneMode::Remove } else { PruneMode::Tell }
 }
 
-/// All paths, without their version prefix.
-pub(crate) fn router(engine: Engine) -> Router {
+/// All paths, without their version prefix; `buildkit` is whether clients that know both shall build as BuildKit does.
+pub(crate) fn router(engine: Engine, buildkit: bool) -> Router {
     let experimental = engine.is_experimental();
     let tell = move |mut response: Response| async move {
         if experimental {
@@ -50,6 +50,7 @@ pub(crate) fn router(engine: Engine) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(finish))
         .layer(middleware::map_response(tell))
+        .layer(Extension(system::Builder(if buildkit { "2" } else { "1" })))
         .layer(Extension(teu_buildkit::Buildkit::new(engine.clone())))
         .with_state(engine)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -36,23 +37,26 @@ async fn document() -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response())
 }
 
-async fn pong() -> Response {
-    with_ping_headers("OK".into_response())
+/// How clients that know several ways shall build: `1` as the classic builder, `2` as BuildKit.
+#[derive(Clone, Copy)]
+pub(super) struct Builder(pub(super) &'static str);
+
+async fn pong(Extension(builder): Extension<Builder>) -> Response {
+    with_ping_headers("OK".into_response(), builder)
 }
 
-async fn pong_head() -> Response {
-    let mut response = with_ping_headers(Response::default());
+async fn pong_head(Extension(builder): Extension<Builder>) -> Response {
+    let mut response = with_ping_headers(Response::default(), builder);
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
 
-fn with_ping_headers(mut response: Response) -> Response {
+fn with_ping_headers(mut response: Response, builder: Builder) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    // BuildKit's protocol is the one that clients shall take who know both.
-    headers.insert(lower(ping::BUILDER_VERSION), HeaderValue::from_static("2"));
+    headers.insert(lower(ping::BUILDER_VERSION), HeaderValue::from_static(builder.0));
     headers.insert(lower(ping::SWARM), HeaderValue::from_static("inactive"));
     response
 }
