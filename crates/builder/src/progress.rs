@@ -36,7 +36,7 @@ pub enum What {
     /// Its process says something.
     Output(StreamKind, String),
     /// Its image is being pulled.
-    Pull(JsonMessage),
+    Pull(Box<JsonMessage>),
     /// It is over.
     Ended {
         /// The result was there already.
@@ -162,7 +162,7 @@ impl Told {
         let step = self.number;
         tokio::spawn(async move {
             while let Some(message) = messages.recv().await {
-                let sent = events.send(Event { step, what: What::Pull(message) }).await;
+                let sent = events.send(Event { step, what: What::Pull(Box::new(message)) }).await;
                 if sent.is_err() {
                     break;
                 }

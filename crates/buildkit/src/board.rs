@@ -198,7 +198,7 @@ pub(crate) async fn follow(board: Arc<Board>, mut events: mpsc::Receiver<Event>)
             }
             What::Pull(message) => {
                 if let Some(step) = steps.get_mut(&step) {
-                    pulled(step, message).await;
+                    pulled(step, *message).await;
                 }
             }
             What::Ended { cached, error } => {

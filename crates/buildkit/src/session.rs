@@ -110,7 +110,7 @@ impl Session {
         A: Message + Default + 'static,
     {
         let mut grpc = self.grpc();
-        grpc.ready().await.map_err(gone)?;
+        grpc.ready().await.map_err(|error| gone(&error))?;
         let codec = ProstCodec::<Q, A>::default();
         let answer = grpc.unary(tonic::Request::new(question), PathAndQuery::from_static(method), codec).await?;
         Ok(answer.into_inner())
@@ -128,7 +128,7 @@ impl Session {
         S: Stream<Item = Q> + Send + 'static,
     {
         let mut grpc = self.grpc();
-        grpc.ready().await.map_err(gone)?;
+        grpc.ready().await.map_err(|error| gone(&error))?;
         let codec = ProstCodec::<Q, A>::default();
         Ok(grpc.streaming(request, PathAndQuery::from_static(method), codec).await?.into_inner())
     }
@@ -139,7 +139,7 @@ impl Session {
     }
 }
 
-fn gone(error: hyper::Error) -> tonic::Status {
+fn gone(error: &hyper::Error) -> tonic::Status {
     tonic::Status::unavailable(format!("the client's session is gone: {error}"))
 }
 

@@ -64,7 +64,7 @@ fn record(row: BuildCache) -> UsageRecord {
         size: row.size,
         created,
         last_used: created,
-        usage_count: i64::try_from(row.usage_count).unwrap_or(i64::MAX),
+        usage_count: row.usage_count,
         description: row.description,
         kind: row.kind,
         shared: row.shared,

@@ -145,10 +145,7 @@ fn remote(query: &Query) -> Answer<Option<Remote>> {
 }
 
 fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
-    let by_session = query.text("version") == Some("2");
-    if let Some(name) =
-        UNSUPPORTED.iter().find(|name| !is_default(query.text(name)) && !(by_session && **name == "outputs"))
-    {
+    if let Some(name) = UNSUPPORTED.iter().find(|name| !is_default(query.text(name))) {
         return Err(unsupported(&format!("build option \"{name}\"")));
     }
     let tags = query.all("t").iter().map(|tag| tag.parse()).collect::<Result<_, _>>();
