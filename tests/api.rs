@@ -402,10 +402,18 @@ fn a_cache_of_a_build_lasts_until_it_is_pruned_and_leaves_nothing_in_the_image()
 #[test]
 fn a_builders_session_is_taken_and_held() {
     let daemon = Daemon::bare();
-    let mut command = Command::new("curl");
-    command.args(["-sS", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
-    command.args(["-H", "Connection: Upgrade", "-H", "Upgrade: h2c", "--unix-socket"]);
-    // curl waits for more until its patience ends: the connection is not closed.
-    let ran = run(command.arg(daemon.socket()).arg("http://localhost/session"));
-    assert_eq!((ran.code, ran.out.as_str()), (28, "101"));
+    let open = |headers: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"]);
+        command.args(["-H", "Connection: Upgrade", "--unix-socket"]).arg(daemon.socket());
+        command.args(headers.iter().flat_map(|header| ["-H", header]));
+        run(command.arg("http://localhost/session"))
+    };
+    let id = "X-Docker-Expose-Session-Uuid: one";
+    // curl knows nothing of what comes, or waits until its patience ends: the connection is not closed.
+    let ran = open(&["Upgrade: h2c", id]);
+    assert!((ran.code == 28 || ran.code == 52) && ran.out == "101", "{ran:?}");
+    for headers in [&["Upgrade: h2c"][..], &["Upgrade: websocket", id], &[id]] {
+        assert_eq!(open(headers).out, "400", "{headers:?}");
+    }
 }

@@ -26,6 +26,7 @@ mod usage;
 mod wire;
 
 pub use classic::{Build, Source};
+pub use session::ID as SESSION_ID;
 
 use std::sync::Arc;
 

@@ -30,8 +30,9 @@ const WINDOWS: (u32, u32) = (4 << 20, 16 << 20);
 /// The largest message that is taken, in bytes.
 const LARGEST: usize = 32 << 20;
 
-/// Whose session it is, and what its client serves.
-pub(crate) const ID: &str = "x-docker-expose-session-uuid";
+/// The header that says which session it is.
+pub const ID: &str = "x-docker-expose-session-uuid";
+/// The headers that say what its client serves.
 const METHOD: &str = "x-docker-expose-session-grpc-method";
 
 /// The sessions that are open.

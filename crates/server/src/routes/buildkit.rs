@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::response::IntoResponse;
 use http::{HeaderMap, StatusCode, header};
 use hyper::upgrade::Upgraded;
-use teu_buildkit::Buildkit;
+use teu_buildkit::{Buildkit, SESSION_ID};
 
 use super::Doors;
 use crate::failure::{Answer, Failure};
@@ -17,29 +17,38 @@ pub(super) fn doors() -> Doors {
 
 /// A client offers what it has (credentials, files) to the builds that name its session.
 async fn session(Extension(front): Extension<Buildkit>, headers: HeaderMap, hijack: Hijack) -> Answer {
+    asked(&headers)?;
+    if !headers.contains_key(SESSION_ID) {
+        return Err(Failure::bad("a session needs an id, in X-Docker-Expose-Session-Uuid"));
+    }
     if front.has_session(&headers) {
         return Err(Failure::bad("a session of that id is open"));
     }
-    taken(&headers.clone(), hijack, move |connection| async move { front.session(&headers, connection).await })
+    taken(hijack, move |connection| async move { front.session(&headers, connection).await })
 }
 
 /// A client builds.
 async fn grpc(Extension(front): Extension<Buildkit>, headers: HeaderMap, hijack: Hijack) -> Answer {
-    taken(&headers, hijack, move |connection| async move { front.serve(connection).await })
+    asked(&headers)?;
+    taken(hijack, move |connection| async move { front.serve(connection).await })
 }
 
-/// Takes the connection over, if the client asks for HTTP/2 on it.
-fn taken<F, T>(headers: &HeaderMap, hijack: Hijack, serve: F) -> Answer
+/// Whether the client asks for HTTP/2 on the connection.
+fn asked(headers: &HeaderMap) -> Answer<()> {
+    let protocol = headers.get(header::UPGRADE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    match protocol.as_deref() {
+        None | Some("" | sniff::RAW) => Err(Failure::bad("no upgrade proto in request")),
+        Some("h2c") => Ok(()),
+        Some(other) => Err(Failure::bad(format!("protocol {other} not supported"))),
+    }
+}
+
+/// Takes the connection over.
+fn taken<F, T>(hijack: Hijack, serve: F) -> Answer
 where
     F: FnOnce(Upgraded) -> T + Send + 'static,
     T: Future<Output = ()> + Send + 'static,
 {
-    let protocol = headers.get(header::UPGRADE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    match protocol.as_deref() {
-        None | Some("" | sniff::RAW) => return Err(Failure::bad("no upgrade proto in request")),
-        Some("h2c") => {}
-        Some(other) => return Err(Failure::bad(format!("protocol {other} not supported"))),
-    }
     let Some(upgrade) = hijack.into_upgrade() else {
         return Err(Failure::bad("this connection cannot be upgraded to h2c"));
     };
