@@ -21,9 +21,14 @@ pub(crate) struct Attributes {
     pub(crate) filename: String,
     /// Trees and images by the names that the Dockerfile may use for them.
     pub(crate) named: BTreeMap<String, Place>,
+    /// Which results of which builds the request names.
+    pub(crate) inputs: Inputs,
     /// Things that the client should be told are not done.
     pub(crate) warnings: Vec<String>,
 }
+
+/// Builds and results of theirs, by the names that a request has for them.
+pub(crate) type Inputs = HashMap<String, (String, String)>;
 
 /// Where a tree comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub(crate) enum Place {
     Url(String),
     /// An image, by reference.
     Image(String),
+    /// What another build came to, by the name that the request has for it.
+    Input(String),
 }
 
 impl Default for Place {
@@ -51,6 +58,7 @@ impl Place {
         }
         match value.split_once(':') {
             Some(("local", folder)) => Ok(Self::Local(folder.into())),
+            Some(("input", name)) => Ok(Self::Input(name.into())),
             Some(("docker-image", reference)) => Ok(Self::Image(reference.trim_start_matches("//").into())),
             Some(("http" | "https" | "git" | "ssh", _)) => Ok(Self::Url(value.into())),
             _ if value.starts_with("git@") || value.starts_with("github.com/") => Ok(Self::Url(value.into())),
@@ -71,7 +79,7 @@ pub(crate) fn read(attributes: &HashMap<String, String>) -> Result<Attributes, S
             Some(("label", label)) => drop(all.options.labels.insert(label.into(), value.clone())),
             Some(("context", named)) => drop(all.named.insert(named.into(), Place::read(named, value)?)),
             // For whoever looks at the build later, and for caches that are kept from build to build.
-            Some(("vcs" | "local-sessionid" | "sharedkey" | "input", _)) => {}
+            Some(("vcs" | "local-sessionid" | "sharedkey" | "input" | "input-metadata", _)) => {}
             Some(("attest", kind)) => return Err(refused(&format!("the attestation {kind}"))),
             Some(_) => return Err(refused(&format!("the attribute {name}"))),
             None if limit(&mut host, name, value)? => {}

@@ -210,12 +210,12 @@ pub(crate) async fn follow(board: Arc<Board>, mut events: mpsc::Receiver<Event>)
     }
 }
 
-/// A layer on its way, as a part of the step that pulls it.
-async fn pulled(step: &mut Step, message: JsonMessage) {
+/// A layer on its way, as a part of the step that pulls or pushes it.
+pub(crate) async fn pulled(step: &mut Step, message: JsonMessage) {
     let (Some(layer), Some(status)) = (message.id, message.status) else { return };
-    let done = matches!(status.as_str(), "Pull complete" | "Already exists");
+    let done = matches!(status.as_str(), "Pull complete" | "Already exists" | "Pushed" | "Layer already exists");
     let detail = message.progress_detail.unwrap_or_default();
-    if done || status == "Downloading" {
+    if done || matches!(status.as_str(), "Downloading" | "Pushing") {
         let far = (detail.current.unwrap_or(0), detail.total.unwrap_or(0));
         step.part(&format!("layer {layer}"), far, done).await;
     }

@@ -16,8 +16,10 @@
 mod attributes;
 mod board;
 mod classic;
+mod export;
 mod files;
 mod job;
+mod reference;
 mod requester;
 mod service;
 mod session;

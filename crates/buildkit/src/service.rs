@@ -263,7 +263,7 @@ async fn bring_back(front: Buildkit, call: Request<gateway::ReturnRequest>) -> R
     job.bring(match error {
         Some(error) => Err(Status::new(error.code.into(), error.message)),
         None => Ok(result.and_then(|result| result.refs).map(|refs| match refs {
-            gateway::Refs::Deprecated(name) | gateway::Refs::One(gateway::Ref { id: name }) => name,
+            gateway::Refs::Deprecated(name) | gateway::Refs::One(gateway::Ref { id: name, .. }) => name,
         })),
     });
     Ok(Empty {})
@@ -281,10 +281,12 @@ fn worker(front: &Buildkit) -> WorkerRecord {
         .engine
         .host_gateway()
         .map(|address| ("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), address.to_string()));
+    // By it clients know an engine that gives archives of images to them, and pushes by itself.
+    let snapshotter = ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlay".to_owned());
     let executor = ("org.mobyproject.buildkit.worker.executor".to_owned(), "teu".to_owned());
     WorkerRecord {
         id: "teu".into(),
-        labels: gateway.into_iter().chain([executor]).collect(),
+        labels: gateway.into_iter().chain([executor, snapshotter]).collect(),
         platforms: vec![Platform {
             architecture: host.architecture,
             os: host.os,

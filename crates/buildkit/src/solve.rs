@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use teu_builder::{Context, Entitlements, GitUrl, Named, Options, Progress, Requester, Solved};
-use teu_oci::Reference;
 use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::Buildkit;
-use crate::attributes::{self, Attributes, Place, refused};
+use crate::attributes::{self, Attributes, Inputs, Place, refused};
 use crate::board::{Board, Step, follow};
 use crate::files::{self, Wanted};
 use crate::job::{Going, Job};
+use crate::reference;
 use crate::session::Session;
-use crate::wire::control::{Exporter, SolveRequest, SolveResponse};
+use crate::wire::control::{SolveRequest, SolveResponse};
 use crate::wire::gateway;
 
 /// The frontends that a Dockerfile is for; the second is what a client says whose `# syntax` names an image.
@@ -50,17 +50,23 @@ impl Buildkit {
         job: &Arc<Job>,
         request: gateway::SolveRequest,
     ) -> Result<gateway::SolveResponse, Status> {
-        if !request.frontend_inputs.is_empty() {
-            return Err(refused("a context in the low-level language (LLB)"));
-        }
         if !FRONTENDS.contains(&request.frontend.as_str()) {
             return Err(refused("the low-level language (LLB)"));
         }
-        let solved = self.dockerfile(job, attributes::read(&request.frontend_opt)?).await?;
+        let mut wanted = attributes::read(&request.frontend_opt)?;
+        for (name, definition) in &request.frontend_inputs {
+            let given = reference::named(definition);
+            let given = given.ok_or_else(|| refused("a context in the low-level language (LLB)"))?;
+            wanted.inputs.insert(name.clone(), given);
+        }
+        let solved = self.dockerfile(job, wanted).await?;
         let config = serde_json::to_vec(solved.config()).map_err(|error| Status::internal(error.to_string()))?;
         let id = job.keep(solved);
         let result = gateway::Outcome {
-            refs: Some(gateway::Refs::One(gateway::Ref { id })),
+            refs: Some(gateway::Refs::One(gateway::Ref {
+                definition: Some(reference::definition(&job.reference, &id)),
+                id,
+            })),
             metadata: [("containerimage.config".to_owned(), config)].into(),
         };
         Ok(gateway::SolveResponse { result: Some(result) })
@@ -69,7 +75,7 @@ impl Buildkit {
     /// Does all steps of a Dockerfile.
     pub(crate) async fn dockerfile(&self, job: &Arc<Job>, wanted: Attributes) -> Result<Solved, Status> {
         let session = self.0.sessions.get(&job.session).await?;
-        let Attributes { mut options, context, dockerfile, filename, named, warnings } = wanted;
+        let Attributes { mut options, context, dockerfile, filename, named, inputs, warnings } = wanted;
         let allowed = |name: &str| job.entitlements.iter().any(|have| have == name);
         options.allow = Entitlements { host_network: allowed(HOST_NETWORK), insecure: allowed(INSECURE) };
         if options.host.network_mode == "host" && !options.allow.host_network {
@@ -94,6 +100,7 @@ impl Buildkit {
         for (name, place) in named {
             let one = match place {
                 Place::Image(reference) => Named::Image(reference),
+                Place::Input(input) => Named::Result(self.result(&inputs, &input).await?),
                 place => Named::Tree(Arc::new(self.place(&session, &job.board, &place, &options).await?)),
             };
             options.contexts.insert(name, one);
@@ -116,6 +123,14 @@ impl Buildkit {
         let building = teu_builder::solve(&self.0.engine, context, options, Progress::events(events));
         let (solved, ()) = tokio::join!(building, telling);
         solved.map_err(failure)
+    }
+
+    /// What another build came to.
+    async fn result(&self, inputs: &Inputs, name: &str) -> Result<Arc<Solved>, Status> {
+        let missing = || Status::invalid_argument(format!("the input {name} is missing"));
+        let (build, result) = inputs.get(name).ok_or_else(missing)?;
+        let gone = || Status::not_found(format!("the result {result} is gone"));
+        self.0.jobs.get(build).await?.result(result).ok_or_else(gone)
     }
 
     /// A tree, wherever it is.
@@ -153,6 +168,7 @@ impl Buildkit {
                 step.settle(fetched.map_err(failure)).await
             }
             Place::Image(reference) => Err(refused(&format!("the image {reference} as the context"))),
+            Place::Input(name) => Err(refused(&format!("the result {name} as the context"))),
         }
     }
 
@@ -241,64 +257,6 @@ impl Buildkit {
             step.part(part, (*bytes, 0), true).await;
         }
         step.settle(received.map(|(context, _)| context)).await
-    }
-
-    /// Makes of a result what the client wants.
-    pub(crate) async fn export(&self, job: &Arc<Job>, solved: &Arc<Solved>) -> Result<SolveResponse, Status> {
-        let mut response = SolveResponse::default();
-        for (number, exporter) in job.exporters.iter().enumerate() {
-            match exporter.kind.as_str() {
-                // An image in the engine is what every one of these is here.
-                "moby" | "image" => self.image(job, solved, exporter, &mut response).await?,
-                "local" | "tar" => {
-                    let session = self.0.sessions.get(&job.session).await?;
-                    let step = Step::begin(&job.board, "exporting to client").await;
-                    let (tree, is_tar) = (solved.clone(), exporter.kind == "tar");
-                    let sent = async {
-                        let root = blocking(move || tree.tree().map_err(failure)).await?;
-                        match is_tar {
-                            true => files::send_tar(&session, number, root).await,
-                            false => files::send_tree(&session, number, root).await,
-                        }
-                    };
-                    let sent = sent.await;
-                    step.settle(sent).await?;
-                }
-                other => return Err(refused(&format!("the exporter {other}"))),
-            }
-        }
-        Ok(response)
-    }
-
-    async fn image(
-        &self,
-        job: &Arc<Job>,
-        solved: &Arc<Solved>,
-        exporter: &Exporter,
-        response: &mut SolveResponse,
-    ) -> Result<(), Status> {
-        let given = exporter.attrs.get("name").map(String::as_str).unwrap_or_default();
-        let names = given.split(',').filter(|name| !name.is_empty()).map(str::parse::<Reference>);
-        let names: Vec<Reference> =
-            names.collect::<Result<_, _>>().map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let mut step = Step::begin(&job.board, "exporting to image").await;
-        step.part("exporting layers", (0, 0), true).await;
-        let made = solved.image(names.clone()).await.map_err(failure);
-        if let Ok(id) = &made {
-            step.part(&format!("writing image {id}"), (0, 0), true).await;
-            for name in &names {
-                step.part(&format!("naming to {name}"), (0, 0), true).await;
-            }
-        }
-        let id = step.settle(made).await?.to_string();
-        let all = &mut response.exporter_response;
-        all.insert("containerimage.digest".into(), id.clone());
-        all.insert("containerimage.config.digest".into(), id);
-        if !names.is_empty() {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            all.insert("image.name".into(), names.join(","));
-        }
-        Ok(())
     }
 }
 

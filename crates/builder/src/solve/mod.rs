@@ -111,6 +111,8 @@ pub enum Named {
     Image(String),
     /// A tree.
     Tree(Arc<Context>),
+    /// What another build came to.
+    Result(Arc<Solved>),
 }
 
 /// What came out.
@@ -141,6 +143,12 @@ pub struct Solved {
     lease: Arc<Lease>,
 }
 
+impl std::fmt::Debug for Solved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Solved").field("chain", &self.draft.chain).finish_non_exhaustive()
+    }
+}
+
 impl Solved {
     /// Makes it an image with these names.
     ///
@@ -163,6 +171,11 @@ impl Solved {
             })
         })
         .await
+    }
+
+    /// As far as its last stage has come.
+    fn draft(&self) -> &Draft {
+        &self.draft
     }
 
     /// The config that the image has or would have.
@@ -225,7 +238,7 @@ impl Named {
     fn base(&self, name: &str) -> Base {
         match self {
             Self::Image(reference) => Base::Image(reference.clone()),
-            Self::Tree(_) => Base::Tree(name.to_owned()),
+            Self::Tree(_) | Self::Result(_) => Base::Tree(name.to_owned()),
         }
     }
 }
@@ -314,7 +327,10 @@ impl<'b> Solver<'b> {
             Base::Scratch => None,
             Base::Stage(index) => self.outcome(*index).await?.chain.clone(),
             Base::Image(name) => self.pulled(name, None, None).await?.chain,
-            Base::Tree(name) => self.tree(name).await?.record.layer.map(|layer| layer.chain),
+            Base::Tree(name) => match self.options.contexts.get(name) {
+                Some(Named::Result(solved)) => solved.draft.chain.clone(),
+                _ => self.tree(name).await?.record.layer.map(|layer| layer.chain),
+            },
         })
     }
 }

@@ -98,6 +98,9 @@ impl Solver<'_> {
             Base::Image(name) => self.pulled(name, stage.platform.as_ref(), told.sink()).await,
             Base::Scratch => Ok(scratch()),
             Base::Tree(name) => {
+                if let Some(Named::Result(solved)) = self.options.contexts.get(name) {
+                    return Ok(solved.draft().clone());
+                }
                 let mut draft = scratch();
                 draft.add(&self.tree(name).await?.record, format!("COPY . / # {name}"));
                 Ok(draft)

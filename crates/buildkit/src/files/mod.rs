@@ -13,7 +13,7 @@ mod receive;
 mod send;
 
 pub(crate) use receive::{Wanted, receive, upload};
-pub(crate) use send::{send_tar, send_tree};
+pub(crate) use send::{send_bytes, send_tree};
 
 use futures_util::Stream;
 use futures_util::stream::unfold;

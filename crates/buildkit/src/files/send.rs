@@ -1,10 +1,9 @@
-//! What a build made goes to the client: as a tree of files, or as one tar.
+//! What a build made goes to the client: as a tree of files, or as the bytes of one file.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use teu_store::tar::{ArchiveOptions, archive};
 use teu_sys::fs::{FileKind, Metadata, Root};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -146,32 +145,32 @@ fn stat(path: &Path, metadata: &Metadata, link: String) -> Stat {
     }
 }
 
-/// Sends a tree as one tar to the client's output of that number.
-pub(crate) async fn send_tar(session: &Session, exporter: usize, root: Root) -> Result<(), Status> {
+/// Sends bytes to the client's output of that number.
+pub(crate) async fn send_bytes(
+    session: &Session,
+    exporter: usize,
+    mut bytes: mpsc::Receiver<io::Result<Bytes>>,
+) -> Result<(), Status> {
     able(session)?;
-    let (pieces, outgoing) = mpsc::channel(16);
-    let asked = request(stream(outgoing), exporter);
-    let worker = tokio::task::spawn_blocking(move || {
-        let mut out = Messages(pieces);
-        archive(&root, Path::new("/"), &mut out, &ArchiveOptions::default())
-    });
-    let mut incoming = session.converse::<BytesMessage, BytesMessage, _>(SEND, asked).await?;
-    while incoming.message().await?.is_some() {}
-    let written = worker.await.map_err(|error| Status::internal(error.to_string()))?;
-    written.map_err(|error| Status::unknown(error.to_string()))
-}
-
-/// Bytes that are written, as messages.
-struct Messages(mpsc::Sender<BytesMessage>);
-
-impl Write for Messages {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let message = BytesMessage { data: Bytes::copy_from_slice(bytes) };
-        self.0.blocking_send(message).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+    let (messages, outgoing) = mpsc::channel(16);
+    // Let go at the end alone: a stream that breaks off must not look like one that has ended.
+    let mut messages = Some(messages);
+    let pump = async {
+        while let Some(piece) = bytes.recv().await {
+            let data = piece.map_err(|error| Status::unknown(error.to_string()))?;
+            let Some(messages) = &messages else { break };
+            if messages.send(BytesMessage { data }).await.is_err() {
+                break;
+            }
+        }
+        messages = None;
         Ok(())
-    }
+    };
+    let asked = request(stream(outgoing), exporter);
+    let client = async {
+        let mut incoming = session.converse::<BytesMessage, BytesMessage, _>(SEND, asked).await?;
+        while incoming.message().await?.is_some() {}
+        Ok(())
+    };
+    tokio::try_join!(pump, client).map(|_| ())
 }

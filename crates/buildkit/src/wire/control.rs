@@ -35,10 +35,36 @@ pub(crate) struct SolveRequest {
     pub(crate) source_policy_session: String,
 }
 
+/// Of the low-level language: what is done, each operation as bytes, and the last one only names its input.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Definition {
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub(crate) operations: Vec<Vec<u8>>,
+    /// By the digests of the operations.
+    #[prost(map = "string, message", tag = "2")]
+    pub(crate) metadata: HashMap<String, super::Empty>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Operation {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) inputs: Vec<Input>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) source: Option<SourceOperation>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Input {
+    #[prost(string, tag = "1")]
+    pub(crate) digest: String,
+    #[prost(int64, tag = "2")]
+    pub(crate) index: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct SourceOperation {
+    #[prost(string, tag = "1")]
+    pub(crate) identifier: String,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -62,6 +62,9 @@ pub(crate) enum Refs {
 pub(crate) struct Ref {
     #[prost(string, tag = "1")]
     pub(crate) id: String,
+    /// How it would be built: for clients that give it to another build.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) definition: Option<Definition>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
