@@ -4,6 +4,7 @@
 mod support;
 
 mod build;
+mod build_more;
 mod examples;
 mod git;
 mod image;

@@ -100,7 +100,7 @@ fn plain(all: &mut Attributes, name: &str, value: &str) -> Result<(), Status> {
         "target" => all.options.target = Some(value.into()).filter(|target: &String| !target.is_empty()),
         "platform" => all.options.platform = platform(value)?,
         "no-cache" if value.is_empty() => all.options.no_cache = true,
-        "no-cache" => return Err(refused(&format!("no-cache of stages ({value})"))),
+        "no-cache" => all.options.no_cache_stages = list(value).map(str::to_owned).collect(),
         "image-resolve-mode" => all.options.pull = value == "pull",
         "context" => all.context = Place::read("context", value)?,
         "contextkey" => all.context = Place::Local(value.into()),
@@ -217,7 +217,6 @@ mod tests {
         for (name, value) in [
             ("attest:sbom", ""),
             ("platform", "linux/amd64,linux/arm64"),
-            ("no-cache", "stage"),
             ("multi-platform", "true"),
             ("requestid", "frontend.lint"),
             ("something-new", "1"),

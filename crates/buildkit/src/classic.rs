@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use teu_api::stream::JsonMessage;
-use teu_builder::{Context, Options};
+use teu_builder::{Context, GitUrl, Named, Options};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tonic::Status;
 
@@ -112,6 +112,41 @@ impl Buildkit {
             }
         };
         self.export(job, &Arc::new(solved)).await
+    }
+
+    /// What names stand for: `docker-image://` and an image, a URL, or `upload:` and the name of an archive that another request
+    /// brings.
+    ///
+    /// # Errors
+    /// When one is neither, or cannot be had.
+    pub async fn contexts(
+        &self,
+        places: BTreeMap<String, String>,
+        options: &Options,
+    ) -> Result<BTreeMap<String, Named>, String> {
+        let said = |status: Status| status.message().to_owned();
+        let mut all = BTreeMap::new();
+        for (name, place) in places {
+            let one = match place.strip_prefix("upload:") {
+                Some(upload) => {
+                    let (tar, store) =
+                        (self.0.uploads.take(upload).await.map_err(said)?, self.0.engine.store().clone());
+                    let context = blocking(move || Context::receive(&store, tar).map_err(failure)).await;
+                    Named::Tree(Arc::new(context.map_err(said)?))
+                }
+                None => match Place::read(&name, &place).map_err(said)? {
+                    Place::Image(reference) => Named::Image(reference),
+                    Place::Url(url) => {
+                        let repository = GitUrl::context(&url).transpose().map_err(|error| error.to_string())?;
+                        let fetched = self.fetched(&url, repository, options).await.map_err(said)?;
+                        Named::Tree(Arc::new(fetched))
+                    }
+                    _ => return Err(format!("the context {name}={place} needs a session")),
+                },
+            };
+            all.insert(name, one);
+        }
+        Ok(all)
     }
 
     /// Keeps an archive for the build of that name until it has been read.

@@ -157,19 +157,30 @@ impl Buildkit {
                 let repository = repository.map_err(|error| Status::invalid_argument(error.to_string()))?;
                 let name = repository.as_ref().map_or(url.as_str(), GitUrl::remote);
                 let step = Step::begin(board, format!("[internal] load remote build context {name}")).await;
-                let fetched = match repository {
-                    None => Context::fetch(&self.0.engine, url).await,
-                    Some(mut repository) => {
-                        let keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
-                        repository.keep_git_dir |= matches!(keep, Some("1" | "true"));
-                        Context::repository(&self.0.engine, &repository, &options.secrets).await
-                    }
-                };
-                step.settle(fetched.map_err(failure)).await
+                let fetched = self.fetched(url, repository, options).await;
+                step.settle(fetched).await
             }
             Place::Image(reference) => Err(refused(&format!("the image {reference} as the context"))),
             Place::Input(name) => Err(refused(&format!("the result {name} as the context"))),
         }
+    }
+
+    /// The files at a URL, which may be that of a repository.
+    pub(crate) async fn fetched(
+        &self,
+        url: &str,
+        repository: Option<GitUrl>,
+        options: &Options,
+    ) -> Result<Context, Status> {
+        let fetched = match repository {
+            None => Context::fetch(&self.0.engine, url).await,
+            Some(mut repository) => {
+                let keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+                repository.keep_git_dir |= matches!(keep, Some("1" | "true"));
+                Context::repository(&self.0.engine, &repository, &options.secrets).await
+            }
+        };
+        fetched.map_err(failure)
     }
 
     /// A folder of the client's, without what its ignore file names; a Dockerfile may lie in another one.
@@ -182,7 +193,7 @@ impl Buildkit {
     ) -> Result<Context, Status> {
         let Place::Local(name) = place else { return Err(Status::internal("a folder of the client's")) };
         let (definition, ignore) = match dockerfile {
-            None => (None, None),
+            None => (None, self.ignore(session, board, name).await?),
             Some((folder, filename)) => {
                 let (text, own) = self.definition(session, board, folder, filename).await?;
                 let ignore = match own {

@@ -94,7 +94,24 @@ fn elsewhere(globals: &ArgMatches, name: &str, rest: Vec<String>) -> Result<Read
             let words: Vec<String> = std::iter::once(name.to_owned()).chain(rest).collect();
             Err(plugins::become_it(&session, &program, &words))
         }
+        None if name == "buildx" => buildx(globals, rest),
         None => Err(unknown_command("teu", name)),
+    }
+}
+
+/// What Docker's command line has in a program of its own, as far as it is here without that.
+fn buildx(globals: &ArgMatches, rest: Vec<String>) -> Result<Reading, Failure> {
+    let mut words = rest.into_iter();
+    let word = words.next().unwrap_or_default();
+    let wanted = if word == "b" { "build" } else { word.as_str() };
+    let group = match table::find("builder") {
+        Some(Node::Group(group)) => group,
+        _ => return Err(unknown_command("teu", "buildx")),
+    };
+    match group.find(wanted) {
+        Some(entry) => command(globals, entry, format!("teu buildx {word}"), words.collect()),
+        None => Err(Failure::new(format!("teu: buildx {word}: the program docker-buildx is not installed"))
+            .hint("without it there are 'teu buildx build' and 'teu buildx prune'")),
     }
 }
 

@@ -92,17 +92,29 @@ pub(crate) fn in_repository(root: PathBuf, file: Option<&str>) -> Result<Context
     in_folder(root, path.to_str())
 }
 
+/// Sixteen hexadecimal digits.
+pub(crate) fn random() -> Result<String, Failure> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(io::Error::from)
+        .or_fail("get random bytes")?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
+}
+
+/// Takes a folder as a context that is known by a name, without what its `.dockerignore` names.
+pub(crate) fn named(folder: &Path) -> Result<Source, Failure> {
+    let root = folder.canonicalize().or_fail(format!("build context {}", folder.display()))?;
+    let (_, ignore) = read_ignore(&root, "")?;
+    Ok(Source::Folder(Folder { root, ignore, kept: Vec::new(), extra: None }))
+}
+
 /// A folder for a checkout, for this user alone; it goes with this.
 pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
     /// Makes it.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let mut bytes = [0; 8];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .map_err(io::Error::from)
-            .or_fail("get random bytes")?;
-        let path = std::env::temp_dir().join(format!("teu-build-{:016x}", u64::from_ne_bytes(bytes)));
+        let path = std::env::temp_dir().join(format!("teu-build-{}", random()?));
         fs::DirBuilder::new().mode(0o700).create(&path).or_fail(format!("make {}", path.display()))?;
         Ok(Self(path))
     }

@@ -73,6 +73,8 @@ pub struct Options {
     pub platform: Option<Platform>,
     /// Whether to do every step again.
     pub no_cache: bool,
+    /// Names or numbers of stages of which to do every step again.
+    pub no_cache_stages: Vec<String>,
     /// Names of images; when there are any, only their steps count as results.
     pub cache_from: Vec<String>,
     /// Whether all layers that the build makes become one.

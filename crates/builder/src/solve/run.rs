@@ -41,7 +41,7 @@ impl Solver<'_> {
         let key = key::run(parent.as_ref(), step, &trees);
         let turn = self.cache.turn(&key);
         let _turn = turn.lock().await;
-        let desk = self.desk();
+        let desk = self.desk_of(told);
         if let Some(record) = desk.find(&key) {
             return Ok(Found { record, cached: true });
         }

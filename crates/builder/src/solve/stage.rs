@@ -46,7 +46,8 @@ impl Solver<'_> {
             } else {
                 None
             };
-            let told = self.progress.step(number, total, text, name).await?;
+            let mut told = self.progress.step(number, total, text, name).await?;
+            told.fresh = self.is_fresh(stage);
             told.end(self.step(planned, &mut state, &mut draft, &told).await).await?;
         }
         Ok(draft)
@@ -61,6 +62,15 @@ impl Solver<'_> {
             }
             _ => (1, lines(stage)),
         }
+    }
+
+    /// Whether every step of a stage is done again.
+    fn is_fresh(&self, stage: &PlannedStage) -> bool {
+        let is_it = |wanted: &String| {
+            stage.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+                || *wanted == stage.number.to_string()
+        };
+        self.options.no_cache_stages.iter().any(is_it)
     }
 
     /// The name of a step among those of its stage that may make a layer: `[stage 2/5] RUN make`.
@@ -173,12 +183,12 @@ impl Solver<'_> {
             }
             Action::Run(run) => (self.run(parent, &run, planned, told).await?, run.created_by),
             Action::Workdir { path, user, created_by } => {
-                (self.workdir(parent, path, user, created_by.clone()).await?, created_by)
+                (self.workdir(parent, path, user, created_by.clone(), told).await?, created_by)
             }
             Action::Copy(copy) => {
                 let created_by = copy.created_by.clone();
                 let from = sources(&planned.step.instruction).first().and_then(|from| planned.base(from));
-                (self.copy(parent, *copy, from).await?, created_by)
+                (self.copy(parent, *copy, from, told).await?, created_by)
             }
         };
         draft.add(&found.record, created_by);
@@ -212,9 +222,10 @@ impl Solver<'_> {
         path: String,
         user: String,
         created_by: String,
+        told: &Told,
     ) -> Result<Found, Error> {
         let key = key::workdir(parent.as_ref(), &path, &user);
-        let work = self.desk();
+        let work = self.desk_of(told);
         blocking(move || {
             let turn = work.cache.turn(&key);
             let _turn = turn.blocking_lock();
@@ -232,8 +243,14 @@ impl Solver<'_> {
     }
 
     /// Brings files in.
-    async fn copy(&self, parent: Option<Digest>, step: CopyStep, from: Option<&Base>) -> Result<Found, Error> {
-        let work = self.desk();
+    async fn copy(
+        &self,
+        parent: Option<Digest>,
+        step: CopyStep,
+        from: Option<&Base>,
+        told: &Told,
+    ) -> Result<Found, Error> {
+        let work = self.desk_of(told);
         let Some(from) = from else {
             let found = self.find_repository(&step).await?;
             let quick = checked(parent.as_ref(), &step, found.as_ref());
@@ -285,6 +302,15 @@ impl Solver<'_> {
         .await?;
         draft.squash(&found.record);
         Ok(())
+    }
+
+    /// What blocking work needs of a step.
+    pub(super) fn desk_of(&self, told: &Told) -> Desk {
+        let mut desk = self.desk();
+        if told.fresh {
+            desk.cache = desk.cache.ignoring_earlier(true);
+        }
+        desk
     }
 
     /// What blocking work needs of this build.

@@ -11,6 +11,7 @@ use teu_git::{GitUrl, Identity};
 use crate::Session;
 use crate::build_context::{self, Temporary};
 use crate::client::Call;
+use crate::commands::build_more::More;
 use crate::commands::build_output::{self, Output, Sink};
 use crate::config;
 use crate::failure::{Failure, Naming};
@@ -124,6 +125,8 @@ pub(crate) struct Build {
     /// Resource limits of build steps (name=soft[:hard])
     #[arg(long, value_name = "ulimit", value_parser = limits::ulimit)]
     ulimit: Vec<Ulimit>,
+    #[command(flatten)]
+    more: More,
     /// Build context: a folder, an URL (also of a git repository), or - for STDIN
     #[arg(required = true, value_name = "PATH | URL | -")]
     context: String,
@@ -134,6 +137,7 @@ impl Verb for Build {
     const ABOUT: &'static str = "Build an image from a Dockerfile";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
+        self.more.check()?;
         let output = self.output()?;
         let Some(repository) = build_context::repository(&self.context)? else {
             let found = build_context::find(&self.context, self.file.as_deref())?;
@@ -180,15 +184,29 @@ impl Build {
             secrets if secrets.is_empty() => call,
             secrets => call.header(BUILD_SECRETS, config::encode(&secrets)),
         };
+        let contexts = self.more.contexts(&build_context::random()?)?;
+        let call = call.maybe("contexts", (!contexts.places.is_empty()).then(|| json(&contexts.places)));
         let call = match found.source.into_body() {
             Some(body) => call.body(body),
             None => call,
         };
-        let place = match self.quiet {
+        let place = match self.quiet() {
             true => Place::Nowhere,
             false if output.takes_stdout() => Place::Stderr,
             false => Place::Stdout,
         };
+        let bringing = async {
+            contexts.bring(session).await?;
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = self.told(session, call, output, place) => result,
+            failed = bringing => failed,
+        }
+    }
+
+    /// Sends the request, and does what is left when it is done.
+    async fn told(&self, session: &Session, call: Call<'_>, output: &Output, place: Place) -> Result<u8, Failure> {
         if let Some(mut sink) = Sink::open(output)? {
             let lines = call.lines::<JsonMessage>().await?;
             let taken = progress::show_all_but(lines, place, async |aux| sink.take(aux).await).await;
@@ -198,7 +216,16 @@ impl Build {
         let told = shown.results.iter().rev().find_map(|aux| aux.get("ID").and_then(Value::as_str));
         // A quiet build says nothing but the id, as text.
         let id = told.or_else(|| shown.unseen.lines().rev().find(|line| line.starts_with("sha256:")));
-        self.finish(id)
+        let code = self.finish(id)?;
+        if let Some(id) = id {
+            let names: Vec<String> = self.tag.iter().chain(&output.names).cloned().collect();
+            self.more.finish(session, id, &names, place).await?;
+        }
+        Ok(code)
+    }
+
+    fn quiet(&self) -> bool {
+        self.quiet || self.more.quiet()
     }
 
     /// The one output.
@@ -208,8 +235,8 @@ impl Build {
             [one] => one.clone(),
             _ => return Err(Failure::new("more than one --output is not supported by this version of teu").code(125)),
         };
-        match output.kind().is_some() && self.iidfile.is_some() {
-            true => Err(Failure::new("--iidfile takes an image: what --output gives has no id here").code(125)),
+        match output.kind().is_some() && (self.iidfile.is_some() || self.more.push()) {
+            true => Err(Failure::new("--iidfile and --push take an image: what --output gives is none here").code(125)),
             false => Ok(output),
         }
     }
@@ -229,7 +256,11 @@ impl Build {
         let number = |number: Option<i64>| number.map(|number| number.to_string());
         let call = self.tag.iter().fold(call, |call, tag| call.query("t", tag));
         let call = hosts.iter().fold(call, |call, host| call.query("extrahosts", host));
-        let call = call.flag("nocache", self.no_cache).flag("pull", self.pull).flag("q", self.quiet);
+        let call = call
+            .maybe("nocachefilter", self.more.fresh())
+            .flag("nocache", self.no_cache)
+            .flag("pull", self.pull)
+            .flag("q", self.quiet());
         let call = call
             .query("rm", if self.rm { "1" } else { "0" })
             .flag("forcerm", self.force_rm)
@@ -258,7 +289,7 @@ impl Build {
     /// What is left to do once the image is there.
     fn finish(&self, id: Option<&str>) -> Result<u8, Failure> {
         let Some(id) = id else {
-            return match self.iidfile.is_some() || self.quiet {
+            return match self.iidfile.is_some() || self.quiet() {
                 true => Err(Failure::new("the daemon did not tell the image's id")),
                 false => Ok(0),
             };
@@ -266,7 +297,7 @@ impl Build {
         if let Some(file) = &self.iidfile {
             std::fs::write(file, id).or_fail(format!("write {file}"))?;
         }
-        if self.quiet {
+        if self.quiet() {
             line(id)?;
         }
         Ok(0)

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+mod build_more;
 mod build_output;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;

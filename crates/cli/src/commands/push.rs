@@ -53,3 +53,13 @@ impl Verb for Push {
         Ok(0)
     }
 }
+
+/// Pushes an image under one of its names.
+pub(crate) async fn push(session: &Session, image: &str, place: Place) -> Result<(), Failure> {
+    let reference: Reference =
+        image.parse().map_err(|error| Failure::new(format!("invalid reference \"{image}\": {error}")))?;
+    let client = session.client();
+    let call = client.post(format!("{}/push", image_path(&reference.familiar_repository())));
+    let call = call.maybe("tag", reference.tag()).header(REGISTRY_AUTH, config::header_for(&session.file, image)?);
+    progress::show(call.lines::<JsonMessage>().await?, place).await.map(drop)
+}

@@ -116,6 +116,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
             text("remote", "URL of an archive, a Dockerfile or a git repository to fetch instead of the body."),
             flag("q", "Say nothing but the image's id."),
             flag("nocache", "Use no cache."),
+            text("nocachefilter", "Names of stages, between commas, that use no cache."),
+            json::<BTreeMap<String, String>>(
+                "contexts",
+                "What names of stages and images stand for: `docker-image://…`, a URL, or `upload:` and the name of an archive that another request brings.",
+            ),
             flag("pull", "Pull base images although they are here."),
             unless("rm", "Of no effect: no step leaves a container behind."),
             flag("forcerm", "Of no effect, likewise."),

@@ -55,7 +55,10 @@ async fn run(
     let quiet = query.flag("q");
     let body = Reader::new(request.into_body());
     let (remote, output) = (remote(&query)?, output(&query)?);
+    let contexts: BTreeMap<String, String> = query.json::<Option<_>>("contexts")?.unwrap_or_default();
     json_lines::respond(|out| async move {
+        let mut options = options;
+        options.contexts = front.contexts(contexts, &options).await.map_err(Failure::bad)?;
         let store = engine.store().clone();
         let context = match remote {
             Some(Remote::File(url)) => Context::fetch(&engine, &url).await.map_err(Failure::from)?,
@@ -160,6 +163,12 @@ fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
         labels: query.json("labels")?,
         platform: platform.map_err(|error| Failure::bad(format!("parameter \"platform\": {error}")))?,
         no_cache: query.flag("nocache"),
+        no_cache_stages: query
+            .string("nocachefilter")
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(Into::into)
+            .collect(),
         cache_from: query.json::<Option<_>>("cachefrom")?.unwrap_or_default(),
         squash: query.flag("squash"),
         pull: query.flag("pull"),
