@@ -221,8 +221,8 @@ pub(crate) async fn pulled(step: &mut Step, message: JsonMessage) {
     }
 }
 
-/// A name that no other step has, in the form of a digest.
-fn digest() -> String {
+/// A name that no other step or build has, in the form of a digest.
+pub(crate) fn digest() -> String {
     let mut bytes = [0; 32];
     // Two steps with the same name would be drawn as one; nothing worse.
     let _ = getrandom::fill(&mut bytes);

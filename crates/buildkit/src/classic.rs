@@ -21,6 +21,7 @@ use tonic::Status;
 
 use crate::Buildkit;
 use crate::attributes::{Attributes, Place};
+use crate::board;
 use crate::job::{Going, Job};
 use crate::solve::{blocking, failure};
 use crate::wire::control::{Exporter, SolveRequest, SolveResponse};
@@ -65,7 +66,7 @@ impl Buildkit {
     /// Why there is no result, in the words that clients of BuildKit look for.
     pub async fn build(&self, build: Build, messages: mpsc::Sender<JsonMessage>) -> Result<(), String> {
         let request = SolveRequest {
-            reference: if build.id.is_empty() { format!("build-{:p}", &build) } else { build.id.clone() },
+            reference: if build.id.is_empty() { board::digest() } else { build.id.clone() },
             session: build.session.clone(),
             exporters: exporters(&build),
             entitlements: entitlements(&build.options),

@@ -1,5 +1,6 @@
 //! A build from what a client says to what it gets.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,11 +15,13 @@ use crate::files::{self, Wanted};
 use crate::job::{Going, Job};
 use crate::reference;
 use crate::session::Session;
-use crate::wire::control::{SolveRequest, SolveResponse};
+use crate::wire::control::{Definition, SolveRequest, SolveResponse};
 use crate::wire::gateway;
 
 /// The frontends that a Dockerfile is for; the second is what a client says whose `# syntax` names an image.
 const FRONTENDS: [&str; 2] = ["dockerfile.v0", "gateway.v0"];
+/// Bytes that a Dockerfile or an ignore file may have.
+const LONGEST: u64 = 16 << 20;
 const HOST_NETWORK: &str = "network.host";
 const INSECURE: &str = "security.insecure";
 
@@ -28,9 +31,13 @@ impl Buildkit {
     pub(crate) async fn solve(self, request: SolveRequest) -> Result<SolveResponse, Status> {
         check(&request)?;
         let (frontend, attrs) = (request.frontend.clone(), request.frontend_attrs.clone());
+        // A definition of nothing; without any the client says later what to build.
+        let scratch = frontend.is_empty() && request.definition.is_some();
         let (job, mut returned) = self.0.jobs.begin(request)?;
         let _going = Going { front: self.clone(), job: job.clone() };
-        let name = if frontend.is_empty() {
+        let name = if scratch {
+            None
+        } else if frontend.is_empty() {
             let gone = || Status::cancelled("the client did not say what came out");
             returned.recv().await.ok_or_else(gone)??
         } else {
@@ -273,9 +280,10 @@ impl Buildkit {
 
 /// Refuses what a request says that would be left out in silence.
 fn check(request: &SolveRequest) -> Result<(), Status> {
-    if request.definition.as_ref().is_some_and(|definition| !definition.operations.is_empty())
-        || !request.frontend_inputs.is_empty()
-    {
+    let exports = !request.exporters.is_empty() || !request.exporter_deprecated.is_empty();
+    let language =
+        |definition: &Definition| !definition.operations.is_empty() || request.frontend.is_empty() && exports;
+    if request.definition.as_ref().is_some_and(language) || !request.frontend_inputs.is_empty() {
         return Err(refused("the low-level language (LLB)"));
     }
     if !request.frontend.is_empty() && !FRONTENDS.contains(&request.frontend.as_str()) {
@@ -314,7 +322,12 @@ fn read(tree: &Context, path: &str) -> Result<Option<String>, Status> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Status::unknown(format!("read {path}: {error}"))),
     };
-    std::io::read_to_string(file).map(Some).map_err(|error| Status::unknown(format!("read {path}: {error}")))
+    let mut text = String::new();
+    let length = file.take(LONGEST + 1).read_to_string(&mut text);
+    match length.map_err(|error| Status::unknown(format!("read {path}: {error}")))? as u64 {
+        0..=LONGEST => Ok(Some(text)),
+        _ => Err(Status::invalid_argument(format!("{path} is longer than {LONGEST} bytes"))),
+    }
 }
 
 /// What went wrong, in the words that clients of BuildKit look for.
@@ -334,6 +347,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::control::Exporter;
 
     #[test]
     fn ignore_files_become_patterns() {
@@ -348,6 +362,10 @@ mod tests {
         assert!(refused(allow).contains("device"));
         let other = SolveRequest { frontend: "other.v0".into(), ..SolveRequest::default() };
         assert!(refused(other).contains("other.v0"));
+        let nothing = SolveRequest { definition: Some(Definition::default()), ..SolveRequest::default() };
+        assert!(check(&nothing).is_ok());
+        let image = Exporter { kind: "image".into(), ..Exporter::default() };
+        assert!(refused(SolveRequest { exporters: vec![image], ..nothing }).contains("LLB"));
         assert!(check(&SolveRequest { entitlements: vec![HOST_NETWORK.into()], ..SolveRequest::default() }).is_ok());
     }
 }

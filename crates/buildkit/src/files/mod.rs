@@ -15,6 +15,8 @@ mod send;
 pub(crate) use receive::{Wanted, receive, upload};
 pub(crate) use send::{send_bytes, send_tree};
 
+use std::path::Path;
+
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::mpsc;
@@ -30,6 +32,12 @@ fn unbounded<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
 }
 
 /// What went wrong with a file, for the other side.
-fn fault(what: impl std::fmt::Display, path: &str, error: &std::io::Error) -> tonic::Status {
-    tonic::Status::unknown(format!("{what} {path}: {error}"))
+fn fault(what: impl std::fmt::Display, path: &Path, error: &std::io::Error) -> tonic::Status {
+    tonic::Status::unknown(format!("{what} {}: {error}", path.display()))
+}
+
+/// Whether an extended attribute goes with its file: what programs may do, and what users wrote. The others are the
+/// machine's.
+fn is_kept(attribute: &str) -> bool {
+    attribute == "security.capability" || attribute.starts_with("user.")
 }

@@ -1,19 +1,19 @@
 //! What the client has comes into a tree of the daemon's.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use teu_sys::fs::{Dir, FileKind, Root, Time, set_file_mtime};
+use teu_sys::fs::{Dir, FileKind, Root, Time};
 use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::mode::{kind, permissions};
-use super::{fault, stream, unbounded};
+use super::{fault, is_kept, stream, unbounded};
 use crate::session::Session;
 use crate::wire::BytesMessage;
 use crate::wire::session::{Packet, PacketKind, Stat};
@@ -78,7 +78,7 @@ pub(crate) async fn receive(session: &Session, wanted: &Wanted, root: &Root) -> 
     wanted.tell(request.metadata_mut())?;
     let mut incoming = session.converse::<Packet, Packet, _>(SYNC, request).await?;
     let (pieces, packets) = mpsc::channel(64);
-    let root = root.try_clone().map_err(|error| fault("open the context", "", &error))?;
+    let root = root.try_clone().map_err(|error| fault("open the context", Path::new(""), &error))?;
     let writer = tokio::task::spawn_blocking(move || Writer::new(root, requests).run(packets));
     while let Some(packet) = incoming.message().await? {
         match packet.kind() {
@@ -167,48 +167,52 @@ impl Writer {
     fn told(&mut self, stat: Stat) -> Result<(), Status> {
         let number = self.number;
         self.number += 1;
-        let at = |error: io::Error| fault("receive", &stat.path, &error);
-        let (dir, name) = self.place(&stat.path).map_err(at)?;
+        let at = |error: io::Error| fault("receive", stat.path(), &error);
+        let (dir, name) = self.place(stat.path()).map_err(at)?;
         let device = (u32::try_from(stat.major).unwrap_or(0), u32::try_from(stat.minor).unwrap_or(0));
         match kind(stat.mode) {
             Some(FileKind::Directory) => {
                 dir.create_dir(&name, 0o700).or_else(there).map_err(at)?;
                 self.directories.push(stat);
             }
-            Some(FileKind::Symlink) => dir.symlink(&stat.link, &name).map_err(at)?,
+            Some(FileKind::Symlink) => {
+                dir.symlink(stat.link(), &name).and_then(|()| dress(dir, &name, &stat)).map_err(at)?;
+            }
             Some(FileKind::Regular) if !stat.link.is_empty() => self.links.push(stat),
             Some(FileKind::Regular) if stat.size == 0 => {
-                let file = dir.create_file(&name, 0o600).map_err(at)?;
-                dress(&file, &stat).map_err(at)?;
+                dir.create_file(&name, 0o600).and_then(|_| dress(dir, &name, &stat)).map_err(at)?;
             }
             Some(FileKind::Regular) => {
                 self.wanted.insert(number, stat);
                 let request = Packet { kind: PacketKind::Request.into(), id: number, ..Packet::default() };
                 let _ = self.requests.send(request);
             }
-            Some(other) => dir.mknod(&name, other, permissions(stat.mode), device).map_err(at)?,
-            None => return Err(Status::invalid_argument(format!("{}: a file of unknown kind", stat.path))),
+            Some(other) => {
+                let made = dir.mknod(&name, other, permissions(stat.mode), device);
+                made.and_then(|()| dress(dir, &name, &stat)).map_err(at)?;
+            }
+            None => {
+                return Err(Status::invalid_argument(format!("{}: a file of unknown kind", stat.path().display())));
+            }
         }
         Ok(())
     }
 
     fn data(&mut self, id: u32, data: &Bytes) -> Result<(), Status> {
         if let Some(stat) = self.wanted.remove(&id) {
-            let made = self.place(&stat.path).and_then(|(dir, name)| dir.create_file(name, 0o600));
-            let file = made.map_err(|error| fault("receive", &stat.path, &error))?;
+            let made = self.place(stat.path()).and_then(|(dir, name)| dir.create_file(name, 0o600));
+            let file = made.map_err(|error| fault("receive", stat.path(), &error))?;
             self.open.insert(id, (file, stat));
         }
         let Some((file, stat)) = self.open.get_mut(&id) else {
             return Err(Status::invalid_argument(format!("file {id} was not asked for")));
         };
-        let done = match data.is_empty() {
-            true => dress(file, stat),
-            false => file.write_all(data),
-        };
-        done.map_err(|error| fault("receive", &stat.path, &error))?;
         if data.is_empty() {
-            self.open.remove(&id);
+            let Some((_, stat)) = self.open.remove(&id) else { return Ok(()) };
+            let done = self.place(stat.path()).and_then(|(dir, name)| dress(dir, &name, &stat));
+            return done.map_err(|error| fault("receive", stat.path(), &error));
         }
+        file.write_all(data).map_err(|error| fault("receive", stat.path(), &error))?;
         self.bytes += data.len() as u64;
         Ok(())
     }
@@ -217,27 +221,22 @@ impl Writer {
     fn finish(&mut self) -> Result<(), Status> {
         for stat in std::mem::take(&mut self.links) {
             let link = || {
-                let (from, first) = self.root.parent_of(&stat.link)?;
-                let (to, name) = self.root.parent_of(&stat.path)?;
+                let (from, first) = self.root.parent_of(stat.link())?;
+                let (to, name) = self.root.parent_of(stat.path())?;
                 from.link(first, &to, name)
             };
-            link().map_err(|error| fault("receive", &stat.path, &error))?;
+            link().map_err(|error| fault("receive", stat.path(), &error))?;
         }
         for stat in std::mem::take(&mut self.directories).into_iter().rev() {
-            let dress = || {
-                let (dir, name) = self.root.parent_of(&stat.path)?;
-                dir.set_mode(&name, permissions(stat.mode))?;
-                dir.set_mtime(&name, time(stat.modified))
-            };
-            dress().map_err(|error| fault("receive", &stat.path, &error))?;
+            let done = self.root.parent_of(stat.path()).and_then(|(dir, name)| dress(&dir, &name, &stat));
+            done.map_err(|error| fault("receive", stat.path(), &error))?;
         }
         let _ = self.requests.send(Packet { kind: PacketKind::Finished.into(), ..Packet::default() });
         Ok(())
     }
 
     /// The directory that a file is in, and its name there.
-    fn place(&mut self, path: &str) -> io::Result<(&Dir, OsString)> {
-        let path = Path::new(path);
+    fn place(&mut self, path: &Path) -> io::Result<(&Dir, OsString)> {
         let (Some(name), parent) = (path.file_name(), path.parent().unwrap_or(Path::new(""))) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
         };
@@ -253,10 +252,14 @@ fn there(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
-fn dress(file: &File, stat: &Stat) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(permissions(stat.mode)))?;
-    set_file_mtime(file, time(stat.modified))
+/// Gives a file what it has besides contents; the owner of all is root, as clients want it.
+fn dress(dir: &Dir, name: &OsStr, stat: &Stat) -> io::Result<()> {
+    for (attribute, value) in stat.xattrs.iter().filter(|(attribute, _)| is_kept(attribute)) {
+        // A file system that has none is no reason to do without the file.
+        let _ = dir.set_xattr(name, attribute, value);
+    }
+    dir.set_mode(name, permissions(stat.mode))?;
+    dir.set_mtime(name, time(stat.modified))
 }
 
 fn time(nanoseconds: i64) -> Time {
@@ -314,6 +317,8 @@ impl Read for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn packet(kind: PacketKind, id: u32, data: &'static [u8], stat: Option<Stat>) -> Packet {
@@ -321,7 +326,10 @@ mod tests {
     }
 
     fn stat(path: &str, mode: u32, size: i64, link: &str) -> Option<Stat> {
-        Some(Stat { path: path.into(), mode, size, link: link.into(), modified: 5_000_000_007, ..Stat::default() })
+        let xattrs = [("user.note", b"kept"), ("trusted.overlay.opaque", b"left")]
+            .map(|(name, value)| (name.into(), value.to_vec()));
+        let (path, link) = (path.into(), link.into());
+        Some(Stat { path, mode, size, link, modified: 5_000_000_007, xattrs: xattrs.into(), ..Stat::default() })
     }
 
     fn write(root: &Path, packets: Vec<Packet>) -> (Result<u64, Status>, Vec<Packet>) {
@@ -358,6 +366,28 @@ mod tests {
         assert_eq!(std::fs::read(folder.path().join("d/hard")).expect("read"), b"text");
         let modified = std::fs::metadata(folder.path().join("d")).and_then(|meta| meta.modified()).expect("a time");
         assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).expect("later").as_nanos(), 5_000_000_007);
+    }
+
+    #[test]
+    fn files_come_with_their_times_and_attributes_whatever_they_are_and_are_called() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = PacketKind::Stat;
+        let mut odd = stat("", 0o604, 0, "").expect("a file");
+        odd.path = b"odd \xff\n".to_vec();
+        let mut packets = vec![
+            packet(told, 0, b"", Some(odd)),
+            packet(told, 0, b"", stat("pipe", 0x0200_0182, 0, "")),
+            packet(told, 0, b"", stat("soft", 0x0800_01ff, 0, "nowhere")),
+        ];
+        packets.push(packet(told, 0, b"", None));
+        write(folder.path(), packets).0.expect("received");
+        let dir = Root::open(folder.path()).and_then(|root| root.dir("/")).expect("the tree");
+        let odd = OsStr::from_bytes(b"odd \xff\n");
+        for (name, mode) in [(odd, 0o604), (OsStr::new("pipe"), 0o602), (OsStr::new("soft"), 0o777)] {
+            let metadata = dir.metadata(name).expect("there");
+            assert_eq!((metadata.mode, metadata.mtime), (mode, time(5_000_000_007)), "{}", name.display());
+        }
+        assert_eq!(dir.xattrs(odd).expect("names"), ["user.note"]);
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! What a build made goes to the client: as a tree of files, or as the bytes of one file.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use teu_sys::fs::{FileKind, Metadata, Root};
+use teu_sys::fs::{Dir, FileKind, Metadata, Root};
 use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::mode::from_kernel;
-use super::{fault, stream};
+use super::{fault, is_kept, stream};
 use crate::session::Session;
 use crate::wire::BytesMessage;
 use crate::wire::session::{Packet, PacketKind, Stat};
@@ -76,10 +79,10 @@ impl Sender {
     fn run(mut self, mut numbers: mpsc::UnboundedReceiver<u32>) -> Result<(), Status> {
         let walked = self.walk(Path::new(""));
         let told = walked.and_then(|()| self.send(Packet { kind: PacketKind::Stat.into(), ..Packet::default() }));
-        told.map_err(|error| fault("send", "the tree", &error))?;
+        told.map_err(|error| fault("send", Path::new("the tree"), &error))?;
         while let Some(number) = numbers.blocking_recv() {
             let path = self.files.get(number as usize).cloned().unwrap_or_default();
-            self.file(number, &path).map_err(|error| fault("send", &path.to_string_lossy(), &error))?;
+            self.file(number, &path).map_err(|error| fault("send", &path, &error))?;
         }
         Ok(())
     }
@@ -92,13 +95,14 @@ impl Sender {
         for entry in entries {
             let (path, metadata) = (at.join(&entry.name), dir.metadata(&entry.name)?);
             let link = match metadata.is_symlink() {
-                true => dir.read_link(&entry.name)?.to_string_lossy().into_owned(),
-                false => String::new(),
+                true => dir.read_link(&entry.name)?.into_os_string().into_vec(),
+                false => Vec::new(),
             };
+            let xattrs = attributes(&dir, &entry.name)?;
             self.files.push(path.clone());
             self.send(Packet {
                 kind: PacketKind::Stat.into(),
-                stat: Some(stat(&path, &metadata, link)),
+                stat: Some(Stat { link, xattrs, ..stat(&path, &metadata) }),
                 ..Packet::default()
             })?;
             if metadata.is_dir() {
@@ -128,17 +132,25 @@ impl Sender {
     }
 }
 
-fn stat(path: &Path, metadata: &Metadata, link: String) -> Stat {
+fn attributes(dir: &Dir, name: &OsStr) -> io::Result<HashMap<String, Vec<u8>>> {
+    let names = dir.xattrs(name)?.into_iter().filter_map(|attribute| attribute.into_string().ok());
+    let values = names.filter(|attribute| is_kept(attribute)).map(|attribute| {
+        let value = dir.xattr(name, &attribute)?.unwrap_or_default();
+        Ok((attribute, value))
+    });
+    values.collect()
+}
+
+fn stat(path: &Path, metadata: &Metadata) -> Stat {
     let time = metadata.mtime;
     let size = if metadata.kind == FileKind::Regular { metadata.size } else { 0 };
     Stat {
-        path: path.to_string_lossy().into_owned(),
+        path: path.as_os_str().as_bytes().to_vec(),
         mode: from_kernel(metadata.kind, metadata.mode),
         uid: metadata.uid,
         gid: metadata.gid,
         size: i64::try_from(size).unwrap_or(i64::MAX),
         modified: time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanoseconds.into()),
-        link,
         major: metadata.rdev.0.into(),
         minor: metadata.rdev.1.into(),
         ..Stat::default()

@@ -2,6 +2,9 @@
 //! packets of a tree of files on its way.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// `fsutil.types.Packet`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -26,11 +29,11 @@ pub(crate) enum PacketKind {
     Error = 4,
 }
 
-/// `fsutil.types.Stat`.
+/// `fsutil.types.Stat`. Paths are strings there, but what clients send are the bytes that the file system has.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Stat {
-    #[prost(string, tag = "1")]
-    pub(crate) path: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) path: Vec<u8>,
     /// Go's `fs.FileMode`.
     #[prost(uint32, tag = "2")]
     pub(crate) mode: u32,
@@ -43,14 +46,26 @@ pub(crate) struct Stat {
     /// Nanoseconds since 1970.
     #[prost(int64, tag = "6")]
     pub(crate) modified: i64,
-    #[prost(string, tag = "7")]
-    pub(crate) link: String,
+    #[prost(bytes = "vec", tag = "7")]
+    pub(crate) link: Vec<u8>,
     #[prost(int64, tag = "8")]
     pub(crate) major: i64,
     #[prost(int64, tag = "9")]
     pub(crate) minor: i64,
     #[prost(map = "string, bytes", tag = "10")]
     pub(crate) xattrs: HashMap<String, Vec<u8>>,
+}
+
+impl Stat {
+    /// Where the file is, from the root of the tree.
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// What it is a link to: of a symbolic one its text, of a hard one a path from the root of the tree.
+    pub(crate) fn link(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.link))
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
