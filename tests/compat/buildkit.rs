@@ -246,6 +246,42 @@ fn a_target_of_bake_builds_on_another() {
     assert_eq!(docker.ok(["run", "--rm", "made", "sh", "-c", "cat /made /copy; echo $A"]), "made\nmade\nb");
 }
 
+#[test]
+fn bake_builds_more_than_a_hundred_targets_at_once() {
+    let docker = Engine::start();
+    let names: Vec<_> = (0..110).map(|number| format!("target{number}")).collect();
+    let target = |name: &String| {
+        let text = "FROM scratch\\nCOPY file /";
+        format!("target \"{name}\" {{\n  dockerfile-inline = \"{text}\"\n  tags = [\"{name}\"]\n}}\n")
+    };
+    let targets: String = names.iter().map(target).collect();
+    let bake = format!("group \"default\" {{ targets = {names:?} }}\n{targets}");
+    let context = docker.context(&[("docker-bake.hcl", &bake), ("file", "text")]);
+    run(&mut buildx(&docker, &context, ["buildx", "bake", "--progress=plain"])).ends_with(0);
+    let made = docker.ok(["images", "--format", "{{.Repository}}"]);
+    assert!(names.iter().all(|name| made.lines().any(|line| line == name)), "{made}");
+}
+
+#[test]
+fn names_times_and_links_come_as_they_are() {
+    use std::os::unix::ffi::OsStrExt;
+    let docker = Engine::start();
+    let text = "FROM busybox\nCOPY . /in/\nRUN ls /in; stat -c '%a %Y %N' /in/link /in/mode\n";
+    let context = docker.context(&[("Dockerfile", text), ("mode", "text"), ("folder/new\nline", "text")]);
+    fs::write(context.join(std::ffi::OsStr::from_bytes(b"odd\xff")), "text").expect("written");
+    std::os::unix::fs::symlink("mode", context.join("link")).expect("a link");
+    fs::hard_link(context.join("mode"), context.join("folder/same")).expect("a link");
+    run(Command::new("chmod").arg("4751").arg(context.join("mode"))).ok();
+    for (date, file) in [("@1000000001", "link"), ("@1000000002", "mode")] {
+        run(Command::new("touch").args(["-h", "-d", date]).arg(context.join(file))).ok();
+    }
+    let told = build(&docker, &context, &["-t", "made"]).ends_with(0).err;
+    assert!(told.contains("777 1000000001 '/in/link' -> 'mode'"), "{told}");
+    assert!(told.contains("4751 1000000002"), "{told}");
+    let seen = docker.ok(["run", "--rm", "made", "sh", "-c", "cat /in/odd* /in/folder/new*; stat -c %h /in/mode"]);
+    assert_eq!(seen, "texttext2");
+}
+
 /// Debian 12's client: it asks for BuildKit in one request and brings a session.
 #[test]
 fn the_older_client_builds_by_its_session() {

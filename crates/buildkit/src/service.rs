@@ -18,6 +18,7 @@ use tonic_prost::ProstCodec;
 use crate::Buildkit;
 use crate::board::Reader;
 use crate::job::Job;
+use crate::session::WINDOWS;
 use crate::usage::{prune, usage};
 use crate::wire::control::{
     BuildkitVersion, DiskUsageRequest, InfoResponse, ListWorkersResponse, PruneRequest, SolveRequest, StatusRequest,
@@ -29,6 +30,10 @@ use crate::wire::{BytesMessage, Empty, Platform, gateway};
 const BUILD: &str = "buildkit-controlapi-buildid";
 /// The version of BuildKit whose protocol this is, as clients look at it to know what they may ask for.
 const VERSION: &str = "v0.13.0";
+
+/// How many calls a client may have open. Each target of bake has three, all on one connection, and some of them wait for
+/// others: a client that may not make those would wait for ever.
+const CALLS: u32 = 1 << 16;
 
 /// What a client may ask of the frontend.
 const FRONTEND: &[&str] = &[
@@ -100,6 +105,9 @@ where
         async move { Ok::<_, Infallible>(route(front, request).await) }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
+    // A session may be in a call.
+    builder.initial_stream_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1);
+    builder.max_concurrent_streams(CALLS);
     if let Err(error) = builder.timer(TokioTimer::new()).serve_connection(io, answer).await {
         tracing::debug!(%error, "a client of the build protocol is gone");
     }

@@ -25,8 +25,10 @@ use tonic_prost::ProstCodec;
 
 /// How long a request waits for the session that it names.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How much may be on its way in one call, and in all of a session, in bytes.
-const WINDOWS: (u32, u32) = (4 << 20, 16 << 20);
+/// How much may be on its way in one call, and on all of a connection, in bytes. What is told of a file is a frame of some
+/// 50 bytes, and the half of the second number is what the sum of `256 - length` over all frames that wait may be before the
+/// connection is taken for an attack (`h2`, RFC 9113 section 10.5): a call's window must be able to fill with such frames.
+pub(crate) const WINDOWS: (u32, u32) = (4 << 20, 256 << 20);
 /// The largest message that is taken, in bytes.
 const LARGEST: usize = 32 << 20;
 
@@ -159,5 +161,62 @@ impl tower::Service<http::Request<tonic::body::Body>> for Channel {
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         Box::pin(self.0.send_request(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream::iter;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+    use crate::wire::BytesMessage;
+
+    const MESSAGES: usize = 60_000;
+
+    /// A client that says much in few bytes at a time.
+    async fn client(io: tokio::io::DuplexStream) {
+        let message = BytesMessage { data: Bytes::from_static(b"text") }.encode_to_vec();
+        let head = [&[0, 0, 0, 0][..], &[u8::try_from(message.len()).expect("short")]].concat();
+        let frame = Bytes::from([head, message].concat());
+        let answer = service_fn(move |_| {
+            let frame = frame.clone();
+            async move {
+                let end = [(http::HeaderName::from_static("grpc-status"), http::HeaderValue::from_static("0"))];
+                let frames = (0..MESSAGES).map(move |_| Frame::data(frame.clone()));
+                let frames = frames.chain([Frame::trailers(HeaderMap::from_iter(end))]);
+                let frames = frames.map(Ok::<_, std::convert::Infallible>);
+                let answer = http::Response::builder().header("content-type", "application/grpc");
+                answer.body(StreamBody::new(iter(frames)))
+            }
+        });
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(io), answer).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_may_say_more_than_is_read_at_once() {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        tokio::spawn(client(theirs));
+        let sessions = Arc::new(Sessions::default());
+        let headers = [(http::HeaderName::from_static(ID), http::HeaderValue::from_static("a"))];
+        tokio::spawn({
+            let sessions = sessions.clone();
+            async move { sessions.hold(&HeaderMap::from_iter(headers), TokioIo::new(ours)).await }
+        });
+        let session = sessions.get("a").await.expect("open");
+        let request = tonic::Request::new(iter([BytesMessage::default()]));
+        let mut answers = session.converse::<BytesMessage, BytesMessage, _>("/a/b", request).await.expect("answered");
+        // Meanwhile what was said waits in the connection's memory.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut count = 0;
+        while answers.message().await.expect("a message").is_some() {
+            count += 1;
+        }
+        assert_eq!(count, MESSAGES);
     }
 }
