@@ -80,6 +80,10 @@ fn an_image_is_pushed_and_told_of() {
     daemon.ok(["rmi", "-f", &name]);
     assert_eq!(daemon.ok(["run", "--rm", "-q", &name, "cat", "/file"]), "made");
     build(&daemon, &folder, &["--push"]).refused(1, &["-t NAME"]);
+    // Layers with the same in them, all to be packed at once.
+    let steps = "RUN head -c 4000000 /dev/zero | tr '\\0' a > /file; touch -d @1 /file\nRUN rm /file\n".repeat(4);
+    tree(&folder, &[("Dockerfile", &format!("FROM busybox\n{steps}"))]);
+    build(&daemon, &folder, &["--push", "-t", &format!("{}/same", registry.address())]).ends_with(0);
     let quiet = build(&daemon, &folder, &["--progress=quiet", "-t", "again"]).ok();
     assert_eq!(quiet, daemon.ok(["inspect", "-f", "{{.Id}}", "again"]));
 }

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, TryStreamExt};
 use teu_oci::media_type::{self, Compression};
 use teu_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference};
 use teu_store::{Lease, Store};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::download::{alone, blocking};
 use super::exchange::Exchange;
@@ -166,12 +166,13 @@ impl Push<'_> {
     /// The compressed form of a layer that exists only as a tree.
     async fn packed(&self, plain: &Descriptor, diff_id: &Digest, chain: &Digest) -> Result<Descriptor, Error> {
         let store = &self.destination.store;
-        let _alone = alone(store, chain.as_str()).await;
+        // By what is in it: layers of several chains may be the same.
+        let alone = alone(store, diff_id.as_str()).await;
         self.lease.hold(chain);
         let (hints, of) = (self.destination.hints.clone(), diff_id.clone());
         let packed = match blocking(move || hints.packed(&of)).await? {
             Some(packed) => packed,
-            None => self.pack(diff_id.clone(), chain.clone()).await?,
+            None => self.pack(diff_id.clone(), chain.clone(), alone).await?,
         };
         self.lease.hold(&packed.digest);
         if store.blobs().stat(&packed.digest).is_none() {
@@ -185,11 +186,13 @@ impl Push<'_> {
         })
     }
 
-    async fn pack(&self, diff_id: Digest, chain: Digest) -> Result<Packed, Error> {
+    /// Packs a layer; whoever wants the same waits for the end of it, even if this push is given up meanwhile.
+    async fn pack(&self, diff_id: Digest, chain: Digest, alone: OwnedMutexGuard<()>) -> Result<Packed, Error> {
         let (store, hints, layers) =
             (self.destination.store.clone(), self.destination.hints.clone(), self.layers.clone());
         let what = format!("layer {diff_id}");
         let (made, packed) = blocking(move || {
+            let _alone = alone;
             let mut writer = store.blobs().writer(&format!("push-{}", diff_id.hex()))?;
             // What a push that was cut short left: the stream cannot be taken up in its middle.
             writer.restart()?;
