@@ -16,6 +16,7 @@
 mod attributes;
 mod board;
 mod classic;
+mod earlier;
 mod export;
 mod files;
 mod job;
@@ -44,6 +45,7 @@ struct Inner {
     sessions: session::Sessions,
     jobs: job::Jobs,
     uploads: classic::Uploads,
+    earlier: earlier::Earlier,
 }
 
 impl Buildkit {
@@ -55,6 +57,7 @@ impl Buildkit {
             sessions: session::Sessions::default(),
             jobs: job::Jobs::default(),
             uploads: classic::Uploads::default(),
+            earlier: earlier::Earlier::default(),
         }))
     }
 
@@ -70,6 +73,11 @@ impl Buildkit {
     #[must_use]
     pub fn has_session(&self, headers: &HeaderMap) -> bool {
         headers.get(session::ID).and_then(|id| id.to_str().ok()).is_some_and(|id| self.0.sessions.has(id))
+    }
+
+    /// Forgets what clients have sent, and returns when that is gone from the disk.
+    pub async fn forget(&self) {
+        self.0.earlier.clear().await;
     }
 
     /// Serves a client's calls until it leaves.

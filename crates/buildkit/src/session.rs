@@ -36,6 +36,8 @@ const LARGEST: usize = 32 << 20;
 pub const ID: &str = "x-docker-expose-session-uuid";
 /// The headers that say what its client serves.
 const METHOD: &str = "x-docker-expose-session-grpc-method";
+/// The header by which a client says that its folders are those of an earlier session.
+const SHARED: &str = "x-docker-expose-session-sharedkey";
 
 /// The sessions that are open.
 #[derive(Debug, Default)]
@@ -59,7 +61,8 @@ impl Sessions {
         };
         let methods = headers.get_all(METHOD).iter().filter_map(|name| name.to_str().ok());
         let methods = methods.map(str::to_ascii_lowercase).collect();
-        let session = Session { channel: Channel(sender), methods: Arc::new(methods) };
+        let shared = headers.get(SHARED).and_then(|key| key.to_str().ok()).filter(|key| !key.is_empty());
+        let session = Session { channel: Channel(sender), methods: Arc::new(methods), shared: shared.map(Into::into) };
         self.lock().insert(id.clone(), session);
         self.changed.notify_waiters();
         if let Err(error) = connection.await {
@@ -98,9 +101,15 @@ impl Sessions {
 pub(crate) struct Session {
     channel: Channel,
     methods: Arc<HashSet<String>>,
+    shared: Option<Arc<str>>,
 }
 
 impl Session {
+    /// Under which name a folder of the client's is known from session to session, if it is.
+    pub(crate) fn folder(&self, name: &str) -> Option<String> {
+        self.shared.as_ref().map(|key| format!("{key} {name}"))
+    }
+
     /// Whether the client serves a method: `/package.Service/Method`.
     pub(crate) fn serves(&self, method: &str) -> bool {
         self.methods.contains(&method.to_ascii_lowercase())

@@ -11,7 +11,8 @@ use tonic::Status;
 use crate::Buildkit;
 use crate::attributes::{self, Attributes, Inputs, Place, refused};
 use crate::board::{Board, Step, follow};
-use crate::files::{self, Wanted};
+use crate::earlier;
+use crate::files::{self, Before, Received, Wanted};
 use crate::job::{Going, Job};
 use crate::reference;
 use crate::session::Session;
@@ -22,6 +23,10 @@ use crate::wire::gateway;
 const FRONTENDS: [&str; 2] = ["dockerfile.v0", "gateway.v0"];
 /// Bytes that a Dockerfile or an ignore file may have.
 const LONGEST: u64 = 16 << 20;
+
+/// A Dockerfile and its ignore file, as text.
+type Written = (String, Option<String>);
+
 const HOST_NETWORK: &str = "network.host";
 const INSECURE: &str = "security.insecure";
 
@@ -96,18 +101,22 @@ impl Buildkit {
         let context = match (&context, dockerfile) {
             (Place::Local(_), folder) => {
                 let folder = folder.unwrap_or_else(|| "dockerfile".into());
-                self.local(&session, &job.board, &context, Some((&folder, &filename))).await?
+                let definition = Some((folder.as_str(), filename.as_str()));
+                let (tree, definition) = self.local(&session, &job.board, &context, definition).await?;
+                options.definition = definition;
+                tree
             }
             (_, Some(folder)) => {
-                let (text, ignore) = self.definition(&session, &job.board, &folder, &filename).await?;
-                self.place(&session, &job.board, &context, &options).await?.defined_by(text, ignore)
+                options.definition = Some(self.definition(&session, &job.board, &folder, &filename).await?);
+                Arc::new(self.place(&session, &job.board, &context, &options).await?)
             }
-            (_, None) => self.place(&session, &job.board, &context, &options).await?,
+            (_, None) => Arc::new(self.place(&session, &job.board, &context, &options).await?),
         };
         for (name, place) in named {
             let one = match place {
                 Place::Image(reference) => Named::Image(reference),
                 Place::Input(input) => Named::Result(self.result(&inputs, &input).await?),
+                Place::Local(_) => Named::Tree(self.local(&session, &job.board, &place, None).await?.0),
                 place => Named::Tree(Arc::new(self.place(&session, &job.board, &place, &options).await?)),
             };
             options.contexts.insert(name, one);
@@ -124,7 +133,12 @@ impl Buildkit {
     }
 
     /// Does the steps, and tells of them.
-    pub(crate) async fn steps(&self, job: &Arc<Job>, context: Context, options: Options) -> Result<Solved, Status> {
+    pub(crate) async fn steps(
+        &self,
+        job: &Arc<Job>,
+        context: impl Into<Arc<Context>>,
+        options: Options,
+    ) -> Result<Solved, Status> {
         let (events, heard) = mpsc::channel(64);
         let telling = follow(job.board.clone(), heard);
         let building = teu_builder::solve(&self.0.engine, context, options, Progress::events(events));
@@ -140,7 +154,7 @@ impl Buildkit {
         self.0.jobs.get(build).await?.result(result).ok_or_else(gone)
     }
 
-    /// A tree, wherever it is.
+    /// A tree that is no folder of the client's.
     async fn place(
         &self,
         session: &Session,
@@ -149,7 +163,7 @@ impl Buildkit {
         options: &Options,
     ) -> Result<Context, Status> {
         match place {
-            Place::Local(_) => self.local(session, board, place, None).await,
+            Place::Local(name) => Err(refused(&format!("the folder {name} in that place"))),
             Place::Upload(path) => {
                 let step = Step::begin(board, "[internal] load remote build context").await;
                 let received = async {
@@ -197,7 +211,7 @@ impl Buildkit {
         board: &Arc<Board>,
         place: &Place,
         dockerfile: Option<(&str, &str)>,
-    ) -> Result<Context, Status> {
+    ) -> Result<(Arc<Context>, Option<Written>), Status> {
         let Place::Local(name) = place else { return Err(Status::internal("a folder of the client's")) };
         let (definition, ignore) = match dockerfile {
             None => (None, self.ignore(session, board, name).await?),
@@ -216,11 +230,23 @@ impl Buildkit {
             None => format!("[context {name}] load from client"),
         };
         let wanted = Wanted { name: name.clone(), exclude, ..Wanted::default() };
-        let context = self.transfer(session, board, title, "transferring context:", &wanted).await?;
-        Ok(match definition {
-            Some(text) => context.defined_by(text, ignore),
-            None => context,
-        })
+        let folder = session.folder(name);
+        let earlier = folder.as_deref().and_then(|folder| self.0.earlier.get(folder));
+        let shown = (title, "transferring context:");
+        let (context, received) = self.transfer(session, board, shown, &wanted, earlier.as_ref()).await?;
+        let context = match earlier {
+            Some(earlier) if received.unchanged => earlier.files,
+            Some(earlier) => {
+                context.inherit(&earlier.files, received.same.into_iter());
+                Arc::new(context)
+            }
+            None => Arc::new(context),
+        };
+        if let (Some(folder), false) = (folder, received.unchanged) {
+            let tree = earlier::Tree { files: context.clone(), print: received.print };
+            self.0.earlier.keep(folder, tree, received.size);
+        }
+        Ok((context, definition.map(|text| (text, ignore))))
     }
 
     /// A Dockerfile, and its own ignore file if it has one.
@@ -230,13 +256,14 @@ impl Buildkit {
         board: &Arc<Board>,
         folder: &str,
         filename: &str,
-    ) -> Result<(String, Option<String>), Status> {
+    ) -> Result<Written, Status> {
         let own = format!("{filename}.dockerignore");
         let lower = filename.strip_suffix("Dockerfile").map(|before| format!("{before}dockerfile"));
         let paths = [filename.to_owned(), own.clone()].into_iter().chain(lower.clone()).collect();
         let wanted = Wanted { name: folder.into(), paths, ..Wanted::default() };
         let title = format!("[internal] load build definition from {filename}");
-        let tree = self.transfer(session, board, title, "transferring dockerfile:", &wanted).await?;
+        let shown = (title, "transferring dockerfile:");
+        let (tree, _) = self.transfer(session, board, shown, &wanted, None).await?;
         let mut text = read(&tree, filename)?;
         if let (None, Some(lower)) = (&text, &lower) {
             text = read(&tree, lower)?;
@@ -250,7 +277,7 @@ impl Buildkit {
         let paths = vec![".dockerignore".to_owned()];
         let wanted = Wanted { name: name.into(), paths, ..Wanted::default() };
         let title = "[internal] load .dockerignore".to_owned();
-        let tree = self.transfer(session, board, title, "transferring context:", &wanted).await?;
+        let (tree, _) = self.transfer(session, board, (title, "transferring context:"), &wanted, None).await?;
         read(&tree, ".dockerignore")
     }
 
@@ -259,22 +286,23 @@ impl Buildkit {
         &self,
         session: &Session,
         board: &Arc<Board>,
-        title: String,
-        part: &str,
+        (title, part): (String, &str),
         wanted: &Wanted,
-    ) -> Result<Context, Status> {
+        earlier: Option<&earlier::Tree>,
+    ) -> Result<(Context, Received), Status> {
         let mut step = Step::begin(board, title).await;
         let store = self.0.engine.store().clone();
         let received = async {
             let context = blocking(move || Context::empty(&store).map_err(failure)).await?;
-            let bytes = files::receive(session, wanted, context.root()).await?;
-            Ok((context, bytes))
+            let before = earlier.map(|earlier| Before { root: earlier.files.root(), print: earlier.print.as_ref() });
+            let received = files::receive(session, wanted, context.root(), before).await?;
+            Ok((context, received))
         };
         let received = received.await;
-        if let Ok((_, bytes)) = &received {
-            step.part(part, (*bytes, 0), true).await;
+        if let Ok((_, Received { sent, .. })) = &received {
+            step.part(part, (*sent, 0), true).await;
         }
-        step.settle(received.map(|(context, _)| context)).await
+        step.settle(received).await
     }
 }
 

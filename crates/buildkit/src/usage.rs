@@ -29,6 +29,7 @@ pub(crate) async fn prune(
     let filters = filters(&request.filter, request.keep_duration)?;
     let room =
         Room { reserved: request.reserved_space, most: request.max_used_space, least_free: request.min_free_space };
+    front.forget().await;
     let store = front.0.engine.store().clone();
     let (rows, _) = blocking(move || usage::prune(&store, &filters, room, true).map_err(failure)).await?;
     Ok(iter(rows.into_iter().map(|row| Ok(record(row)))))

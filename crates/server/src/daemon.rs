@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use teu_buildkit::Buildkit;
 use teu_engine::Engine;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -137,7 +138,9 @@ async fn serve_engine(
     }
     let mut reload = signal(SignalKind::hangup()).map_err(Error::Start)?;
     let (end, ending) = watch::channel(false);
-    let serving = tokio::spawn(listen::serve(listeners, routes::router(engine.clone(), config.buildkit), ending));
+    let front = Buildkit::new(engine.clone());
+    let router = routes::router(engine.clone(), front.clone(), config.buildkit);
+    let serving = tokio::spawn(listen::serve(listeners, router, ending));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hosts = ?config.hosts, "ready");
     notify("READY=1");
     // The code of the start is not needed again.
@@ -153,6 +156,7 @@ async fn serve_engine(
     notify("STOPPING=1");
     let _ = end.send(true);
     let _ = serving.await;
+    front.forget().await;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use teu_store::tar::ExtractOptions;
 use teu_sys::fs::Root;
 
 use super::layer::Work;
+use super::source::Known;
 use super::{archive, blocking, name};
 use crate::Error;
 use crate::dockerfile::ignore::Ignore;
@@ -22,8 +23,7 @@ const LARGEST: u64 = 8 << 20;
 pub struct Context {
     root: Root,
     held: Option<(Store, String)>,
-    /// A Dockerfile and an ignore file that are not in the tree.
-    definition: Option<(String, Option<String>)>,
+    known: Known,
 }
 
 impl std::fmt::Debug for Context {
@@ -39,7 +39,7 @@ impl Context {
     /// When it cannot be opened.
     pub fn directory(path: &Path) -> Result<Self, Error> {
         let root = Root::open(path).map_err(Error::io(format!("open the context {}", path.display())))?;
-        Ok(Self { root, held: None, definition: None })
+        Ok(Self { root, held: None, known: Known::default() })
     }
 
     /// An empty tree, to be filled.
@@ -50,11 +50,14 @@ impl Context {
         Self::make(store.clone()).map(|(context, _)| context)
     }
 
-    /// The same tree with a Dockerfile, and the text of an ignore file, from elsewhere.
-    #[must_use]
-    pub fn defined_by(mut self, dockerfile: String, ignore: Option<String>) -> Self {
-        self.definition = Some((dockerfile, ignore));
-        self
+    /// Takes over what is known of files that are the same in a tree that was looked at before.
+    pub fn inherit(&self, earlier: &Self, paths: impl Iterator<Item = PathBuf>) {
+        self.known.inherit(&earlier.known, paths);
+    }
+
+    /// What is known of the contents of its files.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Unpacks a tar, plain or compressed by gzip or zstd. Blocks while it reads.
@@ -108,7 +111,7 @@ impl Context {
         let overlay = store.snapshots().prepare(&key, None)?;
         let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
         let root = Root::open(&upper).map_err(Error::io("open the context"))?;
-        Ok((Self { root, held: Some((store, key)), definition: None }, upper))
+        Ok((Self { root, held: Some((store, key)), known: Known::default() }, upper))
     }
 
     /// The same files, of which only those below a folder are seen.
@@ -125,9 +128,6 @@ impl Context {
 
     /// The text of the Dockerfile at `path`.
     pub(crate) fn dockerfile(&self, path: &str) -> Result<String, Error> {
-        if let Some((text, _)) = &self.definition {
-            return Ok(text.clone());
-        }
         match self.text(path) {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(Error::Context(format!("Cannot locate specified Dockerfile: {path}"))),
@@ -137,11 +137,6 @@ impl Context {
 
     /// The patterns of `<dockerfile>.dockerignore`, else of `.dockerignore`.
     pub(crate) fn ignore(&self, dockerfile: &str) -> Result<Ignore, Error> {
-        if let Some((_, ignore)) = &self.definition {
-            let text = ignore.as_deref().unwrap_or_default();
-            return Ignore::parse(text)
-                .map_err(|error| Error::Context(format!("error reading .dockerignore: {error}")));
-        }
         for path in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
             let text = self.text(&path).map_err(Error::io(format!("read {path}")))?;
             if let Some(text) = text {
@@ -149,6 +144,11 @@ impl Context {
             }
         }
         Ok(Ignore::default())
+    }
+
+    /// The rules of an ignore file's text.
+    pub(crate) fn rules(text: &str) -> Result<Ignore, Error> {
+        Ignore::parse(text).map_err(|error| Error::Context(format!("error reading .dockerignore: {error}")))
     }
 
     fn text(&self, path: &str) -> io::Result<Option<String>> {

@@ -61,6 +61,8 @@ use export::Draft;
 pub struct Options {
     /// The Dockerfile's path in the context; empty is `Dockerfile`.
     pub dockerfile: String,
+    /// A Dockerfile and an ignore file that are not in the context, as text.
+    pub definition: Option<(String, Option<String>)>,
     /// Names for the image.
     pub tags: Vec<Reference>,
     /// `--build-arg`.
@@ -200,7 +202,13 @@ impl Solved {
 ///
 /// # Errors
 /// The first thing that goes wrong; finished steps stay in the cache.
-pub async fn solve(engine: &Engine, context: Context, options: Options, progress: Progress) -> Result<Solved, Error> {
+pub async fn solve(
+    engine: &Engine,
+    context: impl Into<Arc<Context>>,
+    options: Options,
+    progress: Progress,
+) -> Result<Solved, Error> {
+    let context = context.into();
     let work = async {
         let solver = Solver::new(engine, context, options, progress.clone())?;
         let draft = solver.draft().await?;
@@ -266,11 +274,14 @@ struct Solver<'b> {
 }
 
 impl<'b> Solver<'b> {
-    fn new(engine: &'b Engine, context: Context, mut options: Options, progress: Progress) -> Result<Self, Error> {
+    fn new(engine: &'b Engine, context: Arc<Context>, mut options: Options, progress: Progress) -> Result<Self, Error> {
         if options.dockerfile.is_empty() {
             options.dockerfile = "Dockerfile".into();
         }
-        let text = context.dockerfile(&options.dockerfile)?;
+        let (text, ignore) = match &options.definition {
+            Some((text, ignore)) => (text.clone(), Context::rules(ignore.as_deref().unwrap_or_default())?),
+            None => (context.dockerfile(&options.dockerfile)?, context.ignore(&options.dockerfile)?),
+        };
         let inputs = Inputs {
             target: options.target.clone(),
             build_args: options.build_args.clone(),
@@ -283,8 +294,8 @@ impl<'b> Solver<'b> {
         let cache = Cache::open(engine.store())?.ignoring_earlier(options.no_cache);
         let cache = cache.only(sources.as_ref().map(Sources::chains));
         Ok(Self {
-            ignore: Arc::new(context.ignore(&options.dockerfile)?),
-            context: Arc::new(context),
+            ignore: Arc::new(ignore),
+            context,
             outcomes: (0..plan.stages.len() + plan.spare.len()).map(|_| OnceCell::new()).collect(),
             needs: Mutex::default(),
             lease: Arc::new(engine.store().lease("build")),

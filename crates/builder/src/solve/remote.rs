@@ -62,7 +62,7 @@ impl Solver<'_> {
         let exclude = step.exclude.clone();
         let root = Root::open(&upper).map_err(Error::io("open what was fetched"))?;
         blocking(move || {
-            let tree = Tree { root: &root, ignore: &Ignore::default(), keep_owner: false };
+            let tree = Tree { root: &root, ignore: &Ignore::default(), keep_owner: false, known: None };
             let gather = |(source, unpack): (String, bool)| {
                 let step = CopyStep { exclude: exclude.clone(), ..copying(&source, "/") };
                 Ok((tree.gather(&step)?, unpack))
@@ -115,7 +115,7 @@ impl Solver<'_> {
 impl Downloads {
     fn tree(&self) -> Tree<'_> {
         static NOTHING: std::sync::LazyLock<Ignore> = std::sync::LazyLock::new(Ignore::default);
-        Tree { root: &self.root, ignore: &NOTHING, keep_owner: false }
+        Tree { root: &self.root, ignore: &NOTHING, keep_owner: false, known: None }
     }
 
     /// The name of what was fetched.

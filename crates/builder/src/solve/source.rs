@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use teu_oci::{Digest, DigestHasher};
 use teu_sys::fs::{FileKind, Metadata, Root};
@@ -39,6 +40,24 @@ pub(super) struct Tree<'t> {
     pub(super) ignore: &'t Ignore,
     /// Whether owners count: they do in another stage, and not in a context, where everything is root's.
     pub(super) keep_owner: bool,
+    /// What is known of the contents of its files.
+    pub(super) known: Option<&'t Known>,
+}
+
+/// Digests of files' contents, by their paths in a tree that does not change.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<HashMap<PathBuf, Digest>>);
+
+impl Known {
+    /// Takes over what another tree knows of files that are the same in both.
+    pub(super) fn inherit(&self, other: &Self, paths: impl Iterator<Item = PathBuf>) {
+        let (mut own, other) = (self.lock(), other.lock());
+        own.extend(paths.filter_map(|path| other.get(&path).cloned().map(|digest| (path, digest))));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Tree<'_> {
@@ -221,8 +240,9 @@ impl Tree<'_> {
         for entry in entries {
             self.describe(entry, &mut hasher);
             if entry.metadata.is_file() {
-                self.content(&entry.path, &mut hasher, &mut buffer)
-                    .map_err(Error::io(format!("read the source {}", entry.path.display())))?;
+                let content = self.content(&entry.path, &mut buffer);
+                let content = content.map_err(Error::io(format!("read the source {}", entry.path.display())))?;
+                hasher.update(content.as_str().as_bytes());
             }
         }
         Ok(hasher.finish())
@@ -253,16 +273,25 @@ impl Tree<'_> {
         hasher.update(&size.to_le_bytes());
     }
 
-    fn content(&self, path: &Path, hasher: &mut DigestHasher, buffer: &mut [u8]) -> std::io::Result<()> {
+    fn content(&self, path: &Path, buffer: &mut [u8]) -> std::io::Result<Digest> {
+        if let Some(digest) = self.known.and_then(|known| known.lock().get(path).cloned()) {
+            return Ok(digest);
+        }
+        let mut hasher = DigestHasher::new();
         let mut file = self.root.open_file(path)?;
         loop {
             match file.read(buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => break,
                 Ok(count) => hasher.update(&buffer[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        let digest = hasher.finish();
+        if let Some(known) = self.known {
+            known.lock().insert(path.to_owned(), digest.clone());
+        }
+        Ok(digest)
     }
 }
 

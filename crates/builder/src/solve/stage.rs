@@ -206,7 +206,12 @@ impl Solver<'_> {
         work.context = context.clone();
         blocking(move || {
             let ignore = work.context.ignore("")?;
-            let tree = Tree { root: work.context.root(), ignore: &ignore, keep_owner: false };
+            let tree = Tree {
+                root: work.context.root(),
+                ignore: &ignore,
+                keep_owner: false,
+                known: Some(work.context.known()),
+            };
             let created_by = format!("COPY . / # {name}");
             let step =
                 CopyStep { sources: vec![".".into()], destination: "/".into(), created_by, ..CopyStep::default() };
@@ -260,7 +265,12 @@ impl Solver<'_> {
             let downloads = self.fetch(&step, found.as_ref()).await?;
             let quick = quick.filter(|_| !downloads.as_ref().is_some_and(|downloads| downloads.moved));
             return blocking(move || {
-                let tree = Tree { root: work.context.root(), ignore: &work.ignore, keep_owner: false };
+                let tree = Tree {
+                    root: work.context.root(),
+                    ignore: &work.ignore,
+                    keep_owner: false,
+                    known: Some(work.context.known()),
+                };
                 let found = work.copy(parent.as_ref(), &tree, downloads.as_ref(), &step)?;
                 quick.iter().for_each(|key| work.cache.remember(key, &found.record));
                 Ok(found)
@@ -274,7 +284,12 @@ impl Solver<'_> {
                 return Ok(Found { record, cached: true });
             }
             let root = view(&work.store, source.as_ref())?;
-            let tree = Tree { root: &root, ignore: &crate::dockerfile::ignore::Ignore::default(), keep_owner: true };
+            let tree = Tree {
+                root: &root,
+                ignore: &crate::dockerfile::ignore::Ignore::default(),
+                keep_owner: true,
+                known: None,
+            };
             let found = work.copy(parent.as_ref(), &tree, None, &step)?;
             work.cache.remember(&quick, &found.record);
             Ok(found)

@@ -108,7 +108,12 @@ pub(super) fn copying(source: &str, destination: &str) -> CopyStep {
 impl Desk {
     /// Looks at a part of the context.
     fn part_of_context(&self, source: &str) -> Result<Shown, Error> {
-        let tree = Tree { root: self.context.root(), ignore: &self.ignore, keep_owner: false };
+        let tree = Tree {
+            root: self.context.root(),
+            ignore: &self.ignore,
+            keep_owner: false,
+            known: Some(self.context.known()),
+        };
         let step = copying(source, "/");
         let wrong = |error| match error {
             Error::Copy { reason, .. } => PlanError::new(format!("RUN --mount: {reason}")).into(),
@@ -164,7 +169,12 @@ impl Desk {
         let work = Work::begin(&self.store, None)?;
         let upper = work.overlay().upper.clone().unwrap_or_default();
         let target = Root::open(&upper).map_err(Error::io("open a copy of the context"))?;
-        let tree = Tree { root: self.context.root(), ignore: &self.ignore, keep_owner: false };
+        let tree = Tree {
+            root: self.context.root(),
+            ignore: &self.ignore,
+            keep_owner: false,
+            known: Some(self.context.known()),
+        };
         copy::place(&tree, entries, &target, &copying(source, "/part"))?;
         Ok((work, upper.join("part")))
     }
@@ -173,7 +183,7 @@ impl Desk {
 /// Fills a new cache with a part of a tree.
 pub(super) fn fill(store: &Store, chain: Option<&Digest>, source: &str, folder: &Path) -> Result<(), Error> {
     let root = view(store, chain)?;
-    let tree = Tree { root: &root, ignore: &Ignore::default(), keep_owner: true };
+    let tree = Tree { root: &root, ignore: &Ignore::default(), keep_owner: true, known: None };
     let step = copying(source, "/");
     let target = Root::open(folder).map_err(Error::io("open a cache of the build"))?;
     copy::place(&tree, &tree.gather(&step)?, &target, &step)

@@ -12,7 +12,7 @@ mod mode;
 mod receive;
 mod send;
 
-pub(crate) use receive::{Wanted, receive, upload};
+pub(crate) use receive::{Before, Received, Wanted, receive, upload};
 pub(crate) use send::{send_bytes, send_tree};
 
 use std::path::Path;

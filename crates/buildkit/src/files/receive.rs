@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use prost::Message;
+use teu_oci::{Digest, DigestHasher};
 use teu_sys::fs::{Dir, FileKind, Root, Time};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -67,8 +69,36 @@ fn escape(text: &str) -> String {
     })
 }
 
-/// Brings what is wanted into `root`, and says how many bytes that were.
-pub(crate) async fn receive(session: &Session, wanted: &Wanted, root: &Root) -> Result<u64, Status> {
+/// What came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Bytes that were sent.
+    pub(crate) sent: u64,
+    /// Bytes that there are now.
+    pub(crate) size: u64,
+    /// Files that are those of the earlier tree.
+    pub(crate) same: Vec<PathBuf>,
+    /// Names what was told, where that says enough to know the tree by.
+    pub(crate) print: Option<Digest>,
+    /// Nothing came: everything is as in the earlier tree.
+    pub(crate) unchanged: bool,
+}
+
+/// A tree that came before, and the name of what was told of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before<'b> {
+    pub(crate) root: &'b Root,
+    pub(crate) print: Option<&'b Digest>,
+}
+
+/// Brings what is wanted into `root`. A file that an earlier tree has with the same size, mode and time is not sent again, unless
+/// its time is one of whole seconds, which programs give to files whatever is in them. If all is as it was, `root` stays empty.
+pub(crate) async fn receive(
+    session: &Session,
+    wanted: &Wanted,
+    root: &Root,
+    earlier: Option<Before<'_>>,
+) -> Result<Received, Status> {
     if !session.serves(SYNC) {
         return Err(Status::failed_precondition("the client sends no files"));
     }
@@ -78,8 +108,10 @@ pub(crate) async fn receive(session: &Session, wanted: &Wanted, root: &Root) -> 
     wanted.tell(request.metadata_mut())?;
     let mut incoming = session.converse::<Packet, Packet, _>(SYNC, request).await?;
     let (pieces, packets) = mpsc::channel(64);
-    let root = root.try_clone().map_err(|error| fault("open the context", Path::new(""), &error))?;
-    let writer = tokio::task::spawn_blocking(move || Writer::new(root, requests).run(packets));
+    let clone = |root: &Root| root.try_clone().map_err(|error| fault("open the context", Path::new(""), &error));
+    let print = earlier.and_then(|earlier| earlier.print).cloned();
+    let (root, earlier) = (clone(root)?, earlier.map(|earlier| clone(earlier.root)).transpose()?);
+    let writer = tokio::task::spawn_blocking(move || Writer::new(root, earlier, print, requests).run(packets));
     while let Some(packet) = incoming.message().await? {
         match packet.kind() {
             PacketKind::Error => return Err(Status::unknown(format!("error from sender: {}", lossy(&packet.data)))),
@@ -103,6 +135,9 @@ fn lossy(bytes: &[u8]) -> String {
 /// Puts into a tree what packets say.
 struct Writer {
     root: Root,
+    /// The tree that came before, and the directory of it that the last file was in.
+    earlier: Option<Root>,
+    earlier_parent: Option<(PathBuf, Dir)>,
     requests: mpsc::UnboundedSender<Packet>,
     /// The directory that the last file was in.
     parent: Option<(PathBuf, Dir)>,
@@ -115,13 +150,27 @@ struct Writer {
     links: Vec<Stat>,
     directories: Vec<Stat>,
     all_told: bool,
-    bytes: u64,
+    received: Received,
+    /// Of everything that is told.
+    print: DigestHasher,
+    /// A file's size and time say whether it has changed.
+    says_enough: bool,
+    /// What everything was called the last time; until all is told, nothing is done.
+    expected: Option<Digest>,
+    waiting: Vec<Stat>,
 }
 
 impl Writer {
-    fn new(root: Root, requests: mpsc::UnboundedSender<Packet>) -> Self {
+    fn new(
+        root: Root,
+        earlier: Option<Root>,
+        expected: Option<Digest>,
+        requests: mpsc::UnboundedSender<Packet>,
+    ) -> Self {
         Self {
             root,
+            earlier,
+            earlier_parent: None,
             requests,
             parent: None,
             number: 0,
@@ -130,11 +179,15 @@ impl Writer {
             links: Vec::new(),
             directories: Vec::new(),
             all_told: false,
-            bytes: 0,
+            received: Received::default(),
+            print: DigestHasher::new(),
+            says_enough: true,
+            expected,
+            waiting: Vec::new(),
         }
     }
 
-    fn run(mut self, mut packets: mpsc::Receiver<Packet>) -> Result<u64, Status> {
+    fn run(mut self, mut packets: mpsc::Receiver<Packet>) -> Result<Received, Status> {
         while let Some(packet) = packets.blocking_recv() {
             if let Err(error) = self.take(packet) {
                 let _ = self.requests.send(Packet {
@@ -146,15 +199,22 @@ impl Writer {
             }
         }
         match self.all_told && self.wanted.is_empty() && self.open.is_empty() {
-            true => Ok(self.bytes),
+            true => Ok(self.received),
             false => Err(Status::unknown("the client stopped sending files before the end")),
         }
     }
 
     fn take(&mut self, packet: Packet) -> Result<(), Status> {
         match (packet.kind(), packet.stat) {
-            (PacketKind::Stat, Some(stat)) => self.told(stat)?,
-            (PacketKind::Stat, None) => self.all_told = true,
+            (PacketKind::Stat, Some(stat)) => {
+                self.print.update(&stat.encode_length_delimited_to_vec());
+                self.says_enough &= !has_bytes(&stat) || time(stat.modified).nanoseconds != 0;
+                match self.expected {
+                    Some(_) => self.waiting.push(stat),
+                    None => self.told(stat)?,
+                }
+            }
+            (PacketKind::Stat, None) => self.everything()?,
             (PacketKind::Data, _) => self.data(packet.id, &packet.data)?,
             _ => return Err(Status::invalid_argument("a packet that a sender does not send")),
         }
@@ -164,9 +224,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Everything has been told.
+    fn everything(&mut self) -> Result<(), Status> {
+        let print = std::mem::replace(&mut self.print, DigestHasher::new()).finish();
+        self.received.unchanged = self.says_enough && self.expected.as_ref() == Some(&print);
+        self.received.print = self.says_enough.then_some(print);
+        let waiting = std::mem::take(&mut self.waiting);
+        if !self.received.unchanged {
+            waiting.into_iter().try_for_each(|stat| self.told(stat))?;
+        }
+        self.all_told = true;
+        Ok(())
+    }
+
     fn told(&mut self, stat: Stat) -> Result<(), Status> {
         let number = self.number;
         self.number += 1;
+        if has_bytes(&stat) && self.is_there(&stat) {
+            self.received.size += u64::try_from(stat.size).unwrap_or(0);
+            self.received.same.push(stat.path().to_owned());
+            return Ok(());
+        }
         let at = |error: io::Error| fault("receive", stat.path(), &error);
         let (dir, name) = self.place(stat.path()).map_err(at)?;
         let device = (u32::try_from(stat.major).unwrap_or(0), u32::try_from(stat.minor).unwrap_or(0));
@@ -213,7 +291,8 @@ impl Writer {
             return done.map_err(|error| fault("receive", stat.path(), &error));
         }
         file.write_all(data).map_err(|error| fault("receive", stat.path(), &error))?;
-        self.bytes += data.len() as u64;
+        self.received.sent += data.len() as u64;
+        self.received.size += data.len() as u64;
         Ok(())
     }
 
@@ -235,6 +314,42 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the tree that came before has the same file, which then is in this one, too.
+    fn is_there(&mut self, stat: &Stat) -> bool {
+        let time = time(stat.modified);
+        if self.earlier.is_none() || time.nanoseconds == 0 || !stat.xattrs.is_empty() {
+            return false;
+        }
+        let mut take = || {
+            let (from, name) = self.earlier_place(stat.path())?;
+            let have = from.metadata(&name)?;
+            let same = have.is_file()
+                && i64::try_from(have.size).is_ok_and(|size| size == stat.size)
+                && (have.mtime, have.mode) == (time, permissions(stat.mode));
+            if !same {
+                return Ok(false);
+            }
+            let from = from.try_clone()?;
+            let (to, name) = self.place(stat.path())?;
+            from.link(&name, to, &name).map(|()| true)
+        };
+        // Whatever is in the way, the client has the file.
+        take().unwrap_or_else(|_: io::Error| false)
+    }
+
+    /// The same as [`Writer::place`] in the tree that came before.
+    fn earlier_place(&mut self, path: &Path) -> io::Result<(&Dir, OsString)> {
+        let (Some(name), Some(earlier)) = (path.file_name(), &self.earlier) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if self.earlier_parent.as_ref().is_none_or(|(have, _)| have != parent) {
+            self.earlier_parent = Some((parent.to_owned(), earlier.parent_of(path)?.0));
+        }
+        let Some((_, dir)) = &self.earlier_parent else { return Err(io::ErrorKind::NotFound.into()) };
+        Ok((dir, name.to_owned()))
+    }
+
     /// The directory that a file is in, and its name there.
     fn place(&mut self, path: &Path) -> io::Result<(&Dir, OsString)> {
         let (Some(name), parent) = (path.file_name(), path.parent().unwrap_or(Path::new(""))) else {
@@ -246,6 +361,10 @@ impl Writer {
         let Some((_, dir)) = &self.parent else { return Err(io::ErrorKind::NotFound.into()) };
         Ok((dir, name.to_owned()))
     }
+}
+
+fn has_bytes(stat: &Stat) -> bool {
+    kind(stat.mode) == Some(FileKind::Regular) && stat.link.is_empty() && stat.size > 0
 }
 
 fn there(error: io::Error) -> io::Result<()> {
@@ -332,12 +451,22 @@ mod tests {
         Some(Stat { path, mode, size, link, modified: 5_000_000_007, xattrs: xattrs.into(), ..Stat::default() })
     }
 
-    fn write(root: &Path, packets: Vec<Packet>) -> (Result<u64, Status>, Vec<Packet>) {
+    fn write(root: &Path, packets: Vec<Packet>) -> (Result<Received, Status>, Vec<Packet>) {
+        write_after(root, None, None, packets)
+    }
+
+    fn write_after(
+        root: &Path,
+        earlier: Option<&Path>,
+        expected: Option<Digest>,
+        packets: Vec<Packet>,
+    ) -> (Result<Received, Status>, Vec<Packet>) {
         let (requests, mut asked) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(packets.len().max(1));
         packets.into_iter().for_each(|packet| sender.try_send(packet).expect("room"));
         drop(sender);
-        let result = Writer::new(Root::open(root).expect("root"), requests).run(receiver);
+        let earlier = earlier.map(|earlier| Root::open(earlier).expect("root"));
+        let result = Writer::new(Root::open(root).expect("root"), earlier, expected, requests).run(receiver);
         (result, std::iter::from_fn(|| asked.try_recv().ok()).collect())
     }
 
@@ -359,7 +488,8 @@ mod tests {
                 packet(data, 0, b"", None),
             ],
         );
-        assert_eq!(result.expect("received"), 4);
+        let received = result.expect("received");
+        assert_eq!((received.sent, received.size), (4, 4));
         let kinds: Vec<_> = asked.iter().map(|packet| (packet.kind(), packet.id)).collect();
         assert_eq!(kinds, [(PacketKind::Request, 0), (PacketKind::Finished, 0)]);
         assert_eq!(std::fs::read(folder.path().join("d/soft")).expect("read"), b"text");
@@ -388,6 +518,53 @@ mod tests {
             assert_eq!((metadata.mode, metadata.mtime), (mode, time(5_000_000_007)), "{}", name.display());
         }
         assert_eq!(dir.xattrs(odd).expect("names"), ["user.note"]);
+    }
+
+    #[test]
+    fn a_file_that_is_the_same_is_not_sent_again() {
+        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (told, data) = (PacketKind::Stat, PacketKind::Data);
+        let whole = Some(Stat { modified: 5_000_000_000, ..stat("whole", 0o644, 4, "").expect("a stat") });
+        let files = |changed: i64| {
+            let changed = Stat { modified: changed, ..stat("d/changed", 0o644, 4, "").expect("a stat") };
+            vec![
+                packet(told, 0, b"", stat("d", 0x8000_01ed, 0, "")),
+                packet(told, 0, b"", Some(changed)),
+                packet(told, 0, b"", stat("d/same", 0o644, 4, "")),
+                packet(told, 0, b"", whole.clone()),
+                packet(told, 0, b"", None),
+            ]
+        };
+        let contents = |ids: &[u32]| -> Vec<Packet> {
+            let both = |id: &u32| [packet(data, *id, b"text", None), packet(data, *id, b"", None)];
+            ids.iter().flat_map(both).collect()
+        };
+        let (first, _) = write(one.path(), [files(7), contents(&[1, 2, 3])].concat());
+        let first = first.expect("received");
+        assert_eq!((first.sent, first.size, first.print), (12, 12, None));
+        let (second, asked) = write_after(two.path(), Some(one.path()), None, [files(8), contents(&[1, 3])].concat());
+        let second = second.expect("received");
+        assert_eq!((second.sent, second.size, second.same), (8, 12, vec!["d/same".into()]));
+        let wanted = asked.iter().filter(|packet| packet.kind() == PacketKind::Request).map(|packet| packet.id);
+        assert_eq!(wanted.collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(std::fs::read(two.path().join("d/same")).expect("read"), b"text");
+    }
+
+    #[test]
+    fn a_tree_that_is_the_same_is_not_written_again() {
+        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let told = PacketKind::Stat;
+        let files = || vec![packet(told, 0, b"", stat("a", 0o644, 4, "")), packet(told, 0, b"", None)];
+        let contents = [packet(PacketKind::Data, 0, b"text", None), packet(PacketKind::Data, 0, b"", None)];
+        let (first, _) = write(one.path(), [files(), contents.to_vec()].concat());
+        let print = first.expect("received").print;
+        assert!(print.is_some());
+        let (second, asked) = write_after(two.path(), Some(one.path()), print.clone(), files());
+        assert!(second.expect("received").unchanged && asked.len() == 1);
+        assert!(!two.path().join("a").exists());
+        let more = [packet(told, 0, b"", stat("0", 0o644, 0, ""))];
+        let (third, _) = write_after(two.path(), Some(one.path()), print, [more.to_vec(), files()].concat());
+        assert!(!third.expect("received").unchanged && two.path().join("a").exists() && two.path().join("0").exists());
     }
 
     #[test]

@@ -259,7 +259,12 @@ const PRUNE_FILTERS: &[&str] =
     &["description", "id", "inuse", "label", "label!", "private", "shared", "type", "unused-for", "until"];
 
 /// `GET` says what `POST` would remove.
-async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> Answer {
+async fn prune(
+    State(engine): State<Engine>,
+    Extension(front): Extension<Buildkit>,
+    method: Method,
+    query: Query,
+) -> Answer {
     let mode = prune_mode(&method);
     let filters = query.filters_among(PRUNE_FILTERS)?;
     let number = |name: &str| query.number::<i64>(name).map(|number| number.unwrap_or_default().max(0));
@@ -268,6 +273,9 @@ async fn prune(State(engine): State<Engine>, method: Method, query: Query) -> An
         most: number("max-used-space")?,
         least_free: number("min-free-space")?,
     };
+    if mode == PruneMode::Remove {
+        front.forget().await;
+    }
     let report = blocking(move || {
         let (chosen, space_reclaimed) = usage::prune(engine.store(), &filters, wanted, mode == PruneMode::Remove)?;
         let caches_deleted = chosen.into_iter().map(|row| row.id).collect();

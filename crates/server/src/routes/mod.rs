@@ -23,6 +23,7 @@ use axum::{Extension, Json, Router};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use teu_api::system::ping;
+use teu_buildkit::Buildkit;
 use teu_engine::{Engine, PruneMode};
 
 use crate::failure::{Answer, Failure, method_not_allowed, page_not_found};
@@ -36,7 +37,7 @@ fn prune_mode(method: &Method) -> PruneMode {
 }
 
 /// All paths, without their version prefix; `buildkit` is whether clients that know both shall build as BuildKit does.
-pub(crate) fn router(engine: Engine, buildkit: bool) -> Router {
+pub(crate) fn router(engine: Engine, front: Buildkit, buildkit: bool) -> Router {
     let experimental = engine.is_experimental();
     let tell = move |mut response: Response| async move {
         if experimental {
@@ -51,7 +52,7 @@ pub(crate) fn router(engine: Engine, buildkit: bool) -> Router {
         .layer(middleware::from_fn(finish))
         .layer(middleware::map_response(tell))
         .layer(Extension(system::Builder(if buildkit { "2" } else { "1" })))
-        .layer(Extension(teu_buildkit::Buildkit::new(engine.clone())))
+        .layer(Extension(front))
         .with_state(engine)
 }
 

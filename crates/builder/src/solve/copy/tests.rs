@@ -40,7 +40,7 @@ impl Trees {
 
     fn copy_with(&self, step: &CopyStep) -> Result<(), Error> {
         let root = Root::open(&self.source("")).unwrap();
-        let tree = Tree { root: &root, ignore: &self.ignore, keep_owner: self.keep_owner };
+        let tree = Tree { root: &root, ignore: &self.ignore, keep_owner: self.keep_owner, known: None };
         let entries = tree.gather(step)?;
         place(&tree, &entries, &Root::open(&self.target("")).unwrap(), step)
     }
@@ -51,7 +51,7 @@ impl Trees {
 
     fn digest(&self, step: &CopyStep) -> String {
         let root = Root::open(&self.source("")).unwrap();
-        let tree = Tree { root: &root, ignore: &self.ignore, keep_owner: self.keep_owner };
+        let tree = Tree { root: &root, ignore: &self.ignore, keep_owner: self.keep_owner, known: None };
         tree.digest(&tree.gather(step).unwrap()).unwrap().to_string()
     }
 
