@@ -320,7 +320,7 @@ impl Writer {
         if self.earlier.is_none() || time.nanoseconds == 0 || !stat.xattrs.is_empty() {
             return false;
         }
-        let mut take = || {
+        let mut take = || -> io::Result<bool> {
             let (from, name) = self.earlier_place(stat.path())?;
             let have = from.metadata(&name)?;
             let same = have.is_file()
@@ -334,7 +334,7 @@ impl Writer {
             from.link(&name, to, &name).map(|()| true)
         };
         // Whatever is in the way, the client has the file.
-        take().unwrap_or_else(|_: io::Error| false)
+        take().unwrap_or(false)
     }
 
     /// The same as [`Writer::place`] in the tree that came before.
