@@ -11,9 +11,11 @@
 mod mode;
 mod receive;
 mod send;
+mod upload;
 
-pub(crate) use receive::{Before, Received, Wanted, receive, upload};
+pub(crate) use receive::{Before, Received, Wanted, receive};
 pub(crate) use send::{send_bytes, send_tree};
+pub(crate) use upload::upload;
 
 use std::path::Path;
 

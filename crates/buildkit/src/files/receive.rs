@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -15,13 +15,11 @@ use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::mode::{kind, permissions};
-use super::{fault, is_kept, stream, unbounded};
+use super::{fault, is_kept, unbounded};
 use crate::session::Session;
-use crate::wire::BytesMessage;
 use crate::wire::session::{Packet, PacketKind, Stat};
 
 const SYNC: &str = "/moby.filesync.v1.FileSync/DiffCopy";
-const UPLOAD: &str = "/moby.upload.v1.Upload/Pull";
 
 /// Which part of what a client has is wanted.
 #[derive(Clone, Debug, Default)]
@@ -317,7 +315,7 @@ impl Writer {
     /// Whether the tree that came before has the same file, which then is in this one, too.
     fn is_there(&mut self, stat: &Stat) -> bool {
         let time = time(stat.modified);
-        if self.earlier.is_none() || time.nanoseconds == 0 || !stat.xattrs.is_empty() {
+        if self.earlier.is_none() || time.nanoseconds == 0 {
             return false;
         }
         let mut take = || -> io::Result<bool> {
@@ -325,7 +323,8 @@ impl Writer {
             let have = from.metadata(&name)?;
             let same = have.is_file()
                 && i64::try_from(have.size).is_ok_and(|size| size == stat.size)
-                && (have.mtime, have.mode) == (time, permissions(stat.mode));
+                && (have.mtime, have.mode) == (time, permissions(stat.mode))
+                && has_attributes(from, &name, stat);
             if !same {
                 return Ok(false);
             }
@@ -381,56 +380,20 @@ fn dress(dir: &Dir, name: &OsStr, stat: &Stat) -> io::Result<()> {
     dir.set_mtime(name, time(stat.modified))
 }
 
+/// Whether a file has the extended attributes that it shall have, and no others that are kept.
+fn has_attributes(dir: &Dir, name: &OsStr, stat: &Stat) -> bool {
+    let wanted = || stat.xattrs.iter().filter(|(attribute, _)| is_kept(attribute));
+    let have = dir.xattrs(name).unwrap_or_default();
+    let have = have.iter().filter(|attribute| attribute.to_str().is_some_and(is_kept));
+    have.count() == wanted().count()
+        && wanted().all(|(attribute, value)| dir.xattr(name, attribute).is_ok_and(|have| have.as_ref() == Some(value)))
+}
+
 fn time(nanoseconds: i64) -> Time {
     let second = 1_000_000_000;
     Time {
         seconds: nanoseconds.div_euclid(second),
         nanoseconds: u32::try_from(nanoseconds.rem_euclid(second)).unwrap_or(0),
-    }
-}
-
-/// What the client reads from its standard input, for a thread to read on.
-pub(crate) async fn upload(session: &Session, path: &str) -> Result<impl Read + Send + use<>, Status> {
-    let (done, outgoing) = mpsc::channel::<BytesMessage>(1);
-    let mut request = tonic::Request::new(stream(outgoing));
-    let path = path.parse().map_err(|_| Status::invalid_argument("the name of an upload"))?;
-    request.metadata_mut().insert("urlpath", path);
-    let mut incoming = session.converse::<BytesMessage, BytesMessage, _>(UPLOAD, request).await?;
-    let (pieces, receiver) = mpsc::channel(8);
-    tokio::spawn(async move {
-        let _until_the_end = done;
-        loop {
-            let piece = match incoming.message().await {
-                Ok(Some(message)) => Ok(message.data),
-                Ok(None) => break,
-                Err(status) => Err(io::Error::other(status.message().to_owned())),
-            };
-            let last = piece.is_err();
-            if pieces.send(piece).await.is_err() || last {
-                break;
-            }
-        }
-    });
-    Ok(Pieces { receiver, rest: Bytes::new() })
-}
-
-/// Pieces from a channel as a thread reads them.
-struct Pieces {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-    rest: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.rest = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.rest.len());
-        buffer[..length].copy_from_slice(&self.rest.split_to(length));
-        Ok(length)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a build made goes to the client: as a tree of files, or as the bytes of one file.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -132,7 +132,7 @@ impl Sender {
     }
 }
 
-fn attributes(dir: &Dir, name: &OsStr) -> io::Result<HashMap<String, Vec<u8>>> {
+fn attributes(dir: &Dir, name: &OsStr) -> io::Result<BTreeMap<String, Vec<u8>>> {
     let names = dir.xattrs(name)?.into_iter().filter_map(|attribute| attribute.into_string().ok());
     let values = names.filter(|attribute| is_kept(attribute)).map(|attribute| {
         let value = dir.xattr(name, &attribute)?.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The services of a session, which the client serves and the daemon calls: files, credentials, secrets, agents; and the
 //! packets of a tree of files on its way.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -52,8 +52,8 @@ pub(crate) struct Stat {
     pub(crate) major: i64,
     #[prost(int64, tag = "9")]
     pub(crate) minor: i64,
-    #[prost(map = "string, bytes", tag = "10")]
-    pub(crate) xattrs: HashMap<String, Vec<u8>>,
+    #[prost(btree_map = "string, bytes", tag = "10")]
+    pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 impl Stat {
