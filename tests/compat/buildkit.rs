@@ -60,6 +60,11 @@ fn buildx_builds_and_tells_each_step() {
     assert_eq!(id("made:1"), id("made:2"));
     let quiet = run(&mut buildx(&docker, &context, ["build", "-q", "--build-arg", "A=b", "--label", "l=m", "."]));
     assert_eq!(quiet.ok(), id("made:1"));
+    if docker.is_ours() {
+        // Docker 20.10 does not know it.
+        build(&docker, &context, &["-t", "dated", "--build-arg", "SOURCE_DATE_EPOCH=1000000000"]).ends_with(0);
+        assert_eq!(docker.ok(["inspect", "-f", "{{.Created}}", "dated"]), "2001-09-09T01:46:40Z");
+    }
 }
 
 #[test]

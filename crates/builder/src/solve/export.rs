@@ -6,6 +6,7 @@ use teu_engine::{Image, NewImage};
 use teu_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference, media_type};
 
 use super::cache::Record;
+use crate::plan::PlanError;
 use crate::plan::step::DEFAULT_PATH;
 
 /// What tools look for to know how to read `created_by`.
@@ -105,6 +106,21 @@ impl Draft {
         }
     }
 
+    /// `SOURCE_DATE_EPOCH`, as seconds since 1970: the image is of that time, and nothing in it is told to be younger.
+    pub(super) fn date(&mut self, seconds: &str) -> Result<(), PlanError> {
+        let time = seconds.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+        let time = time.ok_or_else(|| PlanError::new(format!("invalid SOURCE_DATE_EPOCH: {seconds}")))?;
+        let text = time.to_string();
+        for entry in &mut self.config.history {
+            let created = entry.created.as_deref().and_then(|created| created.parse::<jiff::Timestamp>().ok());
+            if created.is_none_or(|created| created > time) {
+                entry.created = Some(text.clone());
+            }
+        }
+        self.config.created = Some(text);
+        Ok(())
+    }
+
     /// `--label`.
     pub(super) fn label(&mut self, labels: &BTreeMap<String, String>) {
         if labels.is_empty() {
@@ -183,6 +199,18 @@ mod tests {
         let base = draft.base.id.clone().expect("a base");
         assert_eq!(draft.config.history[3].comment, format!("merge {before} to {base}"));
         assert_eq!(draft.chain, record("4").layer.map(|layer| layer.chain));
+    }
+
+    #[test]
+    fn an_image_may_be_of_a_time_that_is_given() {
+        let mut draft = Draft::scratch(&Platform::host());
+        draft.add(&Record { created: "2001-01-01T00:00:00Z".into(), ..record("1") }, "FROM x".into());
+        draft.add(&record("2"), "RUN a".into());
+        draft.date("1000000000").expect("a time");
+        let times: Vec<_> = draft.config.history.iter().filter_map(|entry| entry.created.as_deref()).collect();
+        assert_eq!(times, ["2001-01-01T00:00:00Z", "2001-09-09T01:46:40Z"]);
+        assert_eq!(draft.config.created.as_deref(), Some("2001-09-09T01:46:40Z"));
+        assert!(draft.date("yesterday").is_err());
     }
 
     #[test]

@@ -326,6 +326,9 @@ impl<'b> Solver<'b> {
         if self.options.squash {
             self.squash(&mut draft).await?;
         }
+        if let Some(seconds) = self.options.build_args.get("SOURCE_DATE_EPOCH").filter(|seconds| !seconds.is_empty()) {
+            draft.date(seconds)?;
+        }
         Ok(draft)
     }
 
