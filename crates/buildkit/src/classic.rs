@@ -22,6 +22,7 @@ use tonic::Status;
 use crate::Buildkit;
 use crate::attributes::{Attributes, Place};
 use crate::board;
+use crate::export;
 use crate::job::{Going, Job};
 use crate::solve::{blocking, failure};
 use crate::wire::control::{Exporter, SolveRequest, SolveResponse};
@@ -73,6 +74,7 @@ impl Buildkit {
             ..SolveRequest::default()
         };
         let said = |status: Status| status.message().to_owned();
+        export::check(&request.exporters).map_err(said)?;
         let (job, _) = self.0.jobs.begin(request).map_err(said)?;
         let quiet = build.quiet;
         let telling = tokio::spawn(tell(job.clone(), (!quiet).then(|| messages.clone())));

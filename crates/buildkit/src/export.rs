@@ -130,6 +130,34 @@ impl Buildkit {
     }
 }
 
+/// What exporters may be told, without what means nothing here: images are of one platform, and what form an image has
+/// follows from where it goes.
+const KNOWN: [&str; 12] = [
+    "name",
+    "push",
+    "push-by-digest",
+    "tar",
+    "dest",
+    "unpack",
+    "store",
+    "context",
+    "oci-mediatypes",
+    "platform-split",
+    "attestation-prefix",
+    "attestation-inline",
+];
+
+/// Refuses what exporters are told and would leave out in silence.
+pub(crate) fn check<'e>(exporters: impl IntoIterator<Item = &'e Exporter>) -> Result<(), Status> {
+    for exporter in exporters {
+        let unknown = exporter.attrs.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())).min();
+        if let Some((name, value)) = unknown {
+            return Err(refused(&format!("the exporter {} with {name}={value}", exporter.kind)));
+        }
+    }
+    Ok(())
+}
+
 /// The names for an image.
 fn names(exporter: &Exporter) -> Result<Vec<Reference>, Status> {
     let given = exporter.attrs.get("name").map(String::as_str).unwrap_or_default();
@@ -148,5 +176,13 @@ mod tests {
         let all: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert_eq!(all, ["docker.io/library/one:latest", "registry:5000/two:3"]);
         assert!(names(&exporter("")).expect("none").is_empty() && names(&exporter("UPPER::")).is_err());
+    }
+
+    #[test]
+    fn what_an_exporter_would_leave_out_is_refused() {
+        let told = |name: &str| Exporter { kind: "image".into(), attrs: [(name.into(), "true".into())].into() };
+        assert!(check(&[told("name"), told("oci-mediatypes")]).is_ok());
+        let refused = check(&[told("name"), told("annotation.a")]).expect_err("refused");
+        assert!(refused.message().contains("annotation.a=true"), "{}", refused.message());
     }
 }

@@ -12,11 +12,12 @@ use crate::Buildkit;
 use crate::attributes::{self, Attributes, Inputs, Place, refused};
 use crate::board::{Board, Step, follow};
 use crate::earlier;
+use crate::export;
 use crate::files::{self, Before, Received, Wanted};
 use crate::job::{Going, Job};
 use crate::reference;
 use crate::session::Session;
-use crate::wire::control::{Definition, SolveRequest, SolveResponse};
+use crate::wire::control::{Definition, Exporter, SolveRequest, SolveResponse};
 use crate::wire::gateway;
 
 /// The frontends that a Dockerfile is for; the second is what a client says whose `# syntax` names an image.
@@ -323,6 +324,8 @@ fn check(request: &SolveRequest) -> Result<(), Status> {
     if let Some(other) = request.entitlements.iter().find(|name| ![HOST_NETWORK, INSECURE].contains(&name.as_str())) {
         return Err(refused(&format!("to allow \"{other}\"")));
     }
+    let old = Exporter { kind: "image".into(), attrs: request.exporter_attrs_deprecated.clone() };
+    export::check(request.exporters.iter().chain([&old]))?;
     let exports = request.cache.iter().flat_map(|cache| &cache.exports);
     // The history of an image is in the image: that is all that "inline" wants.
     match exports.into_iter().find(|export| export.kind != "inline") {
@@ -375,7 +378,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::control::Exporter;
 
     #[test]
     fn ignore_files_become_patterns() {
