@@ -542,6 +542,11 @@ mod tests {
             let _ = write(folder.path(), vec![packet(PacketKind::Stat, 0, b"", stat(path, 0o644, 0, ""))]);
             assert!(!folder.path().parent().expect("parent").join("outside").exists(), "{path}");
         }
+        let other = tempfile::tempdir().expect("a folder");
+        let told = |path, mode, link| packet(PacketKind::Stat, 0, b"", stat(path, mode, 0, link));
+        let link = other.path().to_str().expect("a path");
+        let _ = write(folder.path(), vec![told("out", 0x0800_01ff, link), told("out/file", 0o644, "")]);
+        assert_eq!(other.path().read_dir().expect("read").count(), 0);
     }
 
     #[test]
