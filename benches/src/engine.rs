@@ -121,6 +121,11 @@ impl Engine {
         command
     }
 
+    /// Where it listens, as clients have it.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Runs the command line and gives what it prints.
     pub(crate) fn output(&self, words: &[&str]) -> Result<String, Failure> {
         process::output(&mut self.command(words))

@@ -60,7 +60,7 @@ impl Ground {
         self.path("busybox.tar")
     }
 
-    fn context(&self, name: &str, dockerfile: &str) -> Result<(), Failure> {
+    pub(crate) fn context(&self, name: &str, dockerfile: &str) -> Result<(), Failure> {
         fs::create_dir_all(self.path(name))?;
         fs::write(self.path(name).join("Dockerfile"), dockerfile).while_doing(name)
     }

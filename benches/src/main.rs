@@ -9,6 +9,7 @@
 //! is printed, a peer that is not installed is named, and neither makes it fail. Root; run from the repository.
 
 mod api;
+mod buildx;
 mod engine;
 mod failure;
 mod files;
@@ -161,6 +162,10 @@ fn measure(
     }
     if begin("build") {
         let measured = works::build(engines, ground, few, report);
+        there(report, measured);
+    }
+    if begin("build by buildx") {
+        let measured = buildx::measure(engines, ground, few, report);
         there(report, measured);
     }
     if begin("push and pull") {
