@@ -132,8 +132,16 @@ impl Buildkit {
 
 /// What exporters may be told, without what means nothing here: images are of one platform, and what form an image has
 /// follows from where it goes.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 18] = [
     "name",
+    "name-canonical",
+    "dangling-name-prefix",
+    // Whatever is built is an image of the engine's.
+    "load",
+    // The digest that is told is one by which the engine finds the image.
+    "prefer-image-digest",
+    "oci-artifact",
+    "buildinfo-attrs",
     "push",
     "push-by-digest",
     "tar",
@@ -176,6 +184,15 @@ mod tests {
         let all: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert_eq!(all, ["docker.io/library/one:latest", "registry:5000/two:3"]);
         assert!(names(&exporter("")).expect("none").is_empty() && names(&exporter("UPPER::")).is_err());
+    }
+
+    #[test]
+    fn what_clients_say_by_themselves_is_taken() {
+        // Compose says the first, newer buildx the second.
+        for name in ["load", "prefer-image-digest"] {
+            let told = Exporter { kind: "moby".into(), attrs: [(name.into(), "true".into())].into() };
+            assert!(check([&told]).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Where everything is below the root, and what all parts of an open store share.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -30,6 +32,8 @@ pub(crate) struct Layout {
     /// Held as long as the store is open; the kernel lets go of it when the process ends, however it ends.
     _lock: File,
     serial: AtomicU64,
+    /// The tables that have been opened.
+    tables: Mutex<BTreeSet<String>>,
     pub(crate) trash: Trash,
     pub(crate) unsynced: Unsynced,
     pub(crate) holds: Holds,
@@ -72,7 +76,15 @@ impl Layout {
         write_if_absent(&root.join("blobs/index.json"), EMPTY_INDEX)?;
         let trash = Trash::open(root.join("trash"))?;
         let unsynced = Unsynced::open(root.join("unsynced"))?;
-        Ok(Self { root, _lock: lock, serial: AtomicU64::new(0), trash, unsynced, holds: Holds::default() })
+        Ok(Self {
+            root,
+            _lock: lock,
+            serial: AtomicU64::new(0),
+            tables: Mutex::default(),
+            trash,
+            unsynced,
+            holds: Holds::default(),
+        })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -104,6 +116,11 @@ impl Layout {
         self.root.join(format!("snapshots/empty/{number}"))
     }
 
+    /// Whether a table is opened for the first time in this process: what is half written in it is left over then.
+    pub(crate) fn is_new_table(&self, name: &str) -> bool {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
+    }
+
     /// A name that nothing else in this process has; for directories that are cleared when a store is opened.
     pub(crate) fn unique(&self) -> String {
         self.serial.fetch_add(1, Ordering::Relaxed).to_string()
@@ -118,7 +135,11 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
     if let Some(parent) = path.parent() {
         make_dir(parent, if mode == 0o755 { 0o700 } else { mode })?;
     }
-    DirBuilder::new().mode(mode).create(path).map_err(|error| Error::io(path, error))?;
+    match DirBuilder::new().mode(mode).create(path) {
+        // Somebody else made it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made.map_err(|error| Error::io(path, error))?,
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| Error::io(path, error))
 }
 

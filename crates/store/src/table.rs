@@ -38,8 +38,10 @@ impl<T: Record> Table<T> {
     pub(crate) fn open(layout: &Arc<Layout>, name: &str) -> Result<Self> {
         let dir = layout.root().join(name);
         layout::make_dir(&dir, 0o700)?;
-        for name in names::entries(&dir)?.iter().filter(|name| name.starts_with(layout::TEMPORARY)) {
-            names::remove_file(&dir.join(name))?;
+        if layout.is_new_table(name) {
+            for name in names::entries(&dir)?.iter().filter(|name| name.starts_with(layout::TEMPORARY)) {
+                names::remove_file(&dir.join(name))?;
+            }
         }
         Ok(Self { layout: layout.clone(), dir, record: PhantomData })
     }

@@ -307,3 +307,20 @@ fn pretend_other_boot(root: &Path, kind: &str, digest: &Digest) {
     drop(fs::remove_file(&mark));
     symlink("another-boot", &mark).expect("a mark");
 }
+
+#[test]
+fn a_table_that_is_opened_again_leaves_alone_what_is_being_written() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let open = |name: &str| store.table::<Note>(name).expect("a table");
+    // All at once make its folder.
+    std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| open("at-once")))));
+    open("things");
+    let half = folder.path().join("things/.new-0000000000000000");
+    std::fs::write(&half, "half").expect("written");
+    open("things");
+    assert!(half.exists());
+    drop(store);
+    Store::open(folder.path()).expect("store").table::<Note>("things").expect("a table");
+    assert!(!half.exists());
+}

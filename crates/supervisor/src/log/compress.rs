@@ -94,9 +94,13 @@ fn compress_segment(dir: &Path, number: u64) -> io::Result<()> {
     let target = Draft::new(dir)?;
     let length = write_frames(&source, newest_before, &target.file)?;
     debug_assert!(length >= FILE_HEADER);
-    target.commit(&segment::path(dir, number, Kind::Compressed))?;
-    // Whoever looks for the file finds one of the two at any time.
-    fs::remove_file(&path)?;
+    let compressed = segment::path(dir, number, Kind::Compressed);
+    target.commit(&compressed)?;
+    // Whoever looks for the file finds one of the two at any time; one that became too old meanwhile does not come back.
+    if let Err(error) = fs::remove_file(&path) {
+        ignore_missing(fs::remove_file(compressed))?;
+        return Err(error);
+    }
     ignore_missing(fs::remove_file(segment::path(dir, number, Kind::Index)))
 }
 
