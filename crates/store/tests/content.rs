@@ -317,7 +317,7 @@ fn a_table_that_is_opened_again_leaves_alone_what_is_being_written() {
     std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| open("at-once")))));
     open("things");
     let half = folder.path().join("things/.new-0000000000000000");
-    std::fs::write(&half, "half").expect("written");
+    fs::write(&half, "half").expect("written");
     open("things");
     assert!(half.exists());
     drop(store);
