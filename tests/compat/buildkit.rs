@@ -307,6 +307,12 @@ fn the_older_client_builds_by_its_session() {
     run(Command::new("tar").arg("-C").arg(&context).arg("-cf").arg(&archive).arg(".")).ok();
     run_with(&mut older(&["--progress=plain", "-t", "again", "-"]), &fs::read(&archive).expect("read")).ends_with(0);
     assert_eq!(docker.ok(["run", "--rm", "again", "cat", "/file"]), "in a file");
+    // What only the session has is there as well when the context comes another way.
+    fs::write(docker.folder().join("token"), "s3cret\n").expect("written");
+    let secret = format!("id=token,src={}", docker.folder().join("token").display());
+    let text = b"FROM busybox\nRUN --mount=type=secret,id=token,required=true cat /run/secrets/token\n";
+    let told = run_with(&mut older(&["--progress=plain", "--no-cache", "--secret", &secret, "-"]), text).ends_with(0);
+    assert!(told.err.contains("s3cret"), "{}", told.err);
     fs::write(context.join("Dockerfile"), "FROM busybox\nRUN exit 3\n").expect("written");
     let failed = run(&mut older(&["--progress=plain", "."])).ends_with(1);
     assert!(failed.err.contains("exit code: 3"), "{}", failed.err);

@@ -64,6 +64,13 @@ fn a_stage_may_use_no_cache() {
     assert_eq!(says(&[]), (false, false));
     assert_eq!(says(&["--no-cache-filter", "one"]), (true, false));
     assert_eq!(says(&["--no-cache-filter", "1,other"]), (false, true));
+    // What the base wants done is a part of the stage.
+    tree(&folder, &[("Dockerfile", "FROM busybox\nONBUILD RUN echo first; true\n")]);
+    build(&daemon, &folder, &["-t", "base"]).ends_with(0);
+    tree(&folder, &[("Dockerfile", "FROM base AS two\nRUN echo second\n")]);
+    assert_eq!(says(&[]), (true, true));
+    assert_eq!(says(&[]), (false, false));
+    assert_eq!(says(&["--no-cache-filter", "two"]), (true, true));
 }
 
 #[test]

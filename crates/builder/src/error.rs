@@ -92,7 +92,10 @@ impl Error {
     /// Whether the request is to blame and not the machine.
     #[must_use]
     pub fn is_bad_request(&self) -> bool {
-        matches!(self, Self::Syntax(_) | Self::Plan(_) | Self::Context(_) | Self::Filter(_))
+        matches!(
+            self,
+            Self::Syntax(_) | Self::Plan(_) | Self::Context(_) | Self::Filter(_) | Self::Git(teu_git::Error::Url(_))
+        )
     }
 
     /// An I/O error with what was being done.

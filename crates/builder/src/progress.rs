@@ -91,7 +91,7 @@ impl Progress {
             send(sender, Event { step: number, what: What::Began(name) }).await?;
         }
         self.text(format!("Step {number}/{of} : {text}\n")).await?;
-        Ok(Told { progress: self.clone(), number, shown, cached: AtomicBool::new(false), fresh: false })
+        Ok(Told { progress: self.clone(), number, shown, cached: AtomicBool::new(false) })
     }
 
     /// The image, for programs and then for people; a quiet build tells its ID alone.
@@ -125,8 +125,6 @@ pub(crate) struct Told {
     /// It is one of the steps that events are about.
     shown: bool,
     cached: AtomicBool,
-    /// Nothing that was done before counts.
-    pub(crate) fresh: bool,
 }
 
 impl Told {

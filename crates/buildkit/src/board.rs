@@ -4,7 +4,6 @@
 //! on, and what its processes say is dropped once there is more than [`ROOM`] of it.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
@@ -226,10 +225,7 @@ pub(crate) fn digest() -> String {
     let mut bytes = [0; 32];
     // Two steps with the same name would be drawn as one; nothing worse.
     let _ = getrandom::fill(&mut bytes);
-    bytes.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    teu_oci::Digest::sha256(&bytes).to_string()
 }
 
 #[cfg(test)]

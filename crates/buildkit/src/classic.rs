@@ -6,17 +6,16 @@
 //! {"id":"moby.image.id","aux":{"ID":"sha256:…"}}
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use teu_api::stream::JsonMessage;
-use teu_builder::{Context, GitUrl, Named, Options};
-use tokio::sync::{Notify, mpsc, oneshot};
+use teu_builder::{Context, Named, Options};
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use crate::Buildkit;
@@ -25,12 +24,11 @@ use crate::board;
 use crate::export;
 use crate::job::{Going, Job};
 use crate::solve::{blocking, failure};
+use crate::waiting::{PATIENCE, Waiting};
 use crate::wire::control::{Exporter, SolveRequest, SolveResponse};
 
 const TRACE: &str = "moby.buildkit.trace";
 const IMAGE: &str = "moby.image.id";
-/// How long a build and the upload that belongs to it wait for each other.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the files of a build are.
 pub enum Source {
@@ -101,20 +99,23 @@ impl Buildkit {
             "" | "." => "Dockerfile".to_owned(),
             name => name.to_owned(),
         };
-        let solved = match source {
-            Source::Session => self.dockerfile(job, Attributes { options, filename, ..Attributes::default() }).await?,
-            Source::Url(url) => {
-                let context = Place::read("context", &url)?;
-                self.dockerfile(job, Attributes { options, filename, context, ..Attributes::default() }).await?
+        let mut options = Options { dockerfile: filename.clone(), ..options };
+        if !job.session.is_empty() {
+            options.requester = Some(Arc::new(self.0.sessions.get(&job.session).await?));
+        }
+        let context = match source {
+            Source::Session => {
+                let wanted = Attributes { options, filename, ..Attributes::default() };
+                return self.export(job, &Arc::new(self.dockerfile(job, wanted).await?)).await;
             }
-            Source::Here(context) => self.steps(job, context, Options { dockerfile: filename, ..options }).await?,
+            Source::Url(url) => self.fetched(&job.board, &url, &options).await?,
+            Source::Here(context) => context,
             Source::Upload => {
                 let tar = self.0.uploads.take(&id).await?;
-                let context = blocking(move || Context::receive(&store, tar).map_err(failure)).await?;
-                self.steps(job, context, Options { dockerfile: filename, ..options }).await?
+                blocking(move || Context::receive(&store, tar).map_err(failure)).await?
             }
         };
-        self.export(job, &Arc::new(solved)).await
+        self.export(job, &Arc::new(self.steps(job, context, options).await?)).await
     }
 
     /// What names stand for: `docker-image://` and an image, a URL, or `upload:` and the name of an archive that another request
@@ -140,9 +141,8 @@ impl Buildkit {
                 None => match Place::read(&name, &place).map_err(said)? {
                     Place::Image(reference) => Named::Image(reference),
                     Place::Url(url) => {
-                        let repository = GitUrl::context(&url).transpose().map_err(|error| error.to_string())?;
-                        let fetched = self.fetched(&url, repository, options).await.map_err(said)?;
-                        Named::Tree(Arc::new(fetched))
+                        let fetched = Context::at(&self.0.engine, &url, options).await;
+                        Named::Tree(Arc::new(fetched.map_err(|error| error.to_string())?))
                     }
                     _ => return Err(format!("the context {name}={place} needs a session")),
                 },
@@ -192,10 +192,7 @@ async fn tell(job: Arc<Job>, messages: Option<mpsc::Sender<JsonMessage>>) {
 
 /// Archives that wait for their builds.
 #[derive(Default)]
-pub(crate) struct Uploads {
-    waiting: Mutex<HashMap<String, Upload>>,
-    changed: Notify,
-}
+pub(crate) struct Uploads(Waiting<Upload>);
 
 /// An archive, and who waits for it to be read.
 struct Upload {
@@ -212,13 +209,14 @@ impl Read for Upload {
 impl Uploads {
     async fn give(&self, build: &str, tar: Box<dyn Read + Send>) -> Result<(), String> {
         let (read, mut done) = oneshot::channel();
-        self.lock().insert(build.to_owned(), Upload { tar, read });
-        self.changed.notify_waiters();
+        if !self.0.put(build, Upload { tar, read }) {
+            return Err(format!("build {build} has an archive"));
+        }
         // It ends when the archive is dropped: after it was read, or with the build.
         if tokio::time::timeout(PATIENCE, &mut done).await.is_ok() {
             return Ok(());
         }
-        if self.lock().remove(build).is_some() {
+        if self.0.lock().remove(build).is_some() {
             return Err(format!("no build {build} wants the archive"));
         }
         let _ = done.await;
@@ -226,21 +224,8 @@ impl Uploads {
     }
 
     async fn take(&self, build: &str) -> Result<Upload, Status> {
-        let found = async {
-            loop {
-                let changed = self.changed.notified();
-                if let Some(upload) = self.lock().remove(build) {
-                    return upload;
-                }
-                changed.await;
-            }
-        };
-        let missing = |_| Status::not_found("the archive of the build did not come");
-        tokio::time::timeout(PATIENCE, found).await.map_err(missing)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Upload>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        let found = self.0.find(|all| all.remove(build)).await;
+        found.ok_or_else(|| Status::not_found("the archive of the build did not come"))
     }
 }
 

@@ -6,56 +6,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use teu_builder::Solved;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::board::Board;
+use crate::waiting::Waiting;
 use crate::wire::control::{Exporter, SolveRequest};
 
-/// How long a request waits for the build that it names.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a build that is over can still be looked at.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// The builds of a daemon.
-#[derive(Debug, Default)]
-pub(crate) struct Jobs {
-    all: Mutex<HashMap<String, Arc<Job>>>,
-    changed: Notify,
-}
+#[derive(Default)]
+pub(crate) struct Jobs(Waiting<Arc<Job>>);
 
 impl Jobs {
     /// Begins a build; the other half of what comes back takes its result.
     pub(crate) fn begin(&self, request: SolveRequest) -> Result<(Arc<Job>, mpsc::Receiver<Returned>), Status> {
         let (returned, results) = mpsc::channel(1);
         let job = Arc::new(Job::new(request, returned));
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.contains_key(&job.reference) {
-            return Err(Status::already_exists(format!("a build {} is going on", job.reference)));
+        match self.0.put(&job.reference, job.clone()) {
+            true => Ok((job, results)),
+            false => Err(Status::already_exists(format!("a build {} is going on", job.reference))),
         }
-        all.insert(job.reference.clone(), job.clone());
-        drop(all);
-        self.changed.notify_waiters();
-        Ok((job, results))
     }
 
     /// The build of that name, when it is there, or comes soon.
     pub(crate) async fn get(&self, reference: &str) -> Result<Arc<Job>, Status> {
-        let found = async {
-            loop {
-                let changed = self.changed.notified();
-                if let Some(job) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get(reference) {
-                    return job.clone();
-                }
-                changed.await;
-            }
-        };
-        let missing = |_| Status::not_found(format!("no such job {reference}"));
-        tokio::time::timeout(PATIENCE, found).await.map_err(missing)
+        let found = self.0.find(|all| all.get(reference).cloned()).await;
+        found.ok_or_else(|| Status::not_found(format!("no such job {reference}")))
     }
 
     fn end(&self, job: &Arc<Job>) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.get(&job.reference).is_some_and(|have| Arc::ptr_eq(have, job)) {
             all.remove(&job.reference);
         }

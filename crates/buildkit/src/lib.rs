@@ -26,6 +26,7 @@ mod service;
 mod session;
 mod solve;
 mod usage;
+mod waiting;
 mod wire;
 
 pub use classic::{Build, Source};

@@ -6,11 +6,10 @@
 //! client ◀── FileSync.DiffCopy, Auth.Credentials, Secrets.GetSecret, SSH.ForwardAgent … ── daemon
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::Stream;
 use http::HeaderMap;
@@ -19,12 +18,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioExecutor;
 use prost::Message;
-use tokio::sync::Notify;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
-/// How long a request waits for the session that it names.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::waiting::Waiting;
+
 /// How much may be on its way in one call, and on all of a connection, in bytes. What is told of a file is a frame of some
 /// 50 bytes, and the half of the second number is what the sum of `256 - length` over all frames that wait may be before the
 /// connection is taken for an attack (`h2`, RFC 9113 section 10.5): a call's window must be able to fill with such frames.
@@ -40,11 +38,8 @@ const METHOD: &str = "x-docker-expose-session-grpc-method";
 const SHARED: &str = "x-docker-expose-session-sharedkey";
 
 /// The sessions that are open.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    open: Mutex<HashMap<String, Session>>,
-    changed: Notify,
-}
+#[derive(Default)]
+pub(crate) struct Sessions(Waiting<Session>);
 
 impl Sessions {
     /// Serves a session until its client leaves.
@@ -63,36 +58,24 @@ impl Sessions {
         let methods = methods.map(str::to_ascii_lowercase).collect();
         let shared = headers.get(SHARED).and_then(|key| key.to_str().ok()).filter(|key| !key.is_empty());
         let session = Session { channel: Channel(sender), methods: Arc::new(methods), shared: shared.map(Into::into) };
-        self.lock().insert(id.clone(), session);
-        self.changed.notify_waiters();
+        if !self.0.put(&id, session) {
+            return tracing::debug!(id, "a session of that id is open");
+        }
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a session ended");
         }
-        self.lock().remove(&id);
+        self.0.lock().remove(&id);
     }
 
     /// Whether one of that id is open.
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.lock().contains_key(id)
+        self.0.lock().contains_key(id)
     }
 
     /// The session of that id, when it is there, or comes soon.
     pub(crate) async fn get(&self, id: &str) -> Result<Session, tonic::Status> {
-        let found = async {
-            loop {
-                let changed = self.changed.notified();
-                if let Some(session) = self.lock().get(id) {
-                    return session.clone();
-                }
-                changed.await;
-            }
-        };
-        let missing = |_| tonic::Status::not_found(format!("no active session for {id}: context deadline exceeded"));
-        tokio::time::timeout(PATIENCE, found).await.map_err(missing)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Session>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        let found = self.0.find(|all| all.get(id).cloned()).await;
+        found.ok_or_else(|| tonic::Status::not_found(format!("no active session for {id}: context deadline exceeded")))
     }
 }
 
@@ -175,6 +158,8 @@ impl tower::Service<http::Request<tonic::body::Body>> for Channel {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use futures_util::stream::iter;
     use http_body_util::StreamBody;

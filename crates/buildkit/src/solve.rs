@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use teu_builder::{Context, Entitlements, GitUrl, Named, Options, Progress, Requester, Solved};
+use teu_builder::{Context, Entitlements, GitUrl, Named, Options, Progress, Solved};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -94,16 +94,12 @@ impl Buildkit {
         if options.host.network_mode == "host" && !options.allow.host_network {
             return Err(Status::permission_denied(format!("{HOST_NETWORK} is not allowed")));
         }
-        for id in ["GIT_AUTH_HEADER", "GIT_AUTH_TOKEN"] {
-            if let Some(secret) = session.secret(id).await.map_err(failure)? {
-                options.secrets.0.insert(id.into(), secret);
-            }
-        }
+        options.requester = Some(Arc::new(session.clone()));
         let context = match (&context, dockerfile) {
-            (Place::Local(_), folder) => {
+            (Place::Local(name), folder) => {
                 let folder = folder.unwrap_or_else(|| "dockerfile".into());
                 let definition = Some((folder.as_str(), filename.as_str()));
-                let (tree, definition) = self.local(&session, &job.board, &context, definition).await?;
+                let (tree, definition) = self.local(&session, &job.board, name, definition).await?;
                 options.definition = definition;
                 tree
             }
@@ -117,12 +113,11 @@ impl Buildkit {
             let one = match place {
                 Place::Image(reference) => Named::Image(reference),
                 Place::Input(input) => Named::Result(self.result(&inputs, &input).await?),
-                Place::Local(_) => Named::Tree(self.local(&session, &job.board, &place, None).await?.0),
+                Place::Local(name) => Named::Tree(self.local(&session, &job.board, &name, None).await?.0),
                 place => Named::Tree(Arc::new(self.place(&session, &job.board, &place, &options).await?)),
             };
             options.contexts.insert(name, one);
         }
-        options.requester = Some(Arc::new(session));
         if !warnings.is_empty() {
             let step = Step::begin(&job.board, "[internal] cache imports").await;
             for warning in &warnings {
@@ -174,35 +169,20 @@ impl Buildkit {
                 let received = received.await;
                 step.settle(received).await
             }
-            Place::Url(url) => {
-                let repository = GitUrl::context(url).transpose();
-                let repository = repository.map_err(|error| Status::invalid_argument(error.to_string()))?;
-                let name = repository.as_ref().map_or(url.as_str(), GitUrl::remote);
-                let step = Step::begin(board, format!("[internal] load remote build context {name}")).await;
-                let fetched = self.fetched(url, repository, options).await;
-                step.settle(fetched).await
-            }
+            Place::Url(url) => self.fetched(board, url, options).await,
             Place::Image(reference) => Err(refused(&format!("the image {reference} as the context"))),
             Place::Input(name) => Err(refused(&format!("the result {name} as the context"))),
         }
     }
 
     /// The files at a URL, which may be that of a repository.
-    pub(crate) async fn fetched(
-        &self,
-        url: &str,
-        repository: Option<GitUrl>,
-        options: &Options,
-    ) -> Result<Context, Status> {
-        let fetched = match repository {
-            None => Context::fetch(&self.0.engine, url).await,
-            Some(mut repository) => {
-                let keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
-                repository.keep_git_dir |= matches!(keep, Some("1" | "true"));
-                Context::repository(&self.0.engine, &repository, &options.secrets).await
-            }
-        };
-        fetched.map_err(failure)
+    pub(crate) async fn fetched(&self, board: &Arc<Board>, url: &str, options: &Options) -> Result<Context, Status> {
+        // A repository's URL without what stands before its host.
+        let repository = GitUrl::context(url).and_then(Result::ok);
+        let shown = repository.as_ref().map_or(url, GitUrl::remote);
+        let step = Step::begin(board, format!("[internal] load remote build context {shown}")).await;
+        let fetched = Context::at(&self.0.engine, url, options).await.map_err(failure);
+        step.settle(fetched).await
     }
 
     /// A folder of the client's, without what its ignore file names; a Dockerfile may lie in another one.
@@ -210,10 +190,9 @@ impl Buildkit {
         &self,
         session: &Session,
         board: &Arc<Board>,
-        place: &Place,
+        name: &str,
         dockerfile: Option<(&str, &str)>,
     ) -> Result<(Arc<Context>, Option<Written>), Status> {
-        let Place::Local(name) = place else { return Err(Status::internal("a folder of the client's")) };
         let (definition, ignore) = match dockerfile {
             None => (None, self.ignore(session, board, name).await?),
             Some((folder, filename)) => {
@@ -230,7 +209,7 @@ impl Buildkit {
             Some(_) => "[internal] load build context".to_owned(),
             None => format!("[context {name}] load from client"),
         };
-        let wanted = Wanted { name: name.clone(), exclude, ..Wanted::default() };
+        let wanted = Wanted { name: name.into(), exclude, ..Wanted::default() };
         let folder = session.folder(name);
         let earlier = folder.as_deref().and_then(|folder| self.0.earlier.get(folder));
         let shown = (title, "transferring context:");

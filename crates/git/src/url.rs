@@ -86,6 +86,13 @@ impl GitUrl {
         self.scope.as_deref()?.split_once("://").map(|(_, host)| host.trim_end_matches('/'))
     }
 
+    /// The secrets that [`GitUrl::authorization`] looks for.
+    #[must_use]
+    pub fn secret_ids(&self) -> Vec<String> {
+        let of = |end: &str| ["HEADER", "TOKEN"].map(|kind| format!("GIT_AUTH_{kind}{end}"));
+        self.http_host().map(|host| [of(&format!(".{host}")), of("")].concat()).unwrap_or_default()
+    }
+
     /// What an Authorization header for its host says, by the secrets that BuildKit knows for it: `GIT_AUTH_HEADER`, else
     /// `GIT_AUTH_TOKEN`, those of the host alone first.
     #[must_use]

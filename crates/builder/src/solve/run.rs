@@ -9,7 +9,7 @@ use teu_oci::Digest;
 use tokio::sync::mpsc;
 
 use super::layer::Work;
-use super::stage::Found;
+use super::stage::{Desk, Found};
 use super::trees::{Ready, Shown};
 use super::{Solver, agents, blocking, mount, random, stubs};
 use crate::Error;
@@ -25,6 +25,7 @@ impl Solver<'_> {
         step: &RunStep,
         planned: &PlannedStep,
         told: &Told,
+        desk: Desk,
     ) -> Result<Found, Error> {
         let of_host = step.network == RunNetwork::Host;
         if of_host && !self.options.allow.host_network && self.options.host.network_mode != "host" {
@@ -41,7 +42,6 @@ impl Solver<'_> {
         let key = key::run(parent.as_ref(), step, &trees);
         let turn = self.cache.turn(&key);
         let _turn = turn.lock().await;
-        let desk = self.desk_of(told);
         if let Some(record) = desk.find(&key) {
             return Ok(Found { record, cached: true });
         }

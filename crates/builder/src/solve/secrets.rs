@@ -6,7 +6,7 @@ use std::fmt;
 
 use teu_engine::StepFile;
 
-use super::Solver;
+use super::{Options, Solver};
 use crate::Error;
 use crate::plan::{PlanError, RunStep, StepMount};
 
@@ -26,7 +26,7 @@ impl Solver<'_> {
         let (mut files, mut variables) = (Vec::new(), Vec::new());
         for mount in &step.mounts {
             let StepMount::Secret { id, target, env, required, mode, owner } = mount else { continue };
-            let Some(content) = self.secret(id).await? else {
+            let Some(content) = self.options.secret(id).await? else {
                 match required {
                     true => {
                         let hint = Some(format!("build with --secret id={id},src=FILE"));
@@ -45,9 +45,12 @@ impl Solver<'_> {
         }
         Ok((files, variables))
     }
+}
 
-    async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
-        match (self.options.secrets.0.get(id), &self.options.requester) {
+impl Options {
+    /// A secret that came with the request, or that who wants the build has.
+    pub(super) async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
+        match (self.secrets.0.get(id), &self.requester) {
             (Some(content), _) => Ok(Some(content.clone())),
             (None, Some(requester)) => requester.secret(id).await,
             (None, None) => Ok(None),

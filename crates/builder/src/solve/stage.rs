@@ -35,7 +35,8 @@ impl Solver<'_> {
         }
         let named = |text: &str, at| Some(self.step_name(stage, at, text));
         let told = self.progress.step(number, total, &stage.text, named(&stage.text, 1)).await?;
-        let (mut state, mut draft) = told.end(self.begin(index, stage, &told).await).await?;
+        let desk = self.desk_of(stage);
+        let (mut state, mut draft) = told.end(self.begin(index, stage, &told, &desk).await).await?;
         let mut shown = 1;
         for planned in &stage.steps {
             number += 1;
@@ -46,9 +47,8 @@ impl Solver<'_> {
             } else {
                 None
             };
-            let mut told = self.progress.step(number, total, text, name).await?;
-            told.fresh = self.is_fresh(stage);
-            told.end(self.step(planned, &mut state, &mut draft, &told).await).await?;
+            let told = self.progress.step(number, total, text, name).await?;
+            told.end(self.step(planned, &mut state, &mut draft, &told, &desk).await).await?;
         }
         Ok(draft)
     }
@@ -86,14 +86,20 @@ impl Solver<'_> {
     }
 
     /// FROM: the base, and what it wants done first.
-    async fn begin(&self, index: usize, stage: &PlannedStage, told: &Told) -> Result<(State, Draft), Error> {
+    async fn begin(
+        &self,
+        index: usize,
+        stage: &PlannedStage,
+        told: &Told,
+        desk: &Desk,
+    ) -> Result<(State, Draft), Error> {
         let mut draft = self.start(stage, told).await?;
         let arrow = if stage.base == Base::Scratch { String::new() } else { draft.id().short().to_string() };
         told.arrow(&arrow).await?;
         draft.ensure_path();
         let triggers = std::mem::take(&mut draft.config.config.on_build);
         let mut state = State::new(draft.config.config.clone(), self.plan.scope.clone());
-        self.triggers(index, &triggers, &mut state, &mut draft, told).await?;
+        self.triggers(index, &triggers, &mut state, &mut draft, (told, desk)).await?;
         Ok((state, draft))
     }
 
@@ -125,7 +131,7 @@ impl Solver<'_> {
         texts: &[String],
         state: &mut State,
         draft: &mut Draft,
-        told: &Told,
+        (told, desk): (&Told, &Desk),
     ) -> Result<(), Error> {
         if texts.is_empty() {
             return Ok(());
@@ -138,7 +144,7 @@ impl Solver<'_> {
             let from = sources(&step.instruction).into_iter();
             let from = from.map(|from| Ok((from.to_owned(), self.trigger_source(index, from)?)));
             let from = from.collect::<Result<_, PlanError>>()?;
-            self.step(&PlannedStep { step, from }, state, draft, told).await?;
+            self.step(&PlannedStep { step, from }, state, draft, told, desk).await?;
         }
         Ok(())
     }
@@ -165,6 +171,7 @@ impl Solver<'_> {
         state: &mut State,
         draft: &mut Draft,
         told: &Told,
+        desk: &Desk,
     ) -> Result<(), Error> {
         let line = planned.step.span.first;
         let action = state.evaluate(&planned.step.instruction).map_err(|error| error.at(line))?;
@@ -181,14 +188,14 @@ impl Solver<'_> {
                 }
                 return told.arrow(draft.id().short()).await;
             }
-            Action::Run(run) => (self.run(parent, &run, planned, told).await?, run.created_by),
+            Action::Run(run) => (self.run(parent, &run, planned, told, desk.clone()).await?, run.created_by),
             Action::Workdir { path, user, created_by } => {
-                (self.workdir(parent, path, user, created_by.clone(), told).await?, created_by)
+                (workdir(desk.clone(), parent, path, user, created_by.clone()).await?, created_by)
             }
             Action::Copy(copy) => {
                 let created_by = copy.created_by.clone();
                 let from = sources(&planned.step.instruction).first().and_then(|from| planned.base(from));
-                (self.copy(parent, *copy, from, told).await?, created_by)
+                (self.copy(parent, *copy, from, desk.clone()).await?, created_by)
             }
         };
         draft.add(&found.record, created_by);
@@ -220,42 +227,14 @@ impl Solver<'_> {
         .await
     }
 
-    /// The directory exists afterwards; a layer is made only if it did not before.
-    async fn workdir(
-        &self,
-        parent: Option<Digest>,
-        path: String,
-        user: String,
-        created_by: String,
-        told: &Told,
-    ) -> Result<Found, Error> {
-        let key = key::workdir(parent.as_ref(), &path, &user);
-        let work = self.desk_of(told);
-        blocking(move || {
-            let turn = work.cache.turn(&key);
-            let _turn = turn.blocking_lock();
-            if let Some(record) = work.find(&key) {
-                return Ok(Found { record, cached: true });
-            }
-            let there = view(&work.store, parent.as_ref())?.metadata(&path).is_ok_and(|metadata| metadata.is_dir());
-            let layer = match there {
-                true => None,
-                false => Some(work.layer(parent.as_ref(), |target| copy::make_directory(target, &path, &user))?),
-            };
-            Ok(work.made(&key, layer, created_by))
-        })
-        .await
-    }
-
     /// Brings files in.
     async fn copy(
         &self,
         parent: Option<Digest>,
         step: CopyStep,
         from: Option<&Base>,
-        told: &Told,
+        work: Desk,
     ) -> Result<Found, Error> {
-        let work = self.desk_of(told);
         let Some(from) = from else {
             let found = self.find_repository(&step).await?;
             let quick = checked(parent.as_ref(), &step, found.as_ref());
@@ -319,10 +298,10 @@ impl Solver<'_> {
         Ok(())
     }
 
-    /// What blocking work needs of a step.
-    pub(super) fn desk_of(&self, told: &Told) -> Desk {
+    /// What blocking work needs of a stage; nothing that was done before counts in one that is to use no cache.
+    fn desk_of(&self, stage: &PlannedStage) -> Desk {
         let mut desk = self.desk();
-        if told.fresh {
+        if self.is_fresh(stage) {
             desk.cache = desk.cache.ignoring_earlier(true);
         }
         desk
@@ -341,6 +320,31 @@ impl Solver<'_> {
     }
 }
 
+/// The directory exists afterwards; a layer is made only if it did not before.
+async fn workdir(
+    work: Desk,
+    parent: Option<Digest>,
+    path: String,
+    user: String,
+    created_by: String,
+) -> Result<Found, Error> {
+    let key = key::workdir(parent.as_ref(), &path, &user);
+    blocking(move || {
+        let turn = work.cache.turn(&key);
+        let _turn = turn.blocking_lock();
+        if let Some(record) = work.find(&key) {
+            return Ok(Found { record, cached: true });
+        }
+        let there = view(&work.store, parent.as_ref())?.metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+        let layer = match there {
+            true => None,
+            false => Some(work.layer(parent.as_ref(), |target| copy::make_directory(target, &path, &user))?),
+        };
+        Ok(work.made(&key, layer, created_by))
+    })
+    .await
+}
+
 /// The key of a step that brings one file which is known by its checksum, or one repository at a commit.
 fn checked(parent: Option<&Digest>, step: &CopyStep, found: Option<&Resolved>) -> Option<Digest> {
     if let (Some(found), [repository]) = (found, step.repositories.as_slice()) {
@@ -352,6 +356,7 @@ fn checked(parent: Option<&Digest>, step: &CopyStep, found: Option<&Resolved>) -
 }
 
 /// What work on a thread of its own needs of a build.
+#[derive(Clone)]
 pub(super) struct Desk {
     pub(super) store: teu_store::Store,
     pub(super) context: Arc<super::Context>,

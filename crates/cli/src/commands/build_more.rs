@@ -143,7 +143,7 @@ impl More {
                 return Err(Failure::new("--push takes a name for the image: -t NAME"));
             }
             for name in names {
-                push::push(session, name, place).await?;
+                push::push(session, name, false, None, place).await?;
             }
         }
         Ok(())

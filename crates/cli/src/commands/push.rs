@@ -36,17 +36,9 @@ impl Verb for Push {
     const ABOUT: &'static str = "Upload an image to a registry";
 
     async fn run(self, session: &Session) -> Result<u8, Failure> {
-        let image = &self.image;
-        let reference: Reference =
-            image.parse().map_err(|error| Failure::new(format!("invalid reference \"{image}\": {error}")))?;
-        let client = session.client();
-        let call = client.post(format!("{}/push", image_path(&reference.familiar_repository())));
-        let call = call
-            .maybe("tag", reference.tag().filter(|_| !self.all_tags))
-            .platform(Session::platform(self.platform).as_deref())?;
-        let call = call.header(REGISTRY_AUTH, config::header_for(&session.file, image)?);
         let place = if self.quiet { Place::Nowhere } else { Place::Stdout };
-        progress::show(call.lines::<JsonMessage>().await?, place).await?;
+        let platform = Session::platform(self.platform);
+        let reference = push(session, &self.image, self.all_tags, platform.as_deref(), place).await?;
         if self.quiet {
             line(&reference.to_string())?;
         }
@@ -54,12 +46,20 @@ impl Verb for Push {
     }
 }
 
-/// Pushes an image under one of its names.
-pub(crate) async fn push(session: &Session, image: &str, place: Place) -> Result<(), Failure> {
+/// Pushes an image under one of its names, or all that the repository has, and shows how it goes.
+pub(crate) async fn push(
+    session: &Session,
+    image: &str,
+    all_tags: bool,
+    platform: Option<&str>,
+    place: Place,
+) -> Result<Reference, Failure> {
     let reference: Reference =
         image.parse().map_err(|error| Failure::new(format!("invalid reference \"{image}\": {error}")))?;
     let client = session.client();
     let call = client.post(format!("{}/push", image_path(&reference.familiar_repository())));
-    let call = call.maybe("tag", reference.tag()).header(REGISTRY_AUTH, config::header_for(&session.file, image)?);
-    progress::show(call.lines::<JsonMessage>().await?, place).await.map(drop)
+    let call = call.maybe("tag", reference.tag().filter(|_| !all_tags)).platform(platform)?;
+    let call = call.header(REGISTRY_AUTH, config::header_for(&session.file, image)?);
+    progress::show(call.lines::<JsonMessage>().await?, place).await?;
+    Ok(reference)
 }

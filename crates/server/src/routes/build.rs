@@ -15,7 +15,7 @@ use teu_api::stream::JsonMessage;
 use teu_api::system::{AuthConfig, REGISTRY_CONFIG};
 use teu_builder::Progress;
 use teu_builder::usage::{self, Room};
-use teu_builder::{Context, Entitlements, GitUrl, Options, Output, Secrets, build, export};
+use teu_builder::{Context, Entitlements, Options, Output, Secrets, build, export};
 use teu_buildkit::{Build, Buildkit, Source};
 use teu_engine::{Engine, PruneMode, Stream};
 use tokio::sync::mpsc;
@@ -54,17 +54,14 @@ async fn run(
     let options = options(&query, &headers)?;
     let quiet = query.flag("q");
     let body = Reader::new(request.into_body());
-    let (remote, output) = (remote(&query)?, output(&query)?);
+    let (remote, output) = (query.text("remote").map(str::to_owned), output(&query)?);
     let contexts: BTreeMap<String, String> = query.json::<Option<_>>("contexts")?.unwrap_or_default();
     json_lines::respond(|out| async move {
         let mut options = options;
         options.contexts = front.contexts(contexts, &options).await.map_err(Failure::bad)?;
         let store = engine.store().clone();
         let context = match remote {
-            Some(Remote::File(url)) => Context::fetch(&engine, &url).await.map_err(Failure::from)?,
-            Some(Remote::Repository(url)) => {
-                Context::repository(&engine, &url, &options.secrets).await.map_err(Failure::from)?
-            }
+            Some(url) => Context::at(&engine, &url, &options).await.map_err(Failure::from)?,
             None => blocking(move || Context::receive(&store, body)).await?,
         };
         let progress = Progress::new(out.clone(), quiet);
@@ -127,24 +124,6 @@ async fn by_session(engine: Engine, front: Buildkit, query: &Query, headers: &He
         quiet: query.flag("q"),
     };
     json_lines::respond(|out| async move { front.build(build, out).await.map_err(Failure::bad) }).await
-}
-
-/// Where a context is fetched from.
-enum Remote {
-    /// An archive or a Dockerfile, by its URL.
-    File(String),
-    /// A git repository.
-    Repository(Box<GitUrl>),
-}
-
-fn remote(query: &Query) -> Answer<Option<Remote>> {
-    let Some(text) = query.text("remote") else { return Ok(None) };
-    let Some(url) = GitUrl::context(text) else { return Ok(Some(Remote::File(text.to_owned()))) };
-    let mut url = url.map_err(|error| Failure::bad(error.to_string()))?;
-    let arguments: BTreeMap<String, Option<String>> = query.json("buildargs")?;
-    let keep = arguments.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(Option::as_deref);
-    url.keep_git_dir |= matches!(keep, Some("1" | "true"));
-    Ok(Some(Remote::Repository(Box::new(url))))
 }
 
 fn options(query: &Query, headers: &HeaderMap) -> Answer<Options> {
@@ -318,23 +297,6 @@ mod tests {
         for query in ["t=UPPER%3A%3A", "buildargs=x", "memory=much", "platform=a%2Fb%2Fc%2Fd%2Fe"] {
             assert_eq!(read(query).expect_err("refused").status, StatusCode::BAD_REQUEST, "{query}");
         }
-    }
-
-    #[test]
-    fn a_context_is_a_repository_by_its_url() {
-        let read =
-            |query: &str| remote(&Query::parse(&format!("/build?{query}").parse().expect("uri")).expect("query"));
-        let repository = |query: &str| match read(query).expect("a place") {
-            Some(Remote::Repository(url)) => url,
-            _ => panic!("{query} is no repository"),
-        };
-        assert!(!repository("remote=https%3A%2F%2Fhost%2Fx.git%23main").keep_git_dir);
-        let kept = "remote=github.com%2Fu%2Fr&buildargs=%7B%22BUILDKIT_CONTEXT_KEEP_GIT_DIR%22%3A%221%22%7D";
-        assert!(repository(kept).keep_git_dir);
-        assert!(matches!(read("remote=https%3A%2F%2Fhost%2Fx.tar"), Ok(Some(Remote::File(_)))));
-        assert!(matches!(read("dockerfile=x"), Ok(None)));
-        let bad = read("remote=git%3A%2F%2F-host%2Fx").err().expect("refused");
-        assert_eq!(bad.status, StatusCode::BAD_REQUEST);
     }
 
     #[test]
