@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::netlink::{Family, Message, Socket, attribute};
+use crate::netlink::{Message, Socket, attribute};
 use crate::publish::Publish;
 
 const GET: u16 = 1 << 8 | 1; // subsystem conntrack, get
@@ -29,9 +29,8 @@ const PROTOCOL_DESTINATION_PORT: u16 = 3;
 
 /// Forgets the flows to each of the host's ports: those that lead to the container, and those to an address of the
 /// host (`local`) that lead nowhere because they began before the port was published.
-pub(crate) fn forget(ports: &[&Publish], local: &[IpAddr]) -> Result<(), Error> {
+pub(crate) fn forget(socket: &mut Socket, ports: &[&Publish], local: &[IpAddr]) -> Result<(), Error> {
     let failed = |source| Error::io("list tracked flows", source);
-    let mut socket = Socket::open(Family::Netfilter).map_err(failed)?;
     for port in ports {
         for flow in socket.dump(flows_to(port)).map_err(failed)? {
             let Some(flow) = flow.get(HEADER..).and_then(Flow::parse) else { continue };

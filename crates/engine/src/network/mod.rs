@@ -32,9 +32,10 @@ use ipnet::IpNet;
 use teu_api::Filters;
 use teu_api::container::HostConfig;
 use teu_api::network::{CreateRequest, CreateResponse, Network, PruneReport};
+use teu_network::firewall::{Firewall, Ruleset};
 use teu_network::hairpin::{self, Hairpin};
 use teu_network::ipam::{self, AddressPool, Pool, Subnet};
-use teu_network::{Bridge, bridge, firewall};
+use teu_network::{Bridge, bridge};
 use teu_store::{Store, Table};
 
 use crate::container::names::random_id;
@@ -85,6 +86,7 @@ struct Inner {
     ipv6: bool,
     names: PathBuf,
     events: Events,
+    firewall: Firewall,
     live: Mutex<Live>,
     going: going::Going,
 }
@@ -100,8 +102,8 @@ struct Live {
     guarded: Vec<u16>,
     /// The kernel cannot copy packets.
     no_copies: bool,
-    /// The tables are there.
-    installed: bool,
+    /// What the tables were told last, but for published ports; nothing while there are none.
+    told: Option<Ruleset>,
 }
 
 /// One network.
@@ -167,6 +169,7 @@ impl Networks {
             ipv6: teu_network::sysctl::has_ipv6(),
             names: setup.names,
             events,
+            firewall: Firewall::default(),
             live: Mutex::default(),
             going: going::Going::default(),
             table,
@@ -306,7 +309,7 @@ impl Networks {
         }
         troubles.extend(Self::unmake_parent(live, &net).err());
         troubles.extend(self.inner.table.remove(id).err().map(Error::from));
-        if live.installed {
+        if live.told.is_some() {
             troubles.extend(self.apply(live).err());
         }
         let _ = std::fs::remove_file(self.inner.names.join(id));
@@ -397,10 +400,10 @@ impl Networks {
                 troubles.extend(bridge::remove(&net.record.bridge).err().map(Error::from));
             }
         }
-        if live.installed && live.networks.values().all(|net| net.held.is_empty()) {
-            live.installed = false;
+        if live.told.is_some() && live.networks.values().all(|net| net.held.is_empty()) {
+            live.told = None;
             live.hairpin = None;
-            troubles.extend(firewall::destroy(&self.inner.bridge).err().map(Error::from));
+            troubles.extend(self.inner.firewall.destroy(&self.inner.bridge).err().map(Error::from));
             troubles.extend(hairpin::remove(&self.inner.bridge).err().map(Error::from));
         }
         for error in troubles {
@@ -482,7 +485,7 @@ impl Networks {
     pub fn keep_from_containers(&self, ports: &[u16]) -> Result<()> {
         let mut live = self.live();
         live.guarded = ports.to_vec();
-        if live.installed { self.apply(&mut live) } else { Ok(()) }
+        if live.told.is_some() { self.apply(&mut live) } else { Ok(()) }
     }
 
     /// The networks that pass `filters`.

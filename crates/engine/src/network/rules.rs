@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use teu_network::firewall::{self, Mode, Settings, Watch};
+use teu_network::firewall::{self, Mode, Ruleset, Settings, Watch};
 use teu_network::{Error as NetworkError, Protocol, Publish, hairpin};
 
 use tokio::io::unix::AsyncFd;
@@ -15,29 +15,44 @@ use super::{Live, Net, Networks};
 use crate::error::Result;
 
 impl Networks {
-    /// Puts the tables in place, in one transaction.
+    /// Makes the tables say what is so now: what is different from last time, in one transaction.
     pub(super) fn apply(&self, live: &mut Live) -> Result<()> {
-        let table = &self.inner.bridge;
-        match firewall::apply(&ruleset(table, live)) {
+        if let Some(told) = &live.told {
+            let now = self.rules(live);
+            match self.inner.firewall.change(told, &now) {
+                Ok(()) => {
+                    live.told = Some(now);
+                    return Ok(());
+                }
+                // Somebody flushed all tables, or the kernel cannot do what is new in them.
+                Err(error) => tracing::debug!(%error, "the nftables rules are laid anew"),
+            }
+        }
+        self.replace(live)
+    }
+
+    /// Puts the tables in place as a whole, in one transaction.
+    fn replace(&self, live: &mut Live) -> Result<()> {
+        match self.inner.firewall.apply(&self.ruleset(live)) {
             Err(NetworkError::Unsupported { what }) => {
                 tracing::warn!(what, "published ports are passed on by the supervisors");
                 live.hairpin = None;
                 live.no_copies = true;
-                firewall::apply(&ruleset(table, live))?;
+                self.inner.firewall.apply(&self.ruleset(live))?;
             }
             outcome => outcome?,
         }
-        live.installed = true;
+        live.told = Some(self.rules(live));
         Ok(())
     }
 
     /// Puts the tables back if somebody threw them or a part of them away; says whether that was so.
     fn repair(&self) -> Result<bool> {
         let mut live = self.live();
-        if !live.installed || firewall::intact(&ruleset(&self.inner.bridge, &live))? {
+        if live.told.is_none() || self.inner.firewall.intact(&self.rules(&live))? {
             return Ok(false);
         }
-        self.apply(&mut live).map(|()| true)
+        self.replace(&mut live).map(|()| true)
     }
 
     /// Guards the tables for as long as the networks are used: a reload of the host's firewall often begins by throwing
@@ -54,9 +69,9 @@ impl Networks {
         };
         tokio::spawn(async move {
             while let Ok(mut ready) = watch.readable().await {
-                let deleted = watch.get_ref().take().unwrap_or(true);
-                ready.clear_ready();
                 let Some(inner) = weak.upgrade() else { return };
+                let deleted = watch.get_ref().take(&inner.firewall).unwrap_or(true);
+                ready.clear_ready();
                 if !deleted {
                     continue;
                 }
@@ -79,23 +94,23 @@ impl Networks {
     pub(crate) fn open_ports(&self, container: &str, ports: &[PortRecord], targets: Targets) -> Result<()> {
         let mut live = self.live();
         let before = match live.ports.insert(container.into(), (ports.to_vec(), targets)) {
-            Some((ports, targets)) => targets.publish(&ports),
+            Some((ports, targets)) => live.translated(&ports, targets),
             None => vec![],
         };
-        let now = targets.publish(ports);
-        if !now.is_empty() && live.hairpin.is_none() && !live.no_copies {
+        let now = live.translated(ports, targets);
+        let first = !now.is_empty() && live.hairpin.is_none() && !live.no_copies;
+        if first {
             live.hairpin = Some(hairpin::ensure(&self.inner.bridge)?);
-            return self.apply(&mut live);
         }
-        if live.networks.values().any(is_routed) {
-            return self.apply(&mut live);
+        if first || live.networks.values().any(is_routed) {
+            self.apply(&mut live)?;
         }
         let gone: Vec<Publish> = before.iter().filter(|port| !now.contains(port)).cloned().collect();
-        firewall::remove(&self.inner.bridge, &gone)?;
+        self.inner.firewall.remove(&self.inner.bridge, &gone)?;
         let new: Vec<Publish> = now.into_iter().filter(|port| !before.contains(port)).collect();
-        match firewall::add(&self.inner.bridge, &new) {
+        match self.inner.firewall.add(&self.inner.bridge, &new) {
             // Somebody flushed all tables.
-            Err(NetworkError::NotFound { .. }) => self.apply(&mut live),
+            Err(NetworkError::NotFound { .. }) => self.replace(&mut live),
             other => Ok(other?),
         }
     }
@@ -104,15 +119,25 @@ impl Networks {
     pub(crate) fn close_ports(&self, container: &str) {
         let mut live = self.live();
         let Some((ports, targets)) = live.ports.remove(container) else { return };
-        let closed = if live.networks.values().any(is_routed) {
-            self.apply(&mut live)
-        } else {
-            drop(live);
-            firewall::remove(&self.inner.bridge, &targets.publish(&ports)).map_err(Into::into)
-        };
-        if let Err(error) = closed {
+        let closed = live.translated(&ports, targets);
+        let routed = if live.networks.values().any(is_routed) { self.apply(&mut live) } else { Ok(()) };
+        drop(live);
+        let removed = self.inner.firewall.remove(&self.inner.bridge, &closed).map_err(Into::into);
+        if let Err(error) = routed.and(removed) {
             tracing::warn!(%error, container, "unpublish ports");
         }
+    }
+
+    /// The tables as they are to be, but for published ports, which come and go by themselves.
+    fn rules(&self, live: &Live) -> Ruleset {
+        firewall::ruleset(&settings(&self.inner.bridge, live), &[])
+    }
+
+    /// The tables as they are to be.
+    fn ruleset(&self, live: &Live) -> Ruleset {
+        let published: Vec<Publish> =
+            live.ports.values().flat_map(|(ports, targets)| live.translated(ports, *targets)).collect();
+        firewall::ruleset(&settings(&self.inner.bridge, live), &published)
     }
 
     /// Whether the container's ports are reached without translation, by family: nothing of the host's is held then.
@@ -122,6 +147,11 @@ impl Networks {
 }
 
 impl Live {
+    /// The ports that are translated; others are reached at the container's own address.
+    fn translated(&self, ports: &[PortRecord], targets: Targets) -> Vec<Publish> {
+        targets.publish(ports).into_iter().filter(|port| !self.routes(port.container_ip)).collect()
+    }
+
     /// Whether the address is on a network that is routed for its family.
     fn routes(&self, address: IpAddr) -> bool {
         let on = |net: &&Net| net.record.subnets.iter().any(|subnet| subnet.subnet.contains(&address));
@@ -137,26 +167,16 @@ fn is_routed(net: &Net) -> bool {
     net.options.ipv4 == GatewayMode::Routed || net.options.ipv6 == GatewayMode::Routed
 }
 
-fn ruleset(table: &str, live: &Live) -> firewall::Ruleset {
-    let mut published = vec![];
-    let mut routed: Vec<(IpAddr, Protocol, u16)> = vec![];
-    for (ports, targets) in live.ports.values() {
-        for port in targets.publish(ports) {
-            if live.routes(port.container_ip) {
-                routed.push((port.container_ip, port.protocol, port.container_port));
-            } else {
-                published.push(port);
-            }
-        }
-    }
-    let settings = Settings {
+fn settings(table: &str, live: &Live) -> Settings {
+    let ports = live.ports.values().flat_map(|(ports, targets)| targets.publish(ports));
+    let routed = ports.filter(|port| live.routes(port.container_ip));
+    Settings {
         table: table.into(),
         networks: live.networks.values().filter(|net| net.made).map(network).collect(),
         hairpin: live.hairpin.clone(),
         guarded: live.guarded.iter().map(|port| (Protocol::Tcp, *port)).collect(),
-        routed,
-    };
-    firewall::ruleset(&settings, &published)
+        routed: routed.map(|port| (port.container_ip, port.protocol, port.container_port)).collect(),
+    }
 }
 
 fn network(net: &Net) -> firewall::Network {

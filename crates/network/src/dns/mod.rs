@@ -9,14 +9,14 @@ mod names;
 
 pub use names::{Answer, Directory, Names, answer, failure, write_names};
 
-use crate::firewall;
+use crate::firewall::{self, Firewall};
 
 /// Leads questions to 127.0.0.11:53 to the ports that the server is bound to, in the calling thread's namespace, and
 /// makes the answers come from there. No packet is tracked for it: ports are written over, on the way out.
 ///
 /// The server is not bound to port 53 itself because then no server of the container's own could listen on 0.0.0.0:53.
 pub fn redirect(udp: u16, tcp: u16) -> Result<(), crate::Error> {
-    firewall::apply(&firewall::names_redirect(udp, tcp))
+    Firewall::default().apply(&firewall::names_redirect(udp, tcp))
 }
 
 use std::fmt::Write as _;

@@ -12,6 +12,7 @@ const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
 const DELETE_ELEMENT: u16 = 14;
@@ -38,39 +39,76 @@ pub(super) fn replace(ruleset: &Ruleset) -> Vec<Message> {
     ruleset.tables.iter().flat_map(replace_table).collect()
 }
 
+/// What makes of tables as `before` has them those of `now`; none where they are not the same tables, sets and chains.
+pub(super) fn change(before: &Ruleset, now: &Ruleset) -> Option<Vec<Message>> {
+    let same = before.tables.len() == now.tables.len();
+    let changes = before.tables.iter().zip(&now.tables).map(|(before, now)| change_table(before, now));
+    changes.collect::<Option<Vec<_>>>().filter(|_| same).map(|tables| tables.concat())
+}
+
+fn change_table(before: &Table, now: &Table) -> Option<Vec<Message>> {
+    let (name, ipv6) = (&now.name, now.ipv6);
+    let shape = |table: &Table| {
+        let sets: Vec<_> = table.sets.iter().map(|set| (set.name, set.key, set.value)).collect();
+        let chains: Vec<_> =
+            table.chains.iter().map(|chain| (chain.name, chain.kind, chain.hook, chain.priority)).collect();
+        (table.name.clone(), table.ipv6, sets, chains)
+    };
+    if shape(before) != shape(now) {
+        return None;
+    }
+    let mut messages = vec![];
+    for (before, now) in before.sets.iter().zip(&now.sets) {
+        let without = |all: &[Element], others: &[Element]| -> Vec<Element> {
+            all.iter().filter(|element| !others.contains(element)).cloned().collect()
+        };
+        let (gone, new) = (without(&before.elements, &now.elements), without(&now.elements, &before.elements));
+        messages.extend(gone.chunks(ELEMENTS_PER_MESSAGE).map(|some| remove_elements(ipv6, name, now.name, some)));
+        messages.extend(new.chunks(ELEMENTS_PER_MESSAGE).map(|some| add_elements(ipv6, name, now.name, some)));
+    }
+    for (before, now) in before.chains.iter().zip(&now.chains).filter(|(before, now)| before.rules != now.rules) {
+        if !before.rules.is_empty() {
+            messages.push(message(ipv6, DELETE_RULE, 0).string(1, name).string(2, now.name));
+        }
+        messages.extend(new_rules(ipv6, name, now));
+    }
+    Some(messages)
+}
+
 fn replace_table(table: &Table) -> Vec<Message> {
     let (name, ipv6) = (&table.name, table.ipv6);
     let mut messages = vec![new_table(ipv6, name), delete_table(ipv6, name), new_table(ipv6, name)];
     for (id, set) in (1..).zip(&table.sets) {
         messages.push(new_set(ipv6, name, set, id));
         let chunks = set.elements.chunks(ELEMENTS_PER_MESSAGE);
-        messages.extend(chunks.map(|chunk| new_elements(ipv6, name, set.name, chunk)));
+        messages.extend(chunks.map(|chunk| add_elements(ipv6, name, set.name, chunk)));
     }
     for chain in &table.chains {
         messages.push(new_chain(ipv6, name, chain));
-        messages.extend(chain.rules.iter().map(|rule| {
-            message(ipv6, NEW_RULE, flag::CREATE | flag::APPEND)
-                .string(1, name)
-                .string(2, chain.name)
-                .nest(4, |list| rule.iter().fold(list, |list, expression| expression.encode(ipv6, list)))
-        }));
+        messages.extend(new_rules(ipv6, name, chain));
     }
     messages
+}
+
+fn new_rules<'a>(ipv6: bool, table: &'a str, chain: &'a Chain) -> impl Iterator<Item = Message> + 'a {
+    chain.rules.iter().map(move |rule| {
+        message(ipv6, NEW_RULE, flag::CREATE | flag::APPEND)
+            .string(1, table)
+            .string(2, chain.name)
+            .nest(4, |list| rule.iter().fold(list, |list, expression| expression.encode(ipv6, list)))
+    })
 }
 
 pub(super) fn delete_table(ipv6: bool, table: &str) -> Message {
     message(ipv6, DELETE_TABLE, 0).string(1, table)
 }
 
-pub(super) fn add_element(ipv6: bool, table: &str, set: &str, element: &Element) -> Message {
-    new_elements(ipv6, table, set, std::slice::from_ref(element))
-}
-
-pub(super) fn remove_element(ipv6: bool, table: &str, set: &str, element: &Element) -> Message {
-    message(ipv6, DELETE_ELEMENT, 0)
-        .string(1, table)
-        .string(2, set)
-        .nest(3, |list| list.nest(1, |item| item.nest(1, |data| data.bytes(1, &element.key))))
+pub(super) fn remove_elements(ipv6: bool, table: &str, set: &str, elements: &[Element]) -> Message {
+    message(ipv6, DELETE_ELEMENT, 0).string(1, table).string(2, set).nest(3, |list| {
+        elements
+            .iter()
+            .fold(list, |list, element| list.nest(1, |item| item.nest(1, |data| data.bytes(1, &element.key))))
+    })
 }
 
 /// Asks for the rules of a table.
@@ -115,7 +153,7 @@ fn new_set(ipv6: bool, table: &str, set: &Set, id: u32) -> Message {
     message.be32(10, id)
 }
 
-fn new_elements(ipv6: bool, table: &str, set: &str, elements: &[Element]) -> Message {
+pub(super) fn add_elements(ipv6: bool, table: &str, set: &str, elements: &[Element]) -> Message {
     message(ipv6, NEW_ELEMENT, flag::CREATE).string(1, table).string(2, set).nest(3, |list| {
         elements.iter().fold(list, |list, element| {
             list.nest(1, |item| {

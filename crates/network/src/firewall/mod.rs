@@ -1,4 +1,4 @@
-//! The firewall: one nftables table of our own in each family, decided as data by [`ruleset`], put in place by [`apply`].
+//! The firewall: one nftables table of our own in each family, decided as data by [`ruleset`], put in place by [`Firewall`].
 //!
 //! ```text
 //!   table ip <table>, table ip6 <table>
@@ -43,18 +43,19 @@ mod set;
 mod watch;
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use ipnet::IpNet;
 use rustix::io::Errno;
 
 use crate::hairpin::{self, Hairpin};
-use crate::netlink::{Family, Message, Refused, Socket};
+use crate::netlink::{Family, Message, Refused, Socket, attribute};
 use crate::publish::{Protocol, Publish};
 use crate::{Error, conntrack, route, sysctl};
 
 pub use expression::{Connection, Expression, Interface, Port, Verdict, Where};
 pub use set::{Element, Set, Word};
-pub use watch::{Watch, intact};
+pub use watch::Watch;
 
 /// After every chain of the host (and after firewalld's and Docker's), before connection tracking confirms.
 const LAST: i32 = i32::MAX - 1000;
@@ -350,91 +351,155 @@ pub(crate) fn names_redirect(udp: u16, tcp: u16) -> Ruleset {
     Ruleset { tables: vec![Table { name: "teu-names".into(), ipv6: false, sets: vec![], chains: vec![chain] }] }
 }
 
-/// Puts the tables in place, instead of whatever tables of that name there were, in one transaction. May be repeated at
-/// any time; connections that are established stay so. [`Error::Unsupported`] when the kernel cannot copy packets: decide
-/// again without a hairpin.
-pub fn apply(ruleset: &Ruleset) -> Result<(), Error> {
-    let copies = ruleset.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
-    let copies = copies.flatten().any(|expression| matches!(expression, Expression::Copy(..)));
-    let name = ruleset.tables.first().map_or("", |table| &table.name);
-    transaction(encode::replace(ruleset)).map_err(|refused| match refused.errno {
-        Errno::NOENT if copies => Error::Unsupported { what: "nftables dup expression".into() },
-        _ => Error::refused(format!("replace nftables table {name}"), refused),
-    })
-}
+/// nf_tables of the network namespace in which it is first used.
+///
+/// It speaks over one socket that stays open. The end of any netfilter socket waits until the kernel has destroyed what
+/// was replaced before, a grace period of RCU, and whoever changes rules or makes an interface waits behind it.
+#[derive(Debug, Default)]
+pub struct Firewall(Mutex<Option<Socket>>);
 
-/// Publishes ports, all of them or none. [`Error::Exists`] when one of them already leads elsewhere,
-/// [`Error::NotFound`] when the table is gone (someone flushed all tables: [`apply`] again).
-pub fn add(table: &str, publish: &[Publish]) -> Result<(), Error> {
-    if publish.is_empty() {
-        return Ok(());
+impl Firewall {
+    /// Puts the tables in place, instead of whatever tables of that name there were, in one transaction. May be repeated
+    /// at any time; connections that are established stay so. [`Error::Unsupported`] when the kernel cannot copy packets:
+    /// decide again without a hairpin.
+    pub fn apply(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        let copies = ruleset.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        let copies = copies.flatten().any(|expression| matches!(expression, Expression::Copy(..)));
+        let name = ruleset.tables.first().map_or("", |table| &table.name);
+        self.transaction(encode::replace(ruleset)).map_err(|refused| match refused.errno {
+            Errno::NOENT if copies => Error::Unsupported { what: "nftables dup expression".into() },
+            _ => Error::refused(format!("replace nftables table {name}"), refused),
+        })
     }
-    let message = |port: &Publish| {
-        let (set, element) = set::place(port);
-        encode::add_element(port.host_ip.is_ipv6(), table, set, &element)
-    };
-    transaction(publish.iter().map(message).collect()).map_err(|refused| {
-        let port = &publish[refused.index.min(publish.len() - 1)];
-        match refused.errno {
-            Errno::EXIST | Errno::BUSY => Error::Exists { what: format!("published port {}", describe(port)) },
-            Errno::NOENT => Error::NotFound { what: format!("nftables table {table}") },
-            errno => Error::io(format!("publish port {}", describe(port)), errno),
-        }
-    })?;
-    forget_flows(publish)
-}
 
-/// Withdraws ports, each in a transaction of its own, so that one that is not there is no error and keeps no other.
-pub fn remove(table: &str, publish: &[Publish]) -> Result<(), Error> {
-    let mut first_error = Ok(());
-    for port in publish {
-        let (set, element) = set::place(port);
-        match transaction(vec![encode::remove_element(port.host_ip.is_ipv6(), table, set, &element)]) {
-            Err(refused) if refused.errno != Errno::NOENT && first_error.is_ok() => {
-                first_error = Err(Error::refused(format!("withdraw published port {}", describe(port)), refused));
+    /// Makes of tables that are as `before` says what `now` says, in one transaction that names only what is different;
+    /// what else was put into their sets stays. When it is refused nothing has changed: [`apply`](Self::apply) then.
+    pub fn change(&self, before: &Ruleset, now: &Ruleset) -> Result<(), Error> {
+        let Some(messages) = encode::change(before, now) else { return self.apply(now) };
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let name = now.tables.first().map_or("", |table| &table.name);
+        self.transaction(messages).map_err(|refused| Error::refused(format!("change nftables table {name}"), refused))
+    }
+
+    /// Publishes ports, all of them or none. [`Error::Exists`] when one of them already leads elsewhere,
+    /// [`Error::NotFound`] when the table is gone (someone flushed all tables: [`apply`](Self::apply) again).
+    pub fn add(&self, table: &str, publish: &[Publish]) -> Result<(), Error> {
+        if publish.is_empty() {
+            return Ok(());
+        }
+        let message = |port: &Publish| {
+            let (set, element) = set::place(port);
+            encode::add_elements(port.host_ip.is_ipv6(), table, set, &[element])
+        };
+        self.transaction(publish.iter().map(message).collect()).map_err(|refused| {
+            let port = &publish[refused.index.min(publish.len() - 1)];
+            match refused.errno {
+                Errno::EXIST | Errno::BUSY => Error::Exists { what: format!("published port {}", describe(port)) },
+                Errno::NOENT => Error::NotFound { what: format!("nftables table {table}") },
+                errno => Error::io(format!("publish port {}", describe(port)), errno),
             }
-            _ => {}
-        }
+        })?;
+        self.forget_flows(publish)
     }
-    forget_flows(publish)?;
-    first_error
-}
 
-/// Removes the tables with all that is in them. That they are not there is no error.
-pub fn destroy(table: &str) -> Result<(), Error> {
-    for ipv6 in [false, true] {
-        match transaction(vec![encode::delete_table(ipv6, table)]) {
-            Err(refused) if !matches!(refused.errno, Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {
-                return Err(Error::refused(format!("remove nftables table {table}"), refused));
+    /// Withdraws ports, each in a transaction of its own, so that one that is not there is no error and keeps no other.
+    pub fn remove(&self, table: &str, publish: &[Publish]) -> Result<(), Error> {
+        let mut first_error = Ok(());
+        for port in publish {
+            let (set, element) = set::place(port);
+            let messages = vec![encode::remove_elements(port.host_ip.is_ipv6(), table, set, &[element])];
+            match self.transaction(messages) {
+                Err(refused) if refused.errno != Errno::NOENT && first_error.is_ok() => {
+                    first_error = Err(Error::refused(format!("withdraw published port {}", describe(port)), refused));
+                }
+                _ => {}
             }
-            _ => {}
         }
+        self.forget_flows(publish)?;
+        first_error
     }
-    Ok(())
+
+    /// Removes the tables with all that is in them. That they are not there is no error.
+    pub fn destroy(&self, table: &str) -> Result<(), Error> {
+        for ipv6 in [false, true] {
+            match self.transaction(vec![encode::delete_table(ipv6, table)]) {
+                Err(refused) if !matches!(refused.errno, Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {
+                    return Err(Error::refused(format!("remove nftables table {table}"), refused));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the tables have every rule they should have.
+    pub fn intact(&self, ruleset: &Ruleset) -> Result<bool, Error> {
+        for table in &ruleset.tables {
+            let wanted: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
+            if self.count_rules(table)? != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn count_rules(&self, table: &Table) -> Result<usize, Error> {
+        const TABLE: u16 = 1;
+        let list = |socket: &mut Socket| socket.dump(encode::list_rules(table.ipv6, &table.name));
+        let rules = self
+            .with(list)
+            .map_err(|source| Error::io(format!("list the rules of nftables table {}", table.name), source))?;
+        let name = [table.name.as_bytes(), b"\0"].concat();
+        // Kernels that do not filter by table answer with every rule of the family.
+        Ok(rules.iter().filter(|rule| attribute(rule.get(4..).unwrap_or_default(), TABLE) == Some(&name[..])).count())
+    }
+
+    /// UDP has no connections, but the kernel remembers flows: a sender that never pauses would keep its old translation
+    /// (or its lack of one) for ever. TCP needs none of it, a new connection is a new flow.
+    fn forget_flows(&self, publish: &[Publish]) -> Result<(), Error> {
+        let udp: Vec<_> = publish.iter().filter(|port| port.protocol != Protocol::Tcp).collect();
+        if udp.is_empty() {
+            return Ok(());
+        }
+        let local = route::addresses()?;
+        self.with(|socket| Ok::<_, Errno>(conntrack::forget(socket, &udp, &local)))
+            .map_err(|errno| Error::io("list tracked flows", errno))?
+    }
+
+    fn transaction(&self, messages: Vec<Message>) -> Result<(), Refused> {
+        self.with(|socket| socket.transaction(encode::begin(), messages, encode::end()))
+    }
+
+    /// Does something with the socket, which is opened by the first who needs it.
+    fn with<T, E: From<Errno>>(&self, work: impl FnOnce(&mut Socket) -> Result<T, E>) -> Result<T, E> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            let opened = Socket::open(Family::Netfilter);
+            *kept = Some(opened.map_err(|error| E::from(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?);
+        }
+        kept.as_mut().map_or(Err(E::from(Errno::IO)), work)
+    }
+
+    /// The socket's number (`nlmsg_pid` of what it causes); none before its first use.
+    fn number(&self) -> Option<u32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Socket::number)
+    }
 }
 
-/// UDP has no connections, but the kernel remembers flows: a sender that never pauses would keep its old translation (or
-/// its lack of one) for ever. TCP needs none of it, a new connection is a new flow.
-fn forget_flows(publish: &[Publish]) -> Result<(), Error> {
-    let udp: Vec<_> = publish.iter().filter(|port| port.protocol != Protocol::Tcp).collect();
-    if udp.is_empty() {
-        return Ok(());
+impl Drop for Firewall {
+    /// Nobody has to wait for the end of the socket; where there is no thread to be had it is closed here.
+    fn drop(&mut self) {
+        let socket = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if socket.is_some() {
+            let _ = std::thread::Builder::new().spawn(move || drop(socket));
+        }
     }
-    conntrack::forget(&udp, &route::addresses()?)
 }
 
 fn describe(port: &Publish) -> String {
     format!("{}:{}/{}", port.host_ip, port.host_port, port.protocol)
-}
-
-fn transaction(messages: Vec<Message>) -> Result<(), Refused> {
-    let open = |error: std::io::Error| Refused::from(Errno::from_io_error(&error).unwrap_or(Errno::IO));
-    let mut socket = Socket::open(Family::Netfilter).map_err(open)?;
-    let done = socket.transaction(encode::begin(), messages, encode::end());
-    // The kernel closes such a socket only when what the transaction has replaced is destroyed, a grace period of RCU
-    // later. Nobody has to wait for that; where there is no thread to be had it is closed here.
-    let _ = std::thread::Builder::new().spawn(move || drop(socket));
-    done
 }
 
 #[cfg(test)]

@@ -6,10 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink, recv, socket_with};
 
-use super::encode;
-use super::{Ruleset, Table};
+use super::Firewall;
 use crate::Error;
-use crate::netlink::{Family, Socket, attribute};
 
 /// `NFNLGRP_NFTABLES`, as a bit of the address.
 const GROUP: u32 = 1 << (7 - 1);
@@ -45,13 +43,14 @@ impl Watch {
         open().map(Self).map_err(|errno| Error::io("watch nftables", errno))
     }
 
-    /// Takes what has happened; true when something was deleted, by whomever, or when news were lost.
-    pub fn take(&self) -> io::Result<bool> {
+    /// Takes what has happened; true when something was deleted by others than `own`, or when news were lost.
+    pub fn take(&self, own: &Firewall) -> io::Result<bool> {
+        let own = own.number();
         let mut buffer = vec![0; 64 << 10];
         let mut deleted = false;
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-                Ok((_, length)) => deleted |= mentions_deletion(&buffer[..length.min(buffer.len())]),
+                Ok((_, length)) => deleted |= mentions_deletion(&buffer[..length.min(buffer.len())], own),
                 Err(Errno::AGAIN) => return Ok(deleted),
                 Err(Errno::INTR) => {}
                 Err(Errno::NOBUFS) => deleted = true,
@@ -61,34 +60,14 @@ impl Watch {
     }
 }
 
-fn mentions_deletion(mut datagram: &[u8]) -> bool {
+fn mentions_deletion(mut datagram: &[u8], own: Option<u32>) -> bool {
     while let Some(header) = datagram.get(..16) {
-        if header[5] == SUBSYSTEM && DELETIONS.contains(&header[4]) {
+        let by = u32::from_ne_bytes([header[12], header[13], header[14], header[15]]);
+        if header[5] == SUBSYSTEM && DELETIONS.contains(&header[4]) && Some(by) != own {
             return true;
         }
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         datagram = datagram.get(length.max(16).next_multiple_of(4)..).unwrap_or_default();
     }
     false
-}
-
-/// Whether the tables have every rule they should have.
-pub fn intact(ruleset: &Ruleset) -> Result<bool, Error> {
-    for table in &ruleset.tables {
-        let wanted: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
-        if count_rules(table)? != wanted {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn count_rules(table: &Table) -> Result<usize, Error> {
-    const TABLE: u16 = 1;
-    let failed = |source| Error::io(format!("list the rules of nftables table {}", table.name), source);
-    let mut socket = Socket::open(Family::Netfilter).map_err(failed)?;
-    let rules = socket.dump(encode::list_rules(table.ipv6, &table.name)).map_err(failed)?;
-    let name = [table.name.as_bytes(), b"\0"].concat();
-    // Kernels that do not filter by table answer with every rule of the family.
-    Ok(rules.iter().filter(|rule| attribute(rule.get(4..).unwrap_or_default(), TABLE) == Some(&name[..])).count())
 }

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, getsockname, netlink, recv, send, socket_with,
+};
 
 use super::flag;
 use super::message::{HEADER, Message, read_u32};
@@ -59,6 +61,12 @@ impl Socket {
         Ok(Self { fd, sequence: 0 })
     }
 
+    /// Its number, as the kernel gave it (`nl_pid`, netlink(7)).
+    pub(crate) fn number(&self) -> Option<u32> {
+        let own = getsockname(&self.fd).ok()?;
+        netlink::SocketAddrNetlink::try_from(own).ok().map(|own| own.pid())
+    }
+
     /// Sends all messages in one datagram and waits until each is acknowledged. rtnetlink carries on after a refused
     /// message; the first refusal is what is returned.
     pub(crate) fn request(&mut self, messages: Vec<Message>) -> Result<(), Refused> {
@@ -103,7 +111,9 @@ impl Socket {
         send(&self.fd, &datagram, SendFlags::empty())?;
         let mut refused = None;
         loop {
-            for (sequence, errno) in self.receive_answers()? {
+            // A conversation that broke off has left its answers.
+            let answers = self.receive_answers()?;
+            for (sequence, errno) in answers.into_iter().filter(|(sequence, _)| *sequence >= first) {
                 if let Some(errno) = errno {
                     let index = sequence.saturating_sub(first + 1) as usize;
                     refused.get_or_insert(Refused { index, errno });

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
 
-use teu_network::firewall::{self, Settings};
+use teu_network::firewall::{self, Firewall, Network, Settings, Source, Watch};
 use teu_network::{Error, Protocol, bridge, hairpin};
 
 use crate::world::{
@@ -131,7 +131,7 @@ fn networks_are_kept_apart_and_an_internal_one_leads_nowhere() {
     world.settings.networks.push(second.clone());
     let ports = [port(Protocol::Tcp, ANY, 8080, 2)];
     world.host.run(|| {
-        firewall::apply(&firewall::ruleset(&world.settings, &ports)).expect("apply");
+        Firewall::default().apply(&firewall::ruleset(&world.settings, &ports)).expect("apply");
         bridge::ensure(&bridge_named("teu-test1", &[(near.into(), 24)])).expect("a bridge");
         teu_network::attach(inner.fd(), &endpoint("teu-test1", "vinner", far, near)).expect("attach");
     });
@@ -145,7 +145,7 @@ fn networks_are_kept_apart_and_an_internal_one_leads_nowhere() {
     assert_eq!(server(&inner, Protocol::Tcp, OUTSIDE, 80), None, "out");
     assert_eq!(server(&inner, Protocol::Tcp, UPLINK, 8080), None, "to what the other network publishes");
     world.settings.networks[1].internal = false;
-    world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
+    world.host.run(|| Firewall::default().apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
     assert_eq!(server(&inner, Protocol::Tcp, OUTSIDE, 80).as_deref(), Some("outside"));
     assert_eq!(server(&inner, Protocol::Tcp, UPLINK, 8080).as_deref(), Some("web"));
     assert_eq!(server(&web, Protocol::Tcp, far, 80), None, "still apart");
@@ -225,11 +225,11 @@ fn the_table_is_remade_at_any_time_and_connections_survive() {
     let ports = [port(Protocol::Tcp, ANY, 8080, 2), port(Protocol::Udp, UPLINK, 8080, 2)];
     let socket = world.outside.run(|| UdpSocket::bind((ANY, 0))).expect("bind");
     for _ in 0..3 {
-        world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
+        world.host.run(|| Firewall::default().apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
         assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080).as_deref(), Some("web"));
         assert!(world.outside.run(|| ask_udp(&socket, UPLINK, 8080)).is_some());
     }
-    world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &[]))).expect("apply");
+    world.host.run(|| Firewall::default().apply(&firewall::ruleset(&world.settings, &[]))).expect("apply");
     assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, 8080), None, "the new table knows no port");
 }
 
@@ -253,7 +253,7 @@ fn a_table_beside_ours_is_not_touched() {
     };
     world.host.run(|| {
         theirs.hairpin = Some(hairpin::ensure("theirs0").expect("their hairpin"));
-        firewall::apply(&firewall::ruleset(&theirs, &[published])).expect("their table");
+        Firewall::default().apply(&firewall::ruleset(&theirs, &[published])).expect("their table");
         bridge::ensure(&bridge_named("theirs0", &[(gateway.into(), 24)])).expect("their bridge");
         teu_network::attach(foreign.fd(), &endpoint("theirs0", "vtheirs", address, gateway)).expect("attach");
     });
@@ -266,9 +266,9 @@ fn a_table_beside_ours_is_not_touched() {
     };
     check(Some("web"));
     let ours = firewall::ruleset(&world.settings, &[port(Protocol::Tcp, ANY, 8080, 2)]);
-    world.host.run(|| firewall::apply(&ours)).expect("apply");
+    world.host.run(|| Firewall::default().apply(&ours)).expect("apply");
     check(Some("web"));
-    world.host.run(|| firewall::destroy(&world.settings.table)).expect("destroy");
+    world.host.run(|| Firewall::default().destroy(&world.settings.table)).expect("destroy");
     check(None);
 }
 
@@ -280,7 +280,7 @@ fn ports_are_published_all_or_none() {
     let elsewhere = port(Protocol::Tcp, ANY, 8080, 3);
     world.publish(std::slice::from_ref(&taken));
     world.publish(std::slice::from_ref(&taken));
-    let refused = world.host.run(|| firewall::add(&world.settings.table, &[free.clone(), elsewhere]));
+    let refused = world.host.run(|| Firewall::default().add(&world.settings.table, &[free.clone(), elsewhere]));
     assert_eq!(
         refused.expect_err("8080 leads to another").to_string(),
         "published port 0.0.0.0:8080/tcp already exists"
@@ -296,11 +296,68 @@ fn a_table_that_was_flushed_by_somebody_is_told_apart() {
     let world = World::new();
     let table = &world.settings.table;
     world.host.run(|| {
-        firewall::destroy(table).expect("destroy");
-        firewall::destroy(table).expect("destroy again");
-        firewall::remove(table, &[port(Protocol::Tcp, ANY, 8080, 2)]).expect("nothing to remove");
-        let refused = firewall::add(table, &[port(Protocol::Tcp, ANY, 8080, 2)]);
+        Firewall::default().destroy(table).expect("destroy");
+        Firewall::default().destroy(table).expect("destroy again");
+        Firewall::default().remove(table, &[port(Protocol::Tcp, ANY, 8080, 2)]).expect("nothing to remove");
+        let refused = Firewall::default().add(table, &[port(Protocol::Tcp, ANY, 8080, 2)]);
         assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_change_leaves_what_a_replacement_would_and_the_published_ports() {
+    let world = World::new();
+    let table = &world.settings.table;
+    let listed = || {
+        let list = |family| {
+            let output = Command::new("nft").args(["list", "table", family, table]).output().expect("nft");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text")
+        };
+        (list("ip"), list("ip6"))
+    };
+    let mut more = world.settings.clone();
+    more.networks.push(Network { internal: true, ..network("teu-test1", &["10.78.0.0/24", "fd00:78::/64"]) });
+    more.networks.push(Network { trusted: vec!["up0".into()], ..network("teu-test2", &["10.79.0.0/24"]) });
+    more.guarded = vec![(Protocol::Tcp, 2375)];
+    let mut other = more.clone();
+    other.networks.remove(0);
+    other.networks[1].ipv4.source = Source::Address(UPLINK.into());
+    other.hairpin = None;
+    let states = [world.settings.clone(), more, other, Settings { table: table.clone(), ..Settings::default() }];
+    let ports = [port(Protocol::Tcp, ANY, 8080, 2)];
+    world.host.run(|| {
+        let firewall = Firewall::default();
+        for (before, now) in states.iter().zip(states.iter().cycle().skip(1)) {
+            let [plain_before, plain_now] = [before, now].map(|state| firewall::ruleset(state, &[]));
+            firewall.apply(&firewall::ruleset(now, &ports)).expect("apply");
+            let wanted = listed();
+            firewall.apply(&firewall::ruleset(before, &ports)).expect("apply");
+            firewall.change(&plain_before, &plain_now).expect("change");
+            assert_eq!(listed(), wanted);
+            assert!(firewall.intact(&plain_now).expect("look"));
+            firewall.change(&plain_now, &plain_now).expect("change nothing");
+        }
+        // Against what somebody else has thrown away a change is refused.
+        firewall.destroy(table).expect("destroy");
+        let [before, now] = [&states[0], &states[1]].map(|state| firewall::ruleset(state, &[]));
+        firewall.change(&before, &now).expect_err("nothing is there to change");
+    });
+}
+
+#[test]
+fn a_watch_tells_of_what_others_delete() {
+    let world = World::new();
+    world.host.run(|| {
+        let (ours, theirs) = (Firewall::default(), Firewall::default());
+        let rules = firewall::ruleset(&world.settings, &[]);
+        ours.apply(&rules).expect("apply");
+        let watch = Watch::open().expect("watch");
+        ours.apply(&rules).expect("apply again");
+        assert!(!watch.take(&ours).expect("look"), "our own");
+        theirs.destroy(&world.settings.table).expect("destroy");
+        assert!(watch.take(&ours).expect("look"), "somebody else's");
+        assert!(!watch.take(&ours).expect("look"), "told once");
     });
 }
 
@@ -311,7 +368,7 @@ fn two_thousand_ports_fit_one_transaction() {
     let ports: Vec<_> = (20000..22000)
         .flat_map(|number| [port(Protocol::Tcp, ANY, number, 2), port(Protocol::Udp, UPLINK, number, 2)])
         .collect();
-    world.host.run(|| firewall::apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
+    world.host.run(|| Firewall::default().apply(&firewall::ruleset(&world.settings, &ports))).expect("apply");
     for number in [20000, 20511, 20512, 21999] {
         assert_eq!(server(&world.outside, Protocol::Tcp, UPLINK, number).as_deref(), Some("web"));
         assert_eq!(server(&world.outside, Protocol::Udp, UPLINK, number).as_deref(), Some("web"));

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use teu_network::{Error, bridge, firewall, hairpin, route};
+use teu_network::firewall::Firewall;
+use teu_network::{Error, bridge, hairpin, route};
 
 use crate::world::{GATEWAY, Namespace, UPLINK, World, address, bridge_named, bridge_of, endpoint};
 
@@ -98,7 +99,7 @@ fn removal_leaves_nothing() {
         hairpin::remove("teu-test0").expect("remove");
         bridge::remove("teu-test0").expect("remove");
         bridge::remove("teu-test0").expect("remove again");
-        firewall::destroy("teu-test").expect("destroy");
+        Firewall::default().destroy("teu-test").expect("destroy");
     });
     let left = world.host.interfaces();
     assert!(!left.iter().any(|name| name.contains("teu-test") || name.contains("vweb")), "{left:?}");

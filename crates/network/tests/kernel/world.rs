@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use teu_network::firewall::{self, Entry, Mode, Network, Settings, Source};
+use teu_network::firewall::{self, Entry, Firewall, Mode, Network, Settings, Source};
 use teu_network::{Attachment, Bridge, Endpoint, Protocol, Publish, bridge, hairpin, sysctl};
 
 /// How long an answer may take that should not come at all;
@@ -162,7 +162,7 @@ impl World {
             assert!(sysctl::enable_ipv6_forwarding().expect("forwarding"));
             settings.hairpin = Some(hairpin::ensure("teu-test0").expect("the hairpin"));
             assert_eq!(settings.hairpin, Some(hairpin::ensure("teu-test0").expect("the same hairpin")));
-            firewall::apply(&firewall::ruleset(&settings, &[])).expect("the tables");
+            Firewall::default().apply(&firewall::ruleset(&settings, &[])).expect("the tables");
             bridge::ensure(&bridge_of(&settings)).expect("the bridge");
         });
         Self { host, outside, settings }
@@ -181,11 +181,11 @@ impl World {
     }
 
     pub(crate) fn publish(&self, ports: &[Publish]) {
-        self.host.run(|| firewall::add(&self.settings.table, ports)).expect("publish");
+        self.host.run(|| Firewall::default().add(&self.settings.table, ports)).expect("publish");
     }
 
     pub(crate) fn withdraw(&self, ports: &[Publish]) {
-        self.host.run(|| firewall::remove(&self.settings.table, ports)).expect("withdraw");
+        self.host.run(|| Firewall::default().remove(&self.settings.table, ports)).expect("withdraw");
     }
 }
 
