@@ -13,8 +13,8 @@
 //!                                   from a bridge, a report of groups of its link: drop (see below)
 //!   prerouting   dstnat      -100   from the hairpin: dnat by published_at, then published
 //!   unmarked     prerouting  last   from the hairpin: the mark is gone before the packet is routed
-//!   forward      filter         0   to or from an internal bridge: drop; to a bridge: replies, published, routed
-//!                                   ports: accept; all else: drop
+//!   forward      filter         0   what goes on: accept; to or from an internal bridge: drop; to a bridge: published,
+//!                                   routed ports: accept; all else: drop
 //!   postrouting  srcnat       100   leaving a subnet: masquerade; published, back into the subnet it came from: masquerade
 //! ```
 //!
@@ -305,10 +305,11 @@ fn forward(ipv6: bool) -> Vec<Vec<Expression>> {
     let icmp = if ipv6 { 58 } else { 1 };
     let (accept, drop) = (Decide(Verdict::Accept), Decide(Verdict::Drop));
     vec![
+        // Whatever it is that goes on was let in at its beginning: most packets meet no other rule.
+        vec![Is(Connection::Known), accept.clone()],
         vec![Pass, accept.clone()],
         vec![FromIn(set::INTERNAL), drop.clone()],
         vec![ToIn(set::INTERNAL), drop.clone()],
-        vec![ToIn(set::BRIDGES), Is(Connection::Known), accept.clone()],
         vec![ToIn(set::BRIDGES), Is(Connection::Translated), accept.clone()],
         vec![ToIn(set::OPEN), accept.clone()],
         vec![ToIn(set::ROUTED_BRIDGES), Routed, accept.clone()],
