@@ -34,9 +34,13 @@ const CROWD: usize = 100;
 /// Turns that are taken before the clock counts.
 const WARMING: usize = 2;
 
+/// How long nobody asks for anything before a daemon counts as idle.
+const IDLE: Duration = Duration::from_secs(12);
+
 /// Gives an engine its images, and reads what its daemon holds before it has run anything.
 pub(crate) fn prepare(engine: &Engine, ground: &Ground, report: &mut Report) -> Result<(), Failure> {
     load(engine, ground)?;
+    std::thread::sleep(IDLE);
     report.memory(DAEMON, engine.contender, engine.daemon_memory()?.resident);
     Ok(())
 }

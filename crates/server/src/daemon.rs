@@ -144,7 +144,7 @@ async fn serve_engine(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hosts = ?config.hosts, "ready");
     notify("READY=1");
     // The code of the start is not needed again.
-    let _ = teu_sys::process::unmap_own_code();
+    listen::let_go();
     let mut config = config;
     loop {
         tokio::select! {

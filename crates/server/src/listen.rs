@@ -38,6 +38,8 @@ const FIRST: i32 = 3;
 const GRACE: Duration = Duration::from_secs(10);
 /// How long their answers may take to be written; streams (logs, events) would never end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// After so long without the end of a connection, what was needed for them is let go.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What keeps the daemon from listening.
 #[derive(Debug, thiserror::Error)]
@@ -253,6 +255,7 @@ pub(crate) async fn serve(listeners: Vec<Listener>, router: Router, ending: watc
 async fn accept(door: Listener, router: Router, mut ending: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     let in_flight = InFlight::default();
+    let mut rest: Option<Instant> = None;
     loop {
         tokio::select! {
             accepted = door.door.accept() => match accepted {
@@ -270,7 +273,11 @@ async fn accept(door: Listener, router: Router, mut ending: watch::Receiver<bool
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => rest = Some(Instant::now() + QUIET),
+            () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now).into()), if rest.is_some() => {
+                rest = None;
+                let _ = tokio::task::spawn_blocking(let_go).await;
+            }
             () = ended(&mut ending) => break,
         }
     }
@@ -278,6 +285,13 @@ async fn accept(door: Listener, router: Router, mut ending: watch::Receiver<bool
     let _ = tokio::time::timeout(GRACE, in_flight.none()).await;
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, all).await;
+}
+
+/// Gives back what work that is over has left in memory.
+pub(crate) fn let_go() {
+    teu_sys::process::trim_heap();
+    // Refused where there is no /proc, and then nothing is lost but memory.
+    let _ = teu_sys::process::unmap_own_code();
 }
 
 /// Counts the requests that have no answer yet.
