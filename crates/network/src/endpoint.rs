@@ -16,6 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::link::Link;
 use crate::netlink::{Family, Message, Refused, Socket};
 use crate::{Error, link, namespace, route, sysctl};
 
@@ -255,24 +256,24 @@ fn plug(host: &mut Socket, netns: BorrowedFd<'_>, bridge: u32, endpoint: &Endpoi
 /// The pair, down, with its far end in `netns`.
 fn pair(netns: BorrowedFd<'_>, bridge: u32, name: &str, endpoint: &Endpoint) -> Message {
     let mtu = endpoint.mtu.unwrap_or(1500);
-    link::create().string(link::IFLA_IFNAME, name).u32(link::IFLA_MTU, mtu).u32(link::IFLA_MASTER, bridge).nest(
-        link::IFLA_LINKINFO,
-        |info| {
-            info.string(link::IFLA_INFO_KIND, "veth").nest(link::IFLA_INFO_DATA, |data| {
-                data.nest(PEER, |peer| {
-                    let peer = peer
-                        .raw(&link::ifinfomsg(0, 0, 0))
-                        .string(link::IFLA_IFNAME, &endpoint.container_interface)
-                        .u32(link::IFLA_MTU, mtu)
-                        .u32(link::IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
-                    match &endpoint.mac {
-                        Some(mac) => peer.bytes(link::IFLA_ADDRESS, mac),
-                        None => peer,
-                    }
-                })
+    // As many queues as the kernel would leave it with; made with more, it waits for a grace period to take them away.
+    let sized = |message: Message| {
+        message.u32(link::IFLA_MTU, mtu).u32(link::IFLA_NUM_TX_QUEUES, 1).u32(link::IFLA_NUM_RX_QUEUES, 1)
+    };
+    let host = sized(link::create().string(link::IFLA_IFNAME, name)).u32(link::IFLA_MASTER, bridge);
+    host.nest(link::IFLA_LINKINFO, |info| {
+        info.string(link::IFLA_INFO_KIND, "veth").nest(link::IFLA_INFO_DATA, |data| {
+            data.nest(PEER, |peer| {
+                let named =
+                    peer.raw(&link::ifinfomsg(0, 0, 0)).string(link::IFLA_IFNAME, &endpoint.container_interface);
+                let peer = sized(named).u32(link::IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+                match &endpoint.mac {
+                    Some(mac) => peer.bytes(link::IFLA_ADDRESS, mac),
+                    None => peer,
+                }
             })
-        },
-    )
+        })
+    })
 }
 
 /// An interface upon a parent, made inside `netns`.
@@ -313,18 +314,22 @@ fn configure(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), Error> {
     let settings = |setting: &(String, String)| {
         sysctl::set(&setting.0.replace("IFNAME", name).replace("ifname", name), &setting.1)
     };
-    let mut set = Ok(());
-    let mut inside = namespace::within(netns, || {
-        if ipv6 {
-            set = sysctl::refuse_router_advertisements(name);
-        }
-        if set.is_ok() {
-            set = endpoint.sysctls.iter().try_for_each(settings);
-        }
-        Socket::open(Family::Route)
-    })?;
-    set?;
-    let index = link::find(&mut inside, name)?.index;
+    let mut inside = namespace::within(netns, || Socket::open(Family::Route))?;
+    let Link { index, accept_ra, .. } = link::find(&mut inside, name)?;
+    let refuse = ipv6 && accept_ra != Some(0);
+    if refuse || !endpoint.sysctls.is_empty() {
+        let mut set = Ok(());
+        namespace::within(netns, || {
+            if refuse {
+                set = sysctl::refuse_router_advertisements(name);
+            }
+            if set.is_ok() {
+                set = endpoint.sysctls.iter().try_for_each(settings);
+            }
+            Ok(())
+        })?;
+        set?;
+    }
     let failed = |step: &str, refused| Error::refused(format!("set up {step} {name} in the container"), refused);
     if !ipv6 || endpoint.mac.is_some() {
         // The kernel's own address of the link would have to wait for its check that nobody else has it.

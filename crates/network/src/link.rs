@@ -26,11 +26,16 @@ pub(crate) const IFLA_LINKINFO: u16 = 18;
 pub(crate) const IFLA_INFO_KIND: u16 = 1;
 pub(crate) const IFLA_INFO_DATA: u16 = 2;
 pub(crate) const IFLA_NET_NS_FD: u16 = 28;
+pub(crate) const IFLA_NUM_TX_QUEUES: u16 = 31;
+pub(crate) const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_CONF: u16 = 2;
+/// `DEVCONF_ACCEPT_RA`, the place among the settings, which are four bytes each.
+const DEVCONF_ACCEPT_RA: usize = 3;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 
@@ -154,6 +159,8 @@ pub(crate) struct Link {
     pub(crate) kind: Option<String>,
     pub(crate) mtu: Option<u32>,
     pub(crate) mac: Vec<u8>,
+    /// Its setting `accept_ra`; none where it has no IPv6.
+    pub(crate) accept_ra: Option<u32>,
 }
 
 /// The link of that name.
@@ -184,6 +191,9 @@ fn query(socket: &mut Socket, message: Message, which: &str) -> Result<Link, Err
     })?;
     let index = read_u32(&answer, 4).unwrap_or_default();
     let body = answer.get(16..).unwrap_or_default();
+    let settings = attribute(body, IFLA_AF_SPEC)
+        .and_then(|families| attribute(families, AF_INET6))
+        .and_then(|inet6| attribute(inet6, IFLA_INET6_CONF));
     let kind = attribute(body, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
     Ok(Link {
         index,
@@ -191,5 +201,6 @@ fn query(socket: &mut Socket, message: Message, which: &str) -> Result<Link, Err
         kind: kind.and_then(text),
         mtu: attribute(body, IFLA_MTU).and_then(|mtu| read_u32(mtu, 0)),
         mac: attribute(body, IFLA_ADDRESS).unwrap_or_default().to_vec(),
+        accept_ra: settings.and_then(|settings| read_u32(settings, DEVCONF_ACCEPT_RA * size_of::<u32>())),
     })
 }

@@ -196,6 +196,10 @@ fn prepare(cgroup: &Cgroup) -> io::Result<Ready> {
     let roots = cgroup.open_legacy_roots()?;
     namespace::unshare(PREPARED.iter().fold(namespace::MOUNT, |kinds, (kind, _)| kinds | kind))?;
     teu_sys::link::loopback_up()?;
+    // Whoever is on a container's link does not get to say where its packets go. Done here because it takes the longer
+    // the more network namespaces there are: all share one chain of names below /proc/sys/net. Without IPv6 it is not
+    // there, and whoever makes an interface looks at what it has.
+    let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/accept_ra", "0");
     // The host's tree is let go of, so that nothing in it is ever busy because of us.
     mount::set_propagation_of_all(Propagation::Private)?;
     let options = [("source", Some("teu")), ("mode", Some("555")), ("size", Some("4k")), ("nr_inodes", Some("2"))];
