@@ -23,6 +23,9 @@ const LISTENERS: usize = 100;
 /// Containers that are made at the same time.
 const WORKERS: usize = 4;
 
+/// Before each round: what the last one's container has left to the kernel is no part of the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// What is only read.
 const READS: &[(&str, &str)] = &[
     ("_ping", "/_ping"),
@@ -102,6 +105,7 @@ fn at_once(numbers: std::ops::Range<usize>, work: impl Fn(usize) -> Result<(), F
 /// `ps`, one more start, and the daemon's memory.
 fn grown(engine: &Engine, count: usize, rounds: usize, report: &mut Report) -> Result<(), Failure> {
     for _ in 0..rounds {
+        std::thread::sleep(PAUSE);
         let took = timed(&mut engine.command(&["ps"]))?;
         report.time(&ps(count), engine.contender, took);
         let took = start_one(engine.socket())?;
