@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
-use teu_supervisor::protocol::{Event, ExecRequest, ExitStatus, Request, Wanted};
+use teu_supervisor::protocol::{CreateRequest, Event, ExecRequest, ExitStatus, Request, Wanted};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -37,6 +37,14 @@ struct Inner {
     dir: Mutex<PathBuf>,
     requests: mpsc::UnboundedSender<(Vec<u8>, oneshot::Sender<Event>)>,
     execs: Mutex<HashMap<String, watch::Sender<Option<ExitStatus>>>>,
+    /// Who waits for the news of the container's network namespace.
+    network: Mutex<Option<oneshot::Sender<PathBuf>>>,
+}
+
+impl Inner {
+    fn herald(&self) -> Option<oneshot::Sender<PathBuf>> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// A task with its stream of news, as whoever starts it gets it.
@@ -52,7 +60,8 @@ impl Task {
         let (reader, writer) = stream.into_split();
         let (requests, queue) = mpsc::unbounded_channel();
         let (tell, news) = mpsc::unbounded_channel();
-        let inner = Arc::new(Inner { dir: Mutex::new(dir.into()), requests, execs: Mutex::default() });
+        let (execs, network) = Default::default();
+        let inner = Arc::new(Inner { dir: Mutex::new(dir.into()), requests, execs, network });
         let task = Self { inner };
         let (answers, waiting) = mpsc::unbounded_channel();
         tokio::spawn(send(queue, answers, writer));
@@ -78,6 +87,17 @@ impl Task {
         let gone = || Error::internal("the container's supervisor is gone");
         self.inner.requests.send((line, reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+
+    /// Has the container made. Where it is known before it is made which network namespace it will have, its path is told
+    /// first; otherwise that channel is closed with the answer.
+    pub(crate) fn create(
+        &self,
+        request: CreateRequest,
+    ) -> (impl Future<Output = Result<Event>> + '_, oneshot::Receiver<PathBuf>) {
+        let (tell, network) = oneshot::channel();
+        *self.inner.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+        (async move { self.request(&Request::Create(Box::new(request))).await }, network)
     }
 
     /// Asks for something whose only good answer is `Done`.
@@ -191,7 +211,13 @@ async fn receive(
                     Task { inner }.exec_ended(&exec, status);
                 }
             }
+            Ok(Event::Network { pid, fd }) => {
+                if let Some(waiting) = weak.upgrade().and_then(|inner| inner.herald()) {
+                    let _ = waiting.send(format!("/proc/{pid}/fd/{fd}").into());
+                }
+            }
             Ok(answer) => {
+                drop(weak.upgrade().and_then(|inner| inner.herald()));
                 if let Ok(reply) = waiting.try_recv() {
                     let _ = reply.send(answer);
                 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use teu_oci::runtime::{Mount, Resources, Spec};
+use teu_sys::namespace;
 use teu_sys::process::{self, Child};
 
 use crate::credentials::Filter;
@@ -16,6 +17,7 @@ use crate::orders::Orders;
 use crate::sources::{self, CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
 use crate::systemd::Unit;
+use crate::zygote::Herald;
 use crate::{Cgroup, Error, Rootfs, Stock, Zygote, birth, init, listener, netdev};
 
 /// What a process gets as descriptors 0, 1 and 2; ignored when it has a terminal.
@@ -118,12 +120,22 @@ pub fn create(
 ///
 /// # Errors
 /// As [`create`].
-pub fn create_with(
+pub fn create_with(id: &str, spec: &Spec, rootfs: &Rootfs, options: Options, stock: &Stock) -> Result<Created, Error> {
+    create_telling(id, spec, rootfs, options, stock, &mut |_| {})
+}
+
+/// The same, telling `herald` of the network namespace where it is known before the container is made: by a zygote. Only
+/// should that end early is the container's another one.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_telling(
     id: &str,
     spec: &Spec,
     rootfs: &Rootfs,
     mut options: Options,
     stock: &Stock,
+    herald: &mut Herald<'_>,
 ) -> Result<Created, Error> {
     let mut orders = Orders::new(id, spec, rootfs, &options)?;
     let listener = listener::Reader::of(spec, options.identity(id, spec))?;
@@ -144,8 +156,14 @@ pub fn create_with(
         options.cgroup.is_none() && orders.is_plain() && zygote.suits(&path, resources, &orders.namespaces)
     };
     let zygote = options.zygote.take();
-    let born = match zygote.filter(suits) {
-        Some(zygote) => zygote.become_init(&path, resources, &mut orders, options.stdio.as_ref(), &theirs)?,
+    let ready = zygote.filter(suits).and_then(|zygote| zygote.ready().map(|network| (zygote, network)));
+    let born = match ready {
+        Some((zygote, network)) => {
+            if orders.namespaces.born & namespace::NETWORK != 0 {
+                herald(network);
+            }
+            zygote.become_init(&path, resources, &mut orders, options.stdio.as_ref(), &theirs)?
+        }
         None => None,
     };
     let (child, cgroup, joins, shown) = match born {

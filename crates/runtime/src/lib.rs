@@ -43,10 +43,10 @@ mod systemd;
 mod zygote;
 
 pub use cgroup::{Cgroup, Stats};
-pub use create::{Created, Options, Process, Stdio, create, create_with, start_at};
+pub use create::{Created, Options, Process, Stdio, create, create_telling, create_with, start_at};
 pub use error::Error;
 pub use exec::{Entrance, exec, exec_with};
 pub use mounts::plan::attribute_of;
 pub use rootfs::Rootfs;
 pub use stock::Stock;
-pub use zygote::Zygote;
+pub use zygote::{Herald, Zygote};

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //!  supervisor                          zygote
-//!  /teu/.warm-…, clone ──────────────▶ joins them (slow), unshares, empties its tree, waits
+//!  /teu/.warm-…, clone ──────────────▶ joins them (slow), unshares, empties its tree
+//!                                ◀──── its network namespace: it is ready; waits
 //!  rename to the wanted path
 //!  Birth (orders, descriptors) ──────▶ clone3(CLONE_PARENT) ──▶ init, see `sync`
 //!                                ◀──── pid, pidfd; ends
@@ -52,6 +53,9 @@ struct Parts {
     cgroup: Cgroup,
 }
 
+/// Hears of a container's network namespace as soon as it is known which one it will be, before the container is made.
+pub type Herald<'a> = dyn FnMut(OwnedFd) + 'a;
+
 impl Zygote {
     /// Prepares one; returns at once, it joins its cgroups by itself. The caller is single-threaded.
     ///
@@ -85,8 +89,15 @@ impl Zygote {
             && namespaces.joined.is_empty()
     }
 
-    /// Becomes a container's first process; tells which cgroups a mount of that type shows. `None` when it has ended
-    /// for a reason of its own.
+    /// Waits until it is ready; its network namespace, which the container will have if it has one of its own. `None`
+    /// when it has ended for a reason of its own.
+    pub(crate) fn ready(&self) -> Option<OwnedFd> {
+        let parts = self.parts.as_ref()?;
+        sync::take(parts.socket.as_fd(), &mut [0]).ok().and_then(|(_, mut fds)| fds.pop())
+    }
+
+    /// Becomes a container's first process, once it is ready; tells which cgroups a mount of that type shows. `None` when
+    /// it has ended for a reason of its own.
     pub(crate) fn become_init(
         mut self,
         path: &Path,
@@ -163,12 +174,18 @@ struct Ready {
     host: Vec<(u64, File)>,
     /// The roots of the hierarchies in which it has a cgroup.
     roots: Vec<File>,
+    /// Its own network namespace.
+    network: File,
 }
 
 /// The zygote's story.
 fn wait_for_birth(cgroup: &Cgroup, socket: BorrowedFd<'_>) -> i32 {
     let Ok(launch::Settled { socket, .. }) = launch::settle(None, socket, None, 0) else { return 1 };
     let Ok(ready) = prepare(cgroup) else { return 1 };
+    if sync::send(socket, b"r", &[ready.network.as_fd()]).is_err() {
+        cgroup.abandon(&ready.roots);
+        return 0;
+    }
     let mut header = [0; 2];
     match sync::take(socket, &mut header) {
         Ok((2, fds)) => {
@@ -195,6 +212,7 @@ fn prepare(cgroup: &Cgroup) -> io::Result<Ready> {
     let host = PREPARED.iter().map(open).collect::<io::Result<_>>()?;
     let roots = cgroup.open_legacy_roots()?;
     namespace::unshare(PREPARED.iter().fold(namespace::MOUNT, |kinds, (kind, _)| kinds | kind))?;
+    let network = File::open("/proc/self/ns/net")?;
     teu_sys::link::loopback_up()?;
     // Whoever is on a container's link does not get to say where its packets go. Done here because it takes the longer
     // the more network namespaces there are: all share one chain of names below /proc/sys/net. Without IPv6 it is not
@@ -207,7 +225,7 @@ fn prepare(cgroup: &Cgroup) -> io::Result<Ready> {
         mount::filesystem("tmpfs", &options, attribute::READ_ONLY | attribute::NO_EXEC | attribute::NO_DEVICES)?;
     mount::attach_over_root(&empty)?;
     mount::pivot_into(&empty)?;
-    Ok(Ready { host, roots })
+    Ok(Ready { host, roots, network })
 }
 
 /// Clones init as a sibling.

@@ -9,7 +9,7 @@
 //! A process' output is complete when it was read to its end, or when the process has been reaped and nothing is left
 //! to read: whoever else still holds the other side of a pipe is not waited for.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -104,6 +104,8 @@ pub(crate) struct Container {
     spec: Spec,
     /// Until it is started.
     created: Option<Waiting>,
+    /// Its network namespace, for whoever plugs it in before it is started.
+    network: Option<OwnedFd>,
     /// What its descriptors 0, 1 and 2 were at its birth.
     descriptors: Vec<String>,
     pub(crate) child: Child,
@@ -119,6 +121,7 @@ impl Container {
         dir: &RunDir,
         zygote: Option<Zygote>,
         stock: &Stock,
+        herald: &mut dyn FnMut(BorrowedFd<'_>),
     ) -> Result<(Container, i32), Error> {
         let CreateRequest { id, spec, rootfs, log, init, stdin, stdin_once, size, checkpoint } = request;
         let log = Log::open(&log).map_err(step("open the log"))?;
@@ -132,12 +135,17 @@ impl Container {
         let bundle = hooks::bundle(dir, &spec)?;
         let identity = hooks::identity(&id, &spec, &bundle);
         let (created, descriptors);
+        let mut network = None;
         if let Some(images) = checkpoint {
             let revival = Revival::prepare(dir, &spec, rootfs, stdio, images)?;
             (created, descriptors) = (Waiting::Saved(revival), Vec::new());
         } else {
             let options = Options { stdio, zygote, reaper: init, bundle, ..Options::default() };
-            let mut made = teu_runtime::create_with(&id, &spec, &rootfs, options, stock)?;
+            let mut tell = |namespace: OwnedFd| {
+                herald(namespace.as_fd());
+                network = Some(namespace);
+            };
+            let mut made = teu_runtime::create_telling(&id, &spec, &rootfs, options, stock, &mut tell)?;
             if let Some(master) = made.terminal() {
                 streams = terminal_streams(master, size)?;
             }
@@ -147,7 +155,8 @@ impl Container {
         let (pid, created) = (created.pid(), Some(created));
         let child = Child { streams, process: None, ends_with_client: stdin_once, exit: None };
         let (execs, started_at, paused) = (Vec::new(), None, false);
-        let container = Container { id, identity, spec, created, descriptors, child, log, execs, started_at, paused };
+        let container =
+            Container { id, identity, spec, created, network, descriptors, child, log, execs, started_at, paused };
         Ok((container, pid))
     }
 
@@ -156,6 +165,7 @@ impl Container {
         let Some(created) = self.created.take() else {
             return Err(Error::Refused { what: "container is already started".into() });
         };
+        self.network = None;
         let process = match created {
             Waiting::Created(created) => created.start()?,
             Waiting::Saved(revival) => self.revive(revival)?,
@@ -319,7 +329,7 @@ impl Container {
     }
 }
 
-fn terminal_streams(master: std::os::fd::OwnedFd, size: Option<WindowSize>) -> Result<Streams, Error> {
+fn terminal_streams(master: OwnedFd, size: Option<WindowSize>) -> Result<Streams, Error> {
     let streams = Streams::terminal(master).map_err(step("set up the terminal"))?;
     if let Some(WindowSize { rows, cols }) = size {
         streams.resize(rows, cols).map_err(step("set the terminal's size"))?;

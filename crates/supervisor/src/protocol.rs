@@ -10,8 +10,9 @@
 //! ```
 //!
 //! On a control connection every request has exactly one answer, in order: `Created`, `Started`, `State`,
-//! `Published`, `PortTaken`, `Done`, `Failed` or `Refused`. Between the answers come the events nobody asked for: `Exited` on every control connection,
-//! and `Started` on those that did not ask for the start. After the container's own `Exited` the supervisor closes the
+//! `Published`, `PortTaken`, `Done`, `Failed` or `Refused`. Between the answers come the events nobody asked for: `Exited`
+//! on every control connection, `Started` on those that did not ask for the start, and before the answer to `Create`
+//! perhaps `Network`. After the container's own `Exited` the supervisor closes the
 //! connection and ends.
 //!
 //! A frame is `[stream, 0, 0, 0, length as big-endian u32]` and then that many bytes; stream 1 is stdout, 2 is stderr.
@@ -355,6 +356,15 @@ pub enum Event {
     Created {
         /// Its first process, as the host counts.
         pid: i32,
+    },
+    /// Which network namespace the container will have, so that it can be plugged in while the container is made: that
+    /// of `/proc/<pid>/fd/<fd>`, which is there until the start. Should the zygote end early it is another one after
+    /// all: that of the process in `Created` counts.
+    Network {
+        /// The supervisor.
+        pid: i32,
+        /// Its descriptor.
+        fd: i32,
     },
     /// A process executes its program.
     Started {

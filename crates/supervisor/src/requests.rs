@@ -1,5 +1,7 @@
 //! What each request means, and its one answer.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 use teu_runtime::Error;
 
 use crate::children::{Child, Container};
@@ -11,15 +13,20 @@ const SIGKILL: i32 = 9;
 const ESRCH: i32 = 3;
 
 impl Supervisor<'_> {
-    /// Carries out a request.
-    pub(crate) fn answer(&mut self, request: Request) -> Event {
+    /// Carries out the request of that connection.
+    pub(crate) fn answer(&mut self, index: usize, request: Request) -> Event {
         match (request, &mut self.stage) {
             (Request::State, Stage::Here(container)) => Event::State(Box::new(state(container))),
             (Request::State, Stage::Over(state)) => Event::State(Box::new(state.clone())),
             (Request::State, Stage::Empty(_)) => Event::State(Box::default()),
             (Request::Create(request), Stage::Empty(zygote)) => {
                 let (id, zygote) = (request.id.clone(), zygote.take());
-                match Container::create(*request, &self.dir, zygote, self.stock) {
+                let asker = &mut self.connections[index];
+                let mut tell = |network: BorrowedFd<'_>| {
+                    let pid = std::process::id().cast_signed();
+                    asker.send(&Event::Network { pid, fd: network.as_raw_fd() });
+                };
+                match Container::create(*request, &self.dir, zygote, self.stock, &mut tell) {
                     Ok((container, pid)) => self.created(container, pid),
                     Err(error) => self.failed(id, error),
                 }

@@ -116,7 +116,7 @@ pub(crate) struct Supervisor<'s> {
     pub(crate) stock: &'s Stock,
     listener: UnixListener,
     pub(crate) stage: Stage,
-    connections: Vec<Connection>,
+    pub(crate) connections: Vec<Connection>,
     pub(crate) attached: Vec<Attach>,
     pub(crate) services: Services,
     buffer: Vec<u8>,
@@ -318,7 +318,7 @@ impl<'s> Supervisor<'s> {
 
     fn reply(&mut self, index: usize, request: Request) {
         self.connections[index].greeted = true;
-        let answer = self.answer(request);
+        let answer = self.answer(index, request);
         if let Event::Started { exec, pid } = &answer {
             self.tell(&Event::Started { exec: exec.clone(), pid: *pid }, Some(index));
         }
@@ -328,7 +328,7 @@ impl<'s> Supervisor<'s> {
     /// Runs an exec whose streams the connection becomes, if it starts.
     fn enter(&mut self, index: usize, request: Box<ExecRequest>, wanted: Wanted) {
         let exec = request.exec.clone();
-        match self.answer(Request::Exec(request)) {
+        match self.answer(index, Request::Exec(request)) {
             started @ Event::Started { .. } => self.attach(index, Some(exec), wanted, &started),
             failure => self.connections[index].send(&failure),
         }

@@ -3,6 +3,9 @@
 //! The program is executed only after the network is plugged in and every waiting client is attached, so nothing that it
 //! writes is lost and its ports are there when it looks.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
 use teu_api::container::{HostConfig, UpdateRequest};
 use teu_runtime::{Error as RuntimeError, Rootfs};
 use teu_supervisor::protocol::{CreateRequest, Event, LogConfig, Request, WindowSize};
@@ -13,6 +16,7 @@ use super::user::Accounts;
 use super::{Pending, Phase, etc};
 use crate::Context;
 use crate::error::{Error, Kind, Result};
+use crate::network::namespace_of;
 use crate::task::{Fresh, Task};
 
 /// Why a program does not run, and the exit code that says so.
@@ -133,11 +137,27 @@ impl Driver {
         task: &Task,
         request: CreateRequest,
     ) -> std::result::Result<i32, Failure> {
-        let pid = match task.request(&Request::Create(Box::new(request))).await? {
+        let (answer, network) = task.create(request);
+        let ahead = async {
+            let netns = File::open(network.await.ok()?).ok()?;
+            let plugged = self.plug(context, task, &netns).await;
+            Some((netns, plugged))
+        };
+        let (answer, ahead) = tokio::join!(answer, ahead);
+        let pid = match answer? {
             Event::Created { pid } => pid,
             other => return Err(self.failure(other)),
         };
-        self.plug(context, task, pid).await?;
+        let netns = namespace_of(pid)?;
+        match ahead {
+            Some((one, plugged)) if same(&one, &netns) => plugged?,
+            other => {
+                if other.is_some() {
+                    self.detach_quietly();
+                }
+                self.plug(context, task, &netns).await?;
+            }
+        }
         let waiting = {
             let mut live = self.container.live();
             live.task = Some(task.clone());
@@ -197,6 +217,12 @@ impl Driver {
     pub(super) fn save_record(&self) -> Result<()> {
         Ok(self.containers.context.records.put(&self.record.id, &self.record)?)
     }
+}
+
+/// Whether both are one namespace, namespaces(7).
+fn same(one: &File, other: &File) -> bool {
+    let which = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+    which(one).is_some() && which(one) == which(other)
 }
 
 /// A runtime error as Docker tells it, with the exit code a shell would give.

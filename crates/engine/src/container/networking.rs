@@ -1,6 +1,7 @@
 //! A container and its networks: plugged in before its program runs, ports held by its supervisor, names answered there;
 //! joining and leaving while it runs.
 
+use std::fs::File;
 use std::net::IpAddr;
 
 use teu_api::container::{EndpointSettings, PortMap};
@@ -17,9 +18,9 @@ use crate::network::{Mode, Networks, Targets, asked, leads_out, mode_of, ports, 
 use crate::task::Task;
 
 impl Driver {
-    /// Plugs the made, not yet started container into its networks.
-    pub(super) async fn plug(&mut self, context: &Context, task: &Task, pid: i32) -> Result<()> {
-        self.record.endpoints = tokio::task::block_in_place(|| context.networks.attach(&self.record, pid))?;
+    /// Plugs the container, which is not yet started, into its networks.
+    pub(super) async fn plug(&mut self, context: &Context, task: &Task, netns: &File) -> Result<()> {
+        self.record.endpoints = tokio::task::block_in_place(|| context.networks.attach(&self.record, netns))?;
         if self.record.endpoints.is_empty() {
             return Ok(());
         }

@@ -27,6 +27,7 @@ use super::spec::{self, Inputs};
 use super::user::Accounts;
 use super::{Containers, Record};
 use crate::error::{Error, Result};
+use crate::network::namespace_of;
 use crate::task::{Fresh, News, Task};
 
 /// What to run, on which tree.
@@ -244,7 +245,7 @@ impl Containers {
             Event::Created { pid } => pid,
             other => return Err(failed(other)),
         };
-        record.endpoints = tokio::task::block_in_place(|| self.context.networks.attach(record, pid))?;
+        record.endpoints = tokio::task::block_in_place(|| self.context.networks.attach(record, &namespace_of(pid)?))?;
         if etc::has_names(record) {
             super::networking::serve_names(&self.context, task, record).await?;
         }

@@ -24,17 +24,10 @@ use crate::error::{Error, Result};
 /// Where a container is, by the network's name.
 pub(crate) type Places = BTreeMap<String, EndpointRecord>;
 
-/// Who it is that joins.
-#[derive(Clone, Copy)]
-pub(super) struct Member {
-    pub(super) pid: i32,
-}
-
-impl Member {
-    pub(super) fn namespace(&self) -> Result<File> {
-        let path = format!("/proc/{}/ns/net", self.pid);
-        File::open(&path).map_err(|error| Error::io("open", path.as_ref(), error))
-    }
+/// The network namespace of a process.
+pub(crate) fn namespace_of(pid: i32) -> Result<File> {
+    let path = format!("/proc/{pid}/ns/net");
+    File::open(&path).map_err(|error| Error::io("open", path.as_ref(), error))
 }
 
 /// The networks a container asks for, the one of its mode first.
@@ -82,16 +75,14 @@ impl Networks {
         }
     }
 
-    /// Plugs the process `pid` of container `record` into its networks. Blocks for about a millisecond for each.
-    pub(crate) fn attach(&self, record: &Record, pid: i32) -> Result<Places> {
-        let member = Member { pid };
+    /// Plugs the network namespace of container `record` into its networks. Blocks for about a millisecond for each.
+    pub(crate) fn attach(&self, record: &Record, netns: &File) -> Result<Places> {
         let asked = asked(record);
         if asked.is_empty() {
             return Ok(Places::new());
         }
         let (mut places, order) = self.take_places(record, &asked)?;
-        let plugged = member.namespace().and_then(|netns| plug_all(&netns, &mut places, &order));
-        if let Err(error) = plugged {
+        if let Err(error) = plug_all(netns, &mut places, &order) {
             self.give_back(&places);
             return Err(error);
         }

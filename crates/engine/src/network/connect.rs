@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use teu_api::container::EndpointSettings;
 use teu_network::Way;
 
-use super::attach::{Member, Places, asked, leads_out, names};
+use super::attach::{Places, asked, leads_out, names, namespace_of};
 use super::{Mode, Networks, mode, mode_of, shares_namespace};
 use crate::container::Record;
 use crate::error::{Error, Result};
@@ -139,8 +139,7 @@ impl Networks {
 
     /// Plugs a running container into one more network.
     pub(crate) fn join(&self, record: &Record, pid: i32, name: &str) -> Result<Places> {
-        let member = Member { pid };
-        let netns = member.namespace()?;
+        let netns = namespace_of(pid)?;
         let interfaces = teu_network::interfaces(netns.as_fd())?;
         let settings = record.networking.endpoints_config.get(name).cloned().unwrap_or_default();
         let (name, place) = self.take_place(record, name, &settings, &interfaces)?;
@@ -162,7 +161,7 @@ impl Networks {
 
     /// Takes a running container off a network; returns what is left.
     pub(crate) fn leave(&self, record: &Record, pid: i32, name: &str) -> Result<Places> {
-        let netns = Member { pid }.namespace()?;
+        let netns = namespace_of(pid)?;
         let mut places = record.endpoints.clone();
         let Some(place) = places.remove(name) else {
             return Err(not_connected(record, name));

@@ -46,7 +46,7 @@ use default::{predefined, taken};
 use options::{GatewayMode, Options};
 use record::{EndpointRecord, NetworkRecord, PortRecord};
 
-pub(crate) use attach::{asked, leads_out};
+pub(crate) use attach::{asked, leads_out, namespace_of};
 pub(crate) use ports::Targets;
 pub(crate) use view::settings;
 

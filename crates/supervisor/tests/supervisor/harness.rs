@@ -229,7 +229,7 @@ impl Control {
         send(self.stream.get_mut(), request);
         loop {
             match self.read().expect("an answer") {
-                event @ Event::Exited { .. } => self.events.push_back(event),
+                event @ (Event::Exited { .. } | Event::Network { .. }) => self.events.push_back(event),
                 event => return event,
             }
         }
@@ -244,6 +244,14 @@ impl Control {
         match self.ask(&Request::Create(Box::new(request))) {
             Event::Created { pid } => pid,
             other => panic!("not created: {other:?}"),
+        }
+    }
+
+    /// The network namespace that was told of before the last answer.
+    pub(crate) fn network(&mut self) -> Option<PathBuf> {
+        match self.events.pop_front()? {
+            Event::Network { pid, fd } => Some(format!("/proc/{pid}/fd/{fd}").into()),
+            other => panic!("not a network: {other:?}"),
         }
     }
 

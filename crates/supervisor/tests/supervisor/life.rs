@@ -1,6 +1,8 @@
 //! From being made to being over.
 
-use teu_oci::runtime::{Memory, Resources};
+use std::os::unix::fs::MetadataExt;
+
+use teu_oci::runtime::{Memory, NamespaceKind, Resources};
 use teu_runtime::Error;
 use teu_supervisor::log::Stream;
 use teu_supervisor::protocol::{Event, Request, State};
@@ -190,6 +192,38 @@ fn a_warm_supervisor_takes_a_container_under_its_new_name() {
     task.ended();
     assert_eq!(task.exit_json().code, 5);
     assert!(!task.dir.join("socket").exists() && task.cgroups().is_empty());
+}
+
+#[test]
+fn a_warm_supervisor_tells_of_the_network_namespace_before_the_container_is_made() {
+    let which = |path: &std::path::Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let mut task = Task::warm();
+    let mut control = task.control();
+    let pid = control.create(task.request("exit 5"));
+    let told = control.network().expect("told before the answer");
+    let namespace = which(&told).expect("held until the start");
+    assert_eq!(Some(namespace), which(format!("/proc/{pid}/ns/net").as_ref()));
+    assert_ne!(Some(namespace), which("/proc/self/ns/net".as_ref()));
+    control.start();
+    assert_eq!(which(&told).filter(|found| *found == namespace), None, "let go of at the start");
+    assert_eq!(control.exited(None).code, 5);
+    task.ended();
+    // One that was not warm, and one that shares the host's, tell of none.
+    let mut task = Task::new();
+    let mut control = task.control();
+    control.create(task.request("true"));
+    assert_eq!(control.network(), None);
+    control.done(&Request::Discard);
+    task.ended();
+    let mut task = Task::warm();
+    let mut control = task.control();
+    let mut request = task.request("true");
+    let linux = request.spec.linux.as_mut().expect("linux");
+    linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
+    control.create(request);
+    assert_eq!(control.network(), None);
+    control.done(&Request::Discard);
+    task.ended();
 }
 
 #[test]
