@@ -35,6 +35,8 @@ const MOST_DENIALS: usize = 256;
 const LONGEST_DENIAL: Duration = Duration::from_secs(30);
 /// How long a client's connection may be silent.
 const STREAM_SILENCE: Duration = Duration::from_secs(10);
+/// Of how many names it is remembered whose turn it is.
+const MOST_TURNS: usize = 1024;
 /// How many questions are taken before others have their turn.
 const ROUNDS: u32 = 64;
 /// The largest message by UDP that anybody sends.
@@ -73,7 +75,8 @@ pub(super) struct Server {
     files: Vec<(PathBuf, Stamp)>,
     directory: Directory,
     resolvers: (Stamp, Vec<IpAddr>),
-    turn: usize,
+    /// How often each was asked for: names that several containers have are given in turn.
+    turns: BTreeMap<(String, u16), usize>,
     lookups: Vec<Lookup>,
     streams: Vec<Stream>,
     next_stream: u64,
@@ -99,7 +102,7 @@ impl Server {
             files: vec![],
             directory: Directory::default(),
             resolvers: (None, vec![]),
-            turn: 0,
+            turns: BTreeMap::new(),
             lookups: vec![],
             streams: vec![],
             next_stream: 0,
@@ -199,8 +202,12 @@ impl Server {
             }
         };
         self.refresh();
-        self.turn = self.turn.wrapping_add(1);
-        let reply = match dns::answer(&question, &self.directory, self.turn) {
+        if self.turns.len() >= MOST_TURNS {
+            self.turns.clear();
+        }
+        let turn = self.turns.entry(question.key()).or_default();
+        *turn = turn.wrapping_add(1);
+        let reply = match dns::answer(&question, &self.directory, *turn) {
             Answer::Reply(reply) => reply,
             Answer::Forward => match self.denial(&question) {
                 Some(reply) => reply,
