@@ -80,9 +80,11 @@ impl Ports {
                 })
             };
             let have: Vec<_> = request.places.iter().filter_map(|place| Some((known(place)?, place.target))).collect();
-            if request.first == request.last && request.first > 0 && have.len() == request.places.len() {
+            let missing: Vec<_> = request.places.iter().filter(|place| known(place).is_none()).cloned().collect();
+            if request.first == request.last && request.first > 0 && !have.is_empty() {
                 kept.extend(have);
                 ports.push(request.first);
+                new.extend(hold_at(&PortRequest { places: missing, ..request.clone() }, request.first)?);
                 continue;
             }
             let (port, held) = hold(request)?;
@@ -302,6 +304,28 @@ mod tests {
             one.publish(&[]).ok().expect("nothing to hold");
             two.publish(&[request(protocol, port, port, target)]).ok().expect("it is free");
         }
+    }
+
+    #[test]
+    fn of_a_port_that_is_held_on_one_address_only_the_others_are_taken() {
+        let target = SocketAddr::from(([127, 0, 0, 1], 9));
+        let place = |last| PortPlace { host_ip: Ipv4Addr::new(127, 0, 0, last).into(), target };
+        let on = |port, places: &[u8]| PortRequest {
+            protocol: "tcp".into(),
+            first: port,
+            last: port,
+            places: places.iter().map(|last| place(*last)).collect(),
+        };
+        let mut ports = Ports::default();
+        let port = ports.publish(&[on(0, &[2])]).ok().expect("a free port")[0];
+        assert_eq!(ports.publish(&[on(port, &[2, 3])]).ok().expect("one more address"), [port]);
+        assert_eq!(ports.held.len(), 2);
+        let mut others = Ports::default();
+        others.publish(&[on(port, &[4])]).ok().expect("another address");
+        let taken = ports.publish(&[on(port, &[3, 4])]).expect_err("somebody else has it");
+        assert_eq!((taken.address, ports.held.len()), (place(4).host_ip, 2), "nothing has changed");
+        assert_eq!(ports.publish(&[on(port, &[3])]).ok().expect("one less"), [port]);
+        assert_eq!(ports.held.len(), 1);
     }
 
     #[test]
