@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use teu_network::firewall::{self, Mode, Ruleset, Settings, Watch};
 use teu_network::{Error as NetworkError, Protocol, Publish, hairpin};
@@ -13,6 +14,8 @@ use super::ports::Targets;
 use super::record::PortRecord;
 use super::{Live, Net, Networks};
 use crate::error::Result;
+
+const BETWEEN_REPAIRS: Duration = Duration::from_millis(50);
 
 impl Networks {
     /// Makes the tables say what is so now: what is different from last time, in one transaction.
@@ -46,10 +49,10 @@ impl Networks {
         Ok(())
     }
 
-    /// Puts the tables back if somebody threw them or a part of them away; says whether that was so.
+    /// Puts the tables back as they should be; says whether there are any.
     fn repair(&self) -> Result<bool> {
         let mut live = self.live();
-        if live.told.is_none() || self.inner.firewall.intact(&self.rules(&live))? {
+        if live.told.is_none() {
             return Ok(false);
         }
         self.replace(&mut live).map(|()| true)
@@ -70,17 +73,19 @@ impl Networks {
         tokio::spawn(async move {
             while let Ok(mut ready) = watch.readable().await {
                 let Some(inner) = weak.upgrade() else { return };
-                let deleted = watch.get_ref().take(&inner.firewall).unwrap_or(true);
+                let changed = watch.get_ref().take(&inner.firewall, &inner.bridge).unwrap_or(true);
                 ready.clear_ready();
-                if !deleted {
+                if !changed {
                     continue;
                 }
                 let networks = Self { inner };
                 match tokio::task::spawn_blocking(move || networks.repair()).await {
-                    Ok(Ok(true)) => tracing::warn!("somebody deleted our nftables rules; they are back"),
+                    Ok(Ok(true)) => tracing::warn!("somebody changed our nftables rules; they are back"),
                     Ok(Ok(false)) | Err(_) => {}
                     Ok(Err(error)) => tracing::error!(%error, "put the nftables rules back"),
                 }
+                // Should somebody change them for ever, the machine has time for other things.
+                tokio::time::sleep(BETWEEN_REPAIRS).await;
             }
         });
     }
@@ -93,9 +98,9 @@ impl Networks {
     /// Lets what comes to those ports of the host in to the container, instead of to whatever it had before.
     pub(crate) fn open_ports(&self, container: &str, ports: &[PortRecord], targets: Targets) -> Result<()> {
         let mut live = self.live();
-        let before = match live.ports.insert(container.into(), (ports.to_vec(), targets)) {
-            Some((ports, targets)) => live.translated(&ports, targets),
-            None => vec![],
+        let (before, straight) = match live.ports.insert(container.into(), (ports.to_vec(), targets)) {
+            Some((ports, targets)) => (live.translated(&ports, targets), live.straight(&ports, targets)),
+            None => (vec![], vec![]),
         };
         let now = live.translated(ports, targets);
         let first = !now.is_empty() && live.hairpin.is_none() && !live.no_copies;
@@ -105,6 +110,9 @@ impl Networks {
         if first || live.networks.values().any(is_routed) {
             self.apply(&mut live)?;
         }
+        let kept = live.straight(ports, targets);
+        let closed: Vec<Publish> = straight.into_iter().filter(|port| !kept.contains(port)).collect();
+        self.inner.firewall.forget_flows(&closed)?;
         let gone: Vec<Publish> = before.iter().filter(|port| !now.contains(port)).cloned().collect();
         self.inner.firewall.remove(&self.inner.bridge, &gone)?;
         let new: Vec<Publish> = now.into_iter().filter(|port| !before.contains(port)).collect();
@@ -119,11 +127,12 @@ impl Networks {
     pub(crate) fn close_ports(&self, container: &str) {
         let mut live = self.live();
         let Some((ports, targets)) = live.ports.remove(container) else { return };
-        let closed = live.translated(&ports, targets);
+        let (closed, straight) = (live.translated(&ports, targets), live.straight(&ports, targets));
         let routed = if live.networks.values().any(is_routed) { self.apply(&mut live) } else { Ok(()) };
         drop(live);
-        let removed = self.inner.firewall.remove(&self.inner.bridge, &closed).map_err(Into::into);
-        if let Err(error) = routed.and(removed) {
+        let removed = self.inner.firewall.remove(&self.inner.bridge, &closed);
+        let forgotten = self.inner.firewall.forget_flows(&straight);
+        if let Err(error) = routed.and(removed.and(forgotten).map_err(Into::into)) {
             tracing::warn!(%error, container, "unpublish ports");
         }
     }
@@ -150,6 +159,12 @@ impl Live {
     /// The ports that are translated; others are reached at the container's own address.
     fn translated(&self, ports: &[PortRecord], targets: Targets) -> Vec<Publish> {
         targets.publish(ports).into_iter().filter(|port| !self.routes(port.container_ip)).collect()
+    }
+
+    /// The ports that are reached at the container's own address, as if that were the host's.
+    fn straight(&self, ports: &[PortRecord], targets: Targets) -> Vec<Publish> {
+        let routed = targets.publish(ports).into_iter().filter(|port| self.routes(port.container_ip));
+        routed.map(|port| Publish { host_ip: port.container_ip, host_port: port.container_port, ..port }).collect()
     }
 
     /// Whether the address is on a network that is routed for its family.

@@ -11,7 +11,6 @@ const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
-const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
@@ -109,11 +108,6 @@ pub(super) fn remove_elements(ipv6: bool, table: &str, set: &str, elements: &[El
             .iter()
             .fold(list, |list, element| list.nest(1, |item| item.nest(1, |data| data.bytes(1, &element.key))))
     })
-}
-
-/// Asks for the rules of a table.
-pub(super) fn list_rules(ipv6: bool, table: &str) -> Message {
-    message(ipv6, GET_RULE, 0).string(1, table)
 }
 
 fn new_table(ipv6: bool, table: &str) -> Message {

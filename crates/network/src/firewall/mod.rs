@@ -13,7 +13,7 @@
 //!                                   from a bridge, a report of groups of its link: drop (see below)
 //!   prerouting   dstnat      -100   from the hairpin: dnat by published_at, then published
 //!   unmarked     prerouting  last   from the hairpin: the mark is gone before the packet is routed
-//!   forward      filter         0   what goes on: accept; to or from an internal bridge: drop; to a bridge: published,
+//!   forward      filter         0   to or from an internal bridge: drop; what goes on: accept; to a bridge: published,
 //!                                   routed ports: accept; all else: drop
 //!   postrouting  srcnat       100   leaving a subnet: masquerade; published, back into the subnet it came from: masquerade
 //! ```
@@ -49,7 +49,7 @@ use ipnet::IpNet;
 use rustix::io::Errno;
 
 use crate::hairpin::{self, Hairpin};
-use crate::netlink::{Family, Message, Refused, Socket, attribute};
+use crate::netlink::{Family, Message, Refused, Socket};
 use crate::publish::{Protocol, Publish};
 use crate::{Error, conntrack, route, sysctl};
 
@@ -305,11 +305,11 @@ fn forward(ipv6: bool) -> Vec<Vec<Expression>> {
     let icmp = if ipv6 { 58 } else { 1 };
     let (accept, drop) = (Decide(Verdict::Accept), Decide(Verdict::Drop));
     vec![
-        // Whatever it is that goes on was let in at its beginning: most packets meet no other rule.
-        vec![Is(Connection::Known), accept.clone()],
         vec![Pass, accept.clone()],
+        // Before what is known: a flow that somebody else began, or a container of the past, leads nowhere from there.
         vec![FromIn(set::INTERNAL), drop.clone()],
         vec![ToIn(set::INTERNAL), drop.clone()],
+        vec![Is(Connection::Known), accept.clone()],
         vec![ToIn(set::BRIDGES), Is(Connection::Translated), accept.clone()],
         vec![ToIn(set::OPEN), accept.clone()],
         vec![ToIn(set::ROUTED_BRIDGES), Routed, accept.clone()],
@@ -435,31 +435,10 @@ impl Firewall {
         Ok(())
     }
 
-    /// Whether the tables have every rule they should have.
-    pub fn intact(&self, ruleset: &Ruleset) -> Result<bool, Error> {
-        for table in &ruleset.tables {
-            let wanted: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
-            if self.count_rules(table)? != wanted {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn count_rules(&self, table: &Table) -> Result<usize, Error> {
-        const TABLE: u16 = 1;
-        let list = |socket: &mut Socket| socket.dump(encode::list_rules(table.ipv6, &table.name));
-        let rules = self
-            .with(list)
-            .map_err(|source| Error::io(format!("list the rules of nftables table {}", table.name), source))?;
-        let name = [table.name.as_bytes(), b"\0"].concat();
-        // Kernels that do not filter by table answer with every rule of the family.
-        Ok(rules.iter().filter(|rule| attribute(rule.get(4..).unwrap_or_default(), TABLE) == Some(&name[..])).count())
-    }
-
-    /// UDP has no connections, but the kernel remembers flows: a sender that never pauses would keep its old translation
-    /// (or its lack of one) for ever. TCP needs none of it, a new connection is a new flow.
-    fn forget_flows(&self, publish: &[Publish]) -> Result<(), Error> {
+    /// Forgets the flows to those ports. UDP has no connections, but the kernel remembers flows: a sender that never
+    /// pauses would keep its old translation (or its lack of one, or its way to a container's own address) for ever. TCP
+    /// needs none of it, a new connection is a new flow.
+    pub fn forget_flows(&self, publish: &[Publish]) -> Result<(), Error> {
         let udp: Vec<_> = publish.iter().filter(|port| port.protocol != Protocol::Tcp).collect();
         if udp.is_empty() {
             return Ok(());
@@ -528,6 +507,14 @@ mod tests {
         if sysctl::has_ipv6() {
             assert_eq!((count(&ruleset, true, "published"), count(&ruleset, true, "published_at")), (1, 2));
         }
+    }
+
+    #[test]
+    fn nothing_of_an_internal_network_is_let_through_because_it_is_known() {
+        let rules = forward(false);
+        let place = |wanted: &Expression| rules.iter().position(|rule| rule.first() == Some(wanted)).expect("a rule");
+        let known = place(&Expression::Connection(Connection::Known));
+        assert!(place(&Expression::FromIn(set::INTERNAL)) < known && place(&Expression::ToIn(set::INTERNAL)) < known);
     }
 
     #[test]

@@ -8,12 +8,17 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink, re
 
 use super::Firewall;
 use crate::Error;
+use crate::netlink::attribute;
 
 /// `NFNLGRP_NFTABLES`, as a bit of the address.
 const GROUP: u32 = 1 << (7 - 1);
-/// Deletions of tables, chains, rules and sets.
-const DELETIONS: [u8; 4] = [2, 5, 8, 11];
+/// News of tables, chains, rules, sets and their elements, made or deleted (`enum nf_tables_msg_types`).
+const CHANGES: [u8; 10] = [0, 2, 3, 5, 6, 8, 9, 11, 12, 14];
 const SUBSYSTEM: u8 = 10;
+/// The lengths of `struct nlmsghdr` and `struct nfgenmsg`.
+const HEADERS: usize = 16 + 4;
+/// The name of the table, in each of these messages.
+const TABLE: u16 = 1;
 
 /// Tells of changes to nftables. Its descriptor becomes readable when there are some.
 #[derive(Debug)]
@@ -43,30 +48,36 @@ impl Watch {
         open().map(Self).map_err(|errno| Error::io("watch nftables", errno))
     }
 
-    /// Takes what has happened; true when something was deleted by others than `own`, or when news were lost.
-    pub fn take(&self, own: &Firewall) -> io::Result<bool> {
+    /// Takes what has happened; true when others than `own` have changed tables of that name, or when news were lost. What
+    /// they have made of them cannot be told by looking at a listing: one that was saved and restored lacks what its
+    /// language has no words for.
+    pub fn take(&self, own: &Firewall, table: &str) -> io::Result<bool> {
         let own = own.number();
         let mut buffer = vec![0; 64 << 10];
-        let mut deleted = false;
+        let mut changed = false;
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-                Ok((_, length)) => deleted |= mentions_deletion(&buffer[..length.min(buffer.len())], own),
-                Err(Errno::AGAIN) => return Ok(deleted),
+                Ok((_, length)) => changed |= mentions_change(&buffer[..length.min(buffer.len())], own, table),
+                Err(Errno::AGAIN) => return Ok(changed),
                 Err(Errno::INTR) => {}
-                Err(Errno::NOBUFS) => deleted = true,
+                Err(Errno::NOBUFS) => changed = true,
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
 }
 
-fn mentions_deletion(mut datagram: &[u8], own: Option<u32>) -> bool {
+fn mentions_change(mut datagram: &[u8], own: Option<u32>, table: &str) -> bool {
     while let Some(header) = datagram.get(..16) {
         let by = u32::from_ne_bytes([header[12], header[13], header[14], header[15]]);
-        if header[5] == SUBSYSTEM && DELETIONS.contains(&header[4]) && Some(by) != own {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let named = || {
+            let name = datagram.get(HEADERS..length).and_then(|body| attribute(body, TABLE));
+            name.and_then(|name| name.strip_suffix(b"\0")) == Some(table.as_bytes())
+        };
+        if header[5] == SUBSYSTEM && CHANGES.contains(&header[4]) && Some(by) != own && named() {
             return true;
         }
-        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         datagram = datagram.get(length.max(16).next_multiple_of(4)..).unwrap_or_default();
     }
     false

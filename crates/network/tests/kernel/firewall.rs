@@ -335,7 +335,6 @@ fn a_change_leaves_what_a_replacement_would_and_the_published_ports() {
             firewall.apply(&firewall::ruleset(before, &ports)).expect("apply");
             firewall.change(&plain_before, &plain_now).expect("change");
             assert_eq!(listed(), wanted);
-            assert!(firewall.intact(&plain_now).expect("look"));
             firewall.change(&plain_now, &plain_now).expect("change nothing");
         }
         // Against what somebody else has thrown away a change is refused.
@@ -346,18 +345,23 @@ fn a_change_leaves_what_a_replacement_would_and_the_published_ports() {
 }
 
 #[test]
-fn a_watch_tells_of_what_others_delete() {
+fn a_watch_tells_of_what_others_change() {
     let world = World::new();
     world.host.run(|| {
         let (ours, theirs) = (Firewall::default(), Firewall::default());
         let rules = firewall::ruleset(&world.settings, &[]);
         ours.apply(&rules).expect("apply");
-        let watch = Watch::open().expect("watch");
+        let (watch, table) = (Watch::open().expect("watch"), &world.settings.table);
         ours.apply(&rules).expect("apply again");
-        assert!(!watch.take(&ours).expect("look"), "our own");
-        theirs.destroy(&world.settings.table).expect("destroy");
-        assert!(watch.take(&ours).expect("look"), "somebody else's");
-        assert!(!watch.take(&ours).expect("look"), "told once");
+        assert!(!watch.take(&ours, table).expect("look"), "our own");
+        let others = Settings { table: "teu-others".into(), ..Settings::default() };
+        theirs.apply(&firewall::ruleset(&others, &[])).expect("apply");
+        assert!(!watch.take(&ours, table).expect("look"), "another table");
+        theirs.add(table, &[port(Protocol::Tcp, ANY, 8080, 2)]).expect("add");
+        assert!(watch.take(&ours, table).expect("look"), "an element of somebody else's");
+        theirs.destroy(table).expect("destroy");
+        assert!(watch.take(&ours, table).expect("look"), "the end of all");
+        assert!(!watch.take(&ours, table).expect("look"), "told once");
     });
 }
 
