@@ -210,13 +210,47 @@ fn a_container_is_attached_to_by_web_socket() {
     assert_eq!(messages, [&[0x82, 10][..], b"got hello\n", &[0x88, 2, 0x03, 0xe8]].concat());
 }
 
+/// The name of a process and its parent, proc_pid_stat(5).
+fn name_and_parent(pid: &str) -> Option<(String, Pid)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+    let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok()).and_then(Pid::from_raw)?;
+    Some((name.to_owned(), parent))
+}
+
 /// The supervisor of a container: the parent of its first process.
 fn supervisor(daemon: &Daemon, name: &str) -> Pid {
-    let pid = daemon.inspect(name, "{{.State.Pid}}");
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name");
-    let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok()).expect("a parent");
-    Pid::from_raw(parent).expect("a parent")
+    name_and_parent(&daemon.inspect(name, "{{.State.Pid}}")).expect("a process").1
+}
+
+/// The supervisors that wait for a container, by one that has one.
+fn waiting_beside(one: Pid) -> Vec<Pid> {
+    let maker = |pid: &str| name_and_parent(pid).filter(|(name, _)| name == "teu-supervise").map(|(_, maker)| maker);
+    let ours = maker(&one.as_raw_pid().to_string()).expect("a supervisor");
+    let all = fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let beside = all.filter(|pid| maker(pid) == Some(ours)).filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+    beside.filter(|pid| *pid != one).collect()
+}
+
+#[test]
+fn a_supervisor_that_dies_before_it_answers_takes_nothing_with_it() {
+    let daemon = Daemon::start();
+    daemon.ok(["run", "-d", "--name", "beside", "busybox", "sleep", "1000"]);
+    let waiting = eventually("supervisors wait", || {
+        Some(waiting_beside(supervisor(&daemon, "beside"))).filter(|waiting| !waiting.is_empty())
+    });
+    waiting.iter().for_each(|pid| kill_process(*pid, Signal::STOP).expect("stopped"));
+    let starting = daemon.spawn(["run", "--name", "lost", "busybox", "true"]);
+    eventually("the start has begun", || {
+        let made = daemon.ok(["ps", "-aq", "--filter", "name=lost"]);
+        (!made.is_empty()).then_some(())
+    });
+    waiting.iter().for_each(|pid| kill_process(*pid, Signal::KILL).expect("killed"));
+    let ended = starting.finish();
+    assert!(matches!(ended.code, 0 | 125), "{}: {}", ended.code, ended.err);
+    assert_eq!(daemon.sh("echo new"), "new");
+    daemon.ok(["rm", "lost"]);
+    assert_eq!(daemon.ok(["ps", "-aq"]).lines().count(), 1);
 }
 
 #[test]

@@ -97,7 +97,13 @@ impl Task {
     ) -> (impl Future<Output = Result<Event>> + '_, oneshot::Receiver<PathBuf>) {
         let (tell, network) = oneshot::channel();
         *self.inner.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
-        (async move { self.request(&Request::Create(Box::new(request))).await }, network)
+        let create = async move {
+            let answer = self.request(&Request::Create(Box::new(request))).await;
+            // Whether or not there was one: nobody waits for the news any longer.
+            drop(self.inner.herald());
+            answer
+        };
+        (create, network)
     }
 
     /// Asks for something whose only good answer is `Done`.
@@ -217,7 +223,6 @@ async fn receive(
                 }
             }
             Ok(answer) => {
-                drop(weak.upgrade().and_then(|inner| inner.herald()));
                 if let Ok(reply) = waiting.try_recv() {
                     let _ = reply.send(answer);
                 }

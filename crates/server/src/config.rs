@@ -7,6 +7,7 @@
 mod bridge;
 mod keys;
 pub(crate) mod remap;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -169,8 +169,10 @@ fn reloaded(args: &DaemonArgs, before: Config, engine: &Engine, level: &Level) -
             return before;
         }
     };
-    if (Config { live: before.live.clone(), ..now.clone() }) != before {
-        tracing::warn!("reload the configuration: some changes wait for the daemon's next start");
+    let waiting = now.waiting(&before);
+    if !waiting.is_empty() {
+        let keys = waiting.join(", ");
+        tracing::warn!(keys, "reload the configuration: these changes wait for the daemon's next start");
     }
     level(now.live.log_level);
     engine.reload(engine_live(&now.live));

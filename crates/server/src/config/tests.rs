@@ -28,6 +28,18 @@ fn without_a_word_everything_has_a_default() {
 }
 
 #[test]
+fn what_waits_for_the_next_start_is_named() {
+    let before = from_file("");
+    assert!(from_file("").waiting(&before).is_empty());
+    let now = from_file(
+        r#"{"debug":true,"data-root":"/x","init":true,"default-ulimits":{"nofile":{"Name":"nofile","Hard":9,"Soft":9}}}"#,
+    );
+    assert_eq!(now.waiting(&before), ["data-root", "default-ulimits", "init"]);
+    let now = from_file(r#"{"mtu":1400,"hosts":["unix:///y"],"log-driver":"none","dns":["10.0.0.1"],"debug":true}"#);
+    assert_eq!(now.waiting(&before), ["hosts", "icc, ip, ip-masq or mtu", "dns", "log-driver or log-opts"]);
+}
+
+#[test]
 fn flag_beats_environment_beats_file() {
     let file = r#"{"data-root":"/file","exec-root":"/file","hosts":["unix:///file"]}"#;
     let environment = [("TEU_DATA_ROOT", "/env"), ("TEU_HOST", "unix:///env"), ("TEU_EXEC_ROOT", "")];
