@@ -45,9 +45,9 @@ use teu_store::{Store, Table};
 
 pub use container::record;
 pub use container::{
-    AttachOptions, Attachment, CheckpointOptions, CommitOptions, Condition, Container, Containers, Detach, Ended, Exec,
-    ImageMount, ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepFile, StepOutput,
-    StepSpec, StepTree, lifecycle,
+    AttachOptions, Attachment, CheckpointOptions, CommitOptions, Condition, Container, Containers, Delivery, Detach,
+    Ended, Exec, ImageMount, ListQuery, LogsOptions, MountRecord, Phase, PutOptions, Record, RemoveOptions, StepFile,
+    StepOutput, StepSpec, StepTree, lifecycle,
 };
 pub use defaults::{Defaults, SeccompProfile};
 pub use error::{Error, Kind, Result};

@@ -22,8 +22,14 @@ fn router() -> Router {
         });
         let (ready, stream) = oneshot::channel();
         let _ = ready.send(BufReader::new(engine));
-        let attachment =
-            teu_engine::Attachment { tty: true, history: None, stream: Some(stream), ended: None, detach: None };
+        let attachment = teu_engine::Attachment {
+            tty: true,
+            history: None,
+            stream: Some(stream),
+            ended: None,
+            detach: None,
+            delivery: None,
+        };
         hijack.connect(attachment, Wants::all(true), request.into_body())
     };
     let fails = |hijack: Hijack, request: Request| async move {

@@ -124,7 +124,7 @@ pub(crate) fn last_words(text: String, tty: bool, exit: Option<i32>) -> Attachme
     bytes.extend(exit.map(exit_frame).unwrap_or_default());
     let (sender, history) = mpsc::channel(1);
     let _ = sender.try_send(bytes.into());
-    Attachment { tty, history: Some(history), stream: None, ended: None, detach: None }
+    Attachment { tty, history: Some(history), stream: None, ended: None, detach: None, delivery: None }
 }
 
 /// For clients that speak plain HTTP: the answer's body is the output, the request's body the input.
@@ -136,6 +136,7 @@ fn within_http(mut attachment: Attachment, wants: &Wants, body: Body, kind: Head
         let (output, stdin) = tokio::io::split(container);
         let outward = async {
             let _ = framing.copy(output, &mut writer).await;
+            drop(attachment.delivery);
             if let Some(ended) = attachment.ended {
                 ended.wait().await;
             }
@@ -240,6 +241,7 @@ impl Relay {
         };
         let outward = async {
             framing.copy(output, &mut to_client).await?;
+            drop(attachment.delivery);
             if let (Some(code), true) = (settled(attachment.ended).await, wants.exit) {
                 to_client.write_all(&exit_frame(code)).await?;
             }
@@ -305,7 +307,8 @@ mod tests {
     fn relayed(early: &'static str, input: bool) -> (UnixStream, UnixStream, tokio::task::JoinHandle<io::Result<()>>) {
         let (client, door) = UnixStream::pair().expect("pair");
         let (engine, container) = UnixStream::pair().expect("pair");
-        let attachment = Attachment { tty: true, history: None, stream: None, ended: None, detach: None };
+        let attachment =
+            Attachment { tty: true, history: None, stream: None, ended: None, detach: None, delivery: None };
         let wants = Wants { input, raw: true, keys: Some(Keys::parse("ctrl-p").expect("keys")), exit: false };
         let relay = Relay { attachment, wants, early: Bytes::from(early) };
         (client, container, tokio::spawn(relay.run(door.into(), engine)))

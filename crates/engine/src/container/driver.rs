@@ -23,6 +23,9 @@ use crate::task::{Fresh, News};
 
 type Reply = oneshot::Sender<Result<()>>;
 
+/// How long the end of a container waits for clients that do not read its output.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// What the driver can be told.
 pub(super) enum Command {
     /// Run it.
@@ -147,6 +150,7 @@ pub(crate) fn spawn(containers: &Containers, record: Record, fresh: Option<Fresh
         commands,
         live: live.into(),
         tree: super::tree::Gate::default(),
+        deliveries: watch::Sender::new(0),
     };
     let container = Container { shared: Arc::new(shared) };
     containers.insert(container.clone());
@@ -197,6 +201,9 @@ impl Driver {
             News::Exited(status) => status,
             News::Gone => self.aftermath(),
         };
+        // Whoever waits for the end looks at the output next, which goes another way.
+        let mut deliveries = self.container.shared.deliveries.subscribe();
+        let _ = tokio::time::timeout(LAST_WORDS, deliveries.wait_for(|count| *count == 0)).await;
         let ending = self.ending(status);
         self.ran = ending.ran;
         let _ = self.feed(Input::Exited(ending)).await;

@@ -220,7 +220,14 @@ impl Exec {
             let (ready, attached) = oneshot::channel();
             let _ = ready.send(stream);
             let detach = Some(Detach { container: container.clone(), exec: Some(self.id().to_string()) });
-            Attachment { tty: config.tty, history: None, stream: Some(attached), ended: Some(Ended(ended)), detach }
+            Attachment {
+                tty: config.tty,
+                history: None,
+                stream: Some(attached),
+                ended: Some(Ended(ended)),
+                detach,
+                delivery: None,
+            }
         }))
     }
 

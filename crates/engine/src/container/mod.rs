@@ -94,6 +94,8 @@ struct Shared {
     commands: mpsc::UnboundedSender<driver::Command>,
     live: Mutex<Live>,
     tree: tree::Gate,
+    /// How many streams of its first process are on their way to clients.
+    deliveries: watch::Sender<usize>,
 }
 
 /// What everybody may read.
@@ -152,6 +154,24 @@ pub struct Attachment {
     pub ended: Option<Ended>,
     /// To be told when the client lets go by its keys.
     pub detach: Option<Detach>,
+    /// To be let go of when the client has been given all that the container wrote: its end is told to others then.
+    pub delivery: Option<Delivery>,
+}
+
+/// A stream of a container's output on its way to a client.
+pub struct Delivery(Container);
+
+impl Delivery {
+    fn new(container: &Container) -> Self {
+        container.shared.deliveries.send_modify(|count| *count += 1);
+        Self(container.clone())
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.0.shared.deliveries.send_modify(|count| *count -= 1);
+    }
 }
 
 /// Whoever lets go of a stream by its keys says so here.
@@ -497,7 +517,8 @@ impl Container {
         let stream = if options.stream { Some(self.stream(options, record.state.phase).await?) } else { None };
         self.shared.context.emit_container("attach", &record, &[]);
         let detach = Some(Detach { container: self.clone(), exec: None });
-        Ok(Attachment { tty: record.config.tty, history, stream, ended: None, detach })
+        let delivery = stream.is_some().then(|| Delivery::new(self));
+        Ok(Attachment { tty: record.config.tty, history, stream, ended: None, detach, delivery })
     }
 
     async fn stream(&self, options: AttachOptions, phase: Phase) -> Result<oneshot::Receiver<BufReader<UnixStream>>> {
