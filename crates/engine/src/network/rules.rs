@@ -15,6 +15,7 @@ use super::record::PortRecord;
 use super::{Live, Net, Networks};
 use crate::error::Result;
 
+/// How long nobody looks after our tables were laid anew.
 const BETWEEN_REPAIRS: Duration = Duration::from_millis(50);
 
 impl Networks {
@@ -23,10 +24,12 @@ impl Networks {
         if let Some(told) = &live.told {
             let now = self.rules(live);
             match self.inner.firewall.change(told, &now) {
-                Ok(()) => {
+                Ok(true) => {
                     live.told = Some(now);
                     return Ok(());
                 }
+                // IPv6 has come or gone.
+                Ok(false) => {}
                 // Somebody flushed all tables, or the kernel cannot do what is new in them.
                 Err(error) => tracing::debug!(%error, "the nftables rules are laid anew"),
             }

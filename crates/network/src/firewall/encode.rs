@@ -59,7 +59,7 @@ fn change_table(before: &Table, now: &Table) -> Option<Vec<Message>> {
     let mut messages = vec![];
     for (before, now) in before.sets.iter().zip(&now.sets) {
         let without = |all: &[Element], others: &[Element]| -> Vec<Element> {
-            all.iter().filter(|element| !others.contains(element)).cloned().collect()
+            all.iter().filter(|element| others.binary_search(element).is_err()).cloned().collect()
         };
         let (gone, new) = (without(&before.elements, &now.elements), without(&now.elements, &before.elements));
         messages.extend(gone.chunks(ELEMENTS_PER_MESSAGE).map(|some| remove_elements(ipv6, name, now.name, some)));

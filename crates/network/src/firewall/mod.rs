@@ -374,14 +374,16 @@ impl Firewall {
     }
 
     /// Makes of tables that are as `before` says what `now` says, in one transaction that names only what is different;
-    /// what else was put into their sets stays. When it is refused nothing has changed: [`apply`](Self::apply) then.
-    pub fn change(&self, before: &Ruleset, now: &Ruleset) -> Result<(), Error> {
-        let Some(messages) = encode::change(before, now) else { return self.apply(now) };
-        if messages.is_empty() {
-            return Ok(());
+    /// what else was put into their sets stays. False, and nothing has changed, where they are not the same tables, sets
+    /// and chains; nothing has changed after an error either: [`apply`](Self::apply) then.
+    pub fn change(&self, before: &Ruleset, now: &Ruleset) -> Result<bool, Error> {
+        let Some(messages) = encode::change(before, now) else { return Ok(false) };
+        if !messages.is_empty() {
+            let name = now.tables.first().map_or("", |table| &table.name);
+            let refused = |refused| Error::refused(format!("change nftables table {name}"), refused);
+            self.transaction(messages).map_err(refused)?;
         }
-        let name = now.tables.first().map_or("", |table| &table.name);
-        self.transaction(messages).map_err(|refused| Error::refused(format!("change nftables table {name}"), refused))
+        Ok(true)
     }
 
     /// Publishes ports, all of them or none. [`Error::Exists`] when one of them already leads elsewhere,

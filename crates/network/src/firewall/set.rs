@@ -78,7 +78,7 @@ pub struct Set {
     pub key: &'static [Word],
     /// What its value is made of.
     pub value: &'static [Word],
-    /// What is in it.
+    /// What is in it, sorted.
     pub elements: Vec<Element>,
 }
 
