@@ -83,6 +83,30 @@ fn read(reader: &mut Reader) -> Vec<String> {
     found
 }
 
+#[test]
+fn who_keeps_up_reads_what_was_removed_meanwhile() {
+    for compress in [false, true] {
+        let mut kept = Kept::new(LogFormat::Local, 1 << 10, 2, compress);
+        kept.lines(0..10);
+        let mut reader = kept.reader(&Query::default());
+        for from in (10..800).step_by(10) {
+            kept.lines(from..from + 10);
+            reader.keep_up().expect("keep up");
+        }
+        let expected: Vec<_> = (0..800).map(|number| format!("line {number}\n")).collect();
+        assert!(kept.all().len() < expected.len(), "some was removed");
+        same(&read(&mut reader), &expected, "what was written");
+        // Whoever reads nothing at all does not keep everything.
+        let mut idle = kept.reader(&Query::default());
+        for from in (800..8000).step_by(10) {
+            kept.lines(from..from + 10);
+            idle.keep_up().expect("keep up");
+        }
+        let found = read(&mut idle);
+        assert!(found.len() < 6000 && found.last().is_some_and(|last| last == "line 7999\n"), "{}", found.len());
+    }
+}
+
 /// Compares without printing thousands of lines.
 #[track_caller]
 fn same(found: &[String], expected: &[String], what: &str) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use teu_api::stream::StreamKind;
 use teu_supervisor::log::{Line, Query, Reader, Stream};
 use teu_supervisor::protocol::LogFormat;
+use teu_sys::poll::Changes;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
@@ -16,6 +17,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Bytes that are sent at once.
 const BATCH: usize = 64 << 10;
+/// After so many pieces a follower looks whether there are new files.
+const LOOKS: usize = 16;
 
 /// What of the log is wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +90,7 @@ struct Source {
 impl Source {
     async fn run(mut self, mut published: watch::Receiver<Published>, exits: u64) -> std::io::Result<()> {
         if !self.options.follow {
-            self.drain().await?;
+            self.drain(None).await?;
             return Ok(());
         }
         #[expect(deprecated, reason = "the descriptor is owned by what is handed over")]
@@ -95,7 +98,7 @@ impl Source {
         loop {
             // Asked before the drain: what was written before the end is then certainly read.
             let ended = over(&published.borrow_and_update(), exits);
-            if !self.drain().await? || self.reader.finished() || ended {
+            if !self.drain(Some(&changes)).await? || self.reader.finished() || ended {
                 return Ok(());
             }
             tokio::select! {
@@ -113,9 +116,12 @@ impl Source {
         }
     }
 
-    /// Sends all there is; `false` when nobody listens any more.
-    async fn drain(&mut self) -> std::io::Result<bool> {
-        loop {
+    /// Sends all there is; `false` when nobody listens any more. Whoever follows keeps up with the files meanwhile.
+    async fn drain(&mut self, changes: Option<&AsyncFd<Changes>>) -> std::io::Result<bool> {
+        for batches in 0_usize.. {
+            if changes.is_some() && batches.is_multiple_of(LOOKS) {
+                self.reader.keep_up()?;
+            }
             let mut batch = Vec::with_capacity(BATCH + (17 << 10));
             let mut more = true;
             while more && batch.len() < BATCH {
@@ -124,11 +130,30 @@ impl Source {
                     render(&self.options, self.tty, &self.reader.line(), &mut batch);
                 }
             }
-            if !batch.is_empty() && self.send.send(Bytes::from(batch)).await.is_err() {
+            if !batch.is_empty() && !self.deliver(batch, changes).await? {
                 return Ok(false);
             }
             if !more {
-                return Ok(true);
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends a piece; `false` when nobody listens any more.
+    async fn deliver(&mut self, batch: Vec<u8>, changes: Option<&AsyncFd<Changes>>) -> std::io::Result<bool> {
+        let Some(changes) = changes else { return Ok(self.send.send(Bytes::from(batch)).await.is_ok()) };
+        loop {
+            tokio::select! {
+                biased;
+                room = self.send.reserve() => {
+                    return Ok(room.map(|room| room.send(Bytes::from(batch))).is_ok());
+                }
+                ready = changes.readable() => {
+                    ready?.clear_ready();
+                    changes.get_ref().take(|_| true)?;
+                    self.reader.keep_up()?;
+                }
             }
         }
     }

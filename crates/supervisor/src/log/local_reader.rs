@@ -2,7 +2,9 @@
 //! is now; and on from there whenever more has been written.
 //!
 //! A file is known by its number. Its end is the end of its last whole record, and it is over when the next one is there.
+//! Who follows opens the next ones as they appear, so that a writer who is quicker does not remove them unread.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -17,6 +19,9 @@ use super::{Line, Query, Stream, nanoseconds};
 
 /// How much is read at once.
 const WINDOW: usize = 256 << 10;
+/// How many newer files are held open for a reader that is slower than the writer: 1 GiB and more of what they usually
+/// are, and an end to what a client that reads nothing keeps on the disk.
+const MOST_HELD: usize = 40;
 /// What one frame may become: itself, and a record that began just before its end.
 const MAX_FRAME: usize = segment::FRAME + segment::MAX_PAYLOAD + (64 << 10);
 
@@ -212,6 +217,8 @@ pub struct LocalReader {
     until: i64,
     /// None until the log exists.
     current: Option<Segment>,
+    /// Newer ones, oldest first.
+    held: VecDeque<Segment>,
     /// Records that were read.
     buffer: Vec<u8>,
     /// The line that is returned, what follows it in its record, and where the next record begins.
@@ -236,6 +243,7 @@ impl LocalReader {
             since: query.since.map_or(i64::MIN, nanoseconds),
             until: query.until.map_or(i64::MAX, nanoseconds),
             current: None,
+            held: VecDeque::new(),
             buffer: Vec::new(),
             line: 0..0,
             rest: 0..0,
@@ -351,12 +359,23 @@ impl LocalReader {
         }
     }
 
+    /// Opens what has come after the files that are open.
+    pub(super) fn keep_up(&mut self) -> io::Result<()> {
+        let newest = self.held.back().or(self.current.as_ref()).map_or(0, |segment| segment.number);
+        for number in segment::numbers(&self.dir)?.into_iter().filter(|number| *number > newest) {
+            if self.held.len() >= MOST_HELD {
+                break;
+            }
+            // One that is gone since it was listed was removed unread, like those before the first in the list.
+            self.held.extend(Segment::open(&self.dir, number)?);
+        }
+        Ok(())
+    }
+
     /// At the end of the present file: goes on with the next one; false when there is none.
     fn leave(&mut self) -> io::Result<bool> {
-        let number = self.current.as_ref().map_or(0, |segment| segment.number);
-        // What lies between was removed while it was not read.
-        let newer: Vec<u64> = segment::numbers(&self.dir)?.into_iter().filter(|other| *other > number).collect();
-        if newer.is_empty() {
+        self.keep_up()?;
+        if self.held.is_empty() {
             return Ok(false);
         }
         // More may have been written before the next file was begun.
@@ -365,12 +384,9 @@ impl LocalReader {
         {
             return Ok(true);
         }
-        // One that is gone since it was listed is like one that lay between.
-        let found = newer.into_iter().find_map(|number| Segment::open(&self.dir, number).transpose());
-        let Some(segment) = found.transpose()? else { return Ok(false) };
         self.buffer.clear();
         self.next = 0;
-        self.current = Some(segment);
+        self.current = self.held.pop_front();
         Ok(true)
     }
 

@@ -109,6 +109,18 @@ impl Reader {
         }
     }
 
+    /// Takes hold of what was written meanwhile, so that it is not removed before it is read: for who waits for something
+    /// else than the log. What is kept for how long is bounded. A log of the driver `json-file` is not held.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn keep_up(&mut self) -> io::Result<()> {
+        match self {
+            Reader::Json(_) => Ok(()),
+            Reader::Local(reader) => reader.keep_up(),
+        }
+    }
+
     /// The line that [`Reader::advance`] went to.
     pub fn line(&self) -> Line<'_> {
         match self {
