@@ -231,6 +231,36 @@ fn an_exec_runs_at_once_where_that_is_asked_for() {
 }
 
 #[test]
+fn an_attached_client_that_has_read_all_finds_the_container_ended() {
+    let daemon = Daemon::start();
+    // Its output ends a second before it does.
+    let script = "echo out; exec >/dev/null 2>&1; sleep 1; exit 7";
+    let path = "/containers/box/attach?stream=1&stdout=1&stderr=1";
+    let hijacked = |daemon: &Daemon| {
+        let mut stream = UnixStream::connect(daemon.socket()).expect("connected");
+        let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        stream.read_to_end(&mut Vec::new()).expect("read");
+    };
+    let plain = |daemon: &Daemon| assert!(ask(daemon, "POST", path).ok().ends_with("200"));
+    for read in [&hijacked as &dyn Fn(&Daemon), &plain] {
+        daemon.ok(["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+        read(&daemon);
+        assert_eq!(daemon.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 7");
+        daemon.ok(["rm", "box"]);
+    }
+    daemon.ok(["create", "--name", "box", "busybox", "/nothing"]);
+    let filters = ["--since", "0", "--filter", "container=box", "--filter", "event=attach", "--format", "{{.Action}}"];
+    let mut events = daemon.spawn(["events"].into_iter().chain(filters));
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| hijacked(&daemon));
+        assert_eq!([events.line(), events.line(), events.line()], ["attach"; 3]);
+        daemon.teu(["start", "box"]).refused(1, &["/nothing"]);
+        client.join().expect("a start that fails ends the stream");
+    });
+}
+
+#[test]
 fn a_session_takes_h2c_alone() {
     let daemon = Daemon::bare();
     let start = |headers: &[&str]| {

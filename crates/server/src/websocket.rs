@@ -93,6 +93,10 @@ async fn converse(upgrade: OnUpgrade, mut attachment: Attachment, wants: Wants) 
                 while let length @ 1.. = from_process.read(&mut buffer).await? {
                     send(&to_client, BINARY, &output.bytes(&buffer[..length])?).await?;
                 }
+                drop(attachment.delivery);
+                if let Some(ended) = attachment.ended {
+                    ended.wait().await;
+                }
                 Ok::<_, io::Error>(())
             };
             tokio::select! {

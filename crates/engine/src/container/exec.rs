@@ -224,7 +224,7 @@ impl Exec {
                 tty: config.tty,
                 history: None,
                 stream: Some(attached),
-                ended: Some(Ended(ended)),
+                ended: Some(Ended::of_exec(ended)),
                 detach,
                 delivery: None,
             }

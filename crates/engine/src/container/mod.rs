@@ -38,6 +38,7 @@ mod users;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use teu_api::container::{WaitError, WaitResponse};
@@ -149,8 +150,8 @@ pub struct Attachment {
     pub history: Option<mpsc::Receiver<bytes::Bytes>>,
     /// The stream; for a container that is not started yet it comes with the start, and never if that fails.
     pub stream: Option<oneshot::Receiver<BufReader<UnixStream>>>,
-    /// The end of an exec: whoever has read the stream to its end waits for this before saying so, because a client
-    /// asks for the exit code next.
+    /// The end of the process, where everybody can see it: whoever has read the stream to its end waits for this before
+    /// saying so, because a client asks for the exit code next.
     pub ended: Option<Ended>,
     /// To be told when the client lets go by its keys.
     pub detach: Option<Detach>,
@@ -191,13 +192,24 @@ impl Detach {
     }
 }
 
-/// The end of an exec, to be waited for.
-pub struct Ended(watch::Receiver<Option<ExitStatus>>);
+/// The end of a process, to be waited for.
+pub struct Ended(Pin<Box<dyn Future<Output = Option<i32>> + Send>>);
 
 impl Ended {
+    /// That of an exec.
+    fn of_exec(mut ended: watch::Receiver<Option<ExitStatus>>) -> Self {
+        Self(Box::pin(async move { ended.wait_for(Option::is_some).await.ok()?.as_ref().map(|status| status.code) }))
+    }
+
+    /// That of the container's present run, or of the next one.
+    fn of_run(container: &Container) -> Self {
+        let ended = container.wait(Condition::NextExit);
+        Self(Box::pin(async move { i32::try_from(ended.await.ok()?.status_code).ok() }))
+    }
+
     /// Returns the exit code when it is known; `None` when it will never be.
-    pub async fn wait(mut self) -> Option<i32> {
-        self.0.wait_for(Option::is_some).await.ok()?.as_ref().map(|status| status.code)
+    pub async fn wait(self) -> Option<i32> {
+        self.0.await
     }
 }
 
@@ -514,11 +526,13 @@ impl Container {
         } else {
             None
         };
+        // What ends from here on counts, also while the stream is still asked for.
+        let ended = options.stream.then(|| Ended::of_run(self));
         let stream = if options.stream { Some(self.stream(options, record.state.phase).await?) } else { None };
         self.shared.context.emit_container("attach", &record, &[]);
         let detach = Some(Detach { container: self.clone(), exec: None });
         let delivery = stream.is_some().then(|| Delivery::new(self));
-        Ok(Attachment { tty: record.config.tty, history, stream, ended: None, detach, delivery })
+        Ok(Attachment { tty: record.config.tty, history, stream, ended, detach, delivery })
     }
 
     async fn stream(&self, options: AttachOptions, phase: Phase) -> Result<oneshot::Receiver<BufReader<UnixStream>>> {
