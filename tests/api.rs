@@ -349,6 +349,15 @@ fn each_version_is_told_things_its_own_way() {
     assert_eq!(config(new)["Cmd"], config(old)["Cmd"]);
     let stats = |version| get(version, "/containers/box/stats?stream=0&one-shot=1");
     assert!(stats(old).get("os_type").is_none() && stats(new)["os_type"] == "linux");
+    assert!(
+        get("/v1.48", "/info").get("FirewallBackend").is_none() && get(old, "/info")["FirewallBackend"].is_object()
+    );
+    // Networks are without IPv4 since 1.48.
+    for (version, ipv4) in [("/v1.47", true), ("/v1.48", false)] {
+        send(&daemon, &format!("{version}/networks/create"), r#"{"Name":"net","EnableIPv4":false,"EnableIPv6":true}"#);
+        assert_eq!(get(new, "/networks/net")["EnableIPv4"], ipv4, "{version}");
+        daemon.ok(["network", "rm", "net"]);
+    }
     // What takes room, in sums and in lists.
     let usage = get(new, "/system/df");
     assert_eq!((&usage["ImageUsage"]["TotalCount"], &usage["ContainerUsage"]["ActiveCount"]), (&1.into(), &1.into()));

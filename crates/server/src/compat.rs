@@ -20,7 +20,7 @@ use teu_api::{API_VERSION, MIN_API_VERSION};
 
 use crate::failure::Failure;
 
-pub(crate) use create::{create_request, mac_address_warning};
+pub(crate) use create::{create_request, create_warnings};
 
 /// A version of the Engine API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,6 +185,7 @@ pub(crate) fn update_request(version: Version, request: &mut UpdateRequest) {
 /// The engine as an older version tells of it.
 pub(crate) fn info(version: Version, mut info: Value) -> Value {
     if version < Version::minor(49) {
+        remove(&mut info, &["FirewallBackend"]);
         // A commit that was expected was told beside the one that is.
         for program in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
             if let Some(commit) = info.get_mut(program).and_then(Value::as_object_mut) {

@@ -3,7 +3,7 @@
 //! Each version's clients are given what they expect: a field that their version does not have is taken away, and what
 //! was the default in their time is written out.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Version;
 use crate::failure::{Answer, Failure};
@@ -67,6 +67,10 @@ fn host_config(version: Version, host: &mut Object) {
     }
     if host.get("PidsLimit").and_then(Value::as_i64).is_some_and(|limit| limit <= 0) {
         host.remove("PidsLimit");
+    }
+    if let Some(bindings) = host.get_mut("PortBindings").and_then(Value::as_object_mut) {
+        // A port without a place is published somewhere, in every version so far.
+        bindings.values_mut().filter(|places| is_nowhere(places)).for_each(|places| *places = json!([{}]));
     }
 }
 
@@ -155,13 +159,38 @@ fn forget_mac_addresses(body: &mut Value) {
     }
 }
 
-/// What is said of a request that has the address where it no longer belongs.
-pub(crate) fn mac_address_warning(version: Version, body: &Value) -> Option<&'static str> {
+/// What is said of a request that asks for things in ways that are going out of use.
+pub(crate) fn create_warnings(version: Version, body: &Value) -> Vec<String> {
+    [mac_address_warning(version, body), port_bindings_warning(version, body)].into_iter().flatten().collect()
+}
+
+/// Of an address where it no longer belongs.
+fn mac_address_warning(version: Version, body: &Value) -> Option<String> {
     let given = body.get("MacAddress").and_then(Value::as_str).is_some_and(|address| !address.is_empty());
     let told = given && (Version::minor(44)..Version::minor(52)).contains(&version);
-    told.then_some(
-        "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.",
-    )
+    told.then(|| {
+        "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
+            .into()
+    })
+}
+
+/// Of ports that are published without a word where.
+fn port_bindings_warning(version: Version, body: &Value) -> Option<String> {
+    let bindings = body.pointer("/HostConfig/PortBindings")?.as_object()?;
+    let bare: Vec<&str> =
+        bindings.iter().filter(|(_, places)| is_nowhere(places)).map(|(port, _)| port.as_str()).collect();
+    let told = version >= Version::minor(52) && !bare.is_empty();
+    told.then(|| {
+        format!(
+            "Following container port(s) have an empty list of port-bindings: {}. Such bindings will be discarded in a \
+             future version.",
+            bare.join(", ")
+        )
+    })
+}
+
+fn is_nowhere(places: &Value) -> bool {
+    places.is_null() || places.as_array().is_some_and(Vec::is_empty)
 }
 
 fn mac_address(version: Version, body: &mut Value, address: &str) -> Answer<()> {
@@ -201,8 +230,6 @@ fn member<'a>(object: &'a mut Object, key: &str) -> Option<&'a mut Object> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn upgraded(minor: u32, body: Value) -> Value {
@@ -248,8 +275,25 @@ mod tests {
         assert!(why(44, "n").contains("must match the endpoint-specific MAC address"));
         assert_eq!(why(43, "host"), "conflicting options: mac-address and the network mode");
         assert!(create_request(Version::minor(44), body(one, "", "none")).is_ok());
-        let warned = |minor| mac_address_warning(Version::minor(minor), &body(one, "", "n")).is_some();
-        assert_eq!([warned(43), warned(44), warned(51), warned(52)], [false, true, true, false]);
+        let warned = |minor| create_warnings(Version::minor(minor), &body(one, "", "n")).len();
+        assert_eq!([warned(43), warned(44), warned(51), warned(52)], [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_port_without_a_place_is_published_somewhere() {
+        let place = json!([{"HostPort": "1"}]);
+        let body = json!({"HostConfig": {"PortBindings": {"80/tcp": [], "81/tcp": null, "82/tcp": place}}});
+        for minor in [24, 51, 56] {
+            let new = upgraded(minor, body.clone());
+            let bindings = new.pointer("/HostConfig/PortBindings");
+            assert_eq!(bindings, Some(&json!({"80/tcp": [{}], "81/tcp": [{}], "82/tcp": place})));
+        }
+        assert!(create_warnings(Version::minor(51), &body).is_empty());
+        let warnings = create_warnings(Version::minor(52), &body);
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("an empty list of port-bindings: 80/tcp, 81/tcp."),
+            "{warnings:?}"
+        );
     }
 
     #[test]

@@ -83,13 +83,13 @@ fn fields(query: &Query) -> Answer<Vec<String>> {
 
 async fn create(State(engine): State<Engine>, query: Query, version: Version, Json(mut body): Json<Value>) -> Answer {
     named(&mut body, CreateRequest::shape())?;
-    let warning = compat::mac_address_warning(version, &body);
+    let warnings = compat::create_warnings(version, &body);
     let request = serde_json::from_value::<CreateRequest>(compat::create_request(version, body)?);
     let request = request.map_err(|error| Failure::bad(format!("invalid JSON: {error}")))?;
     // A platform is asked for since 1.41.
     let platform = query.text("platform").filter(|_| version >= Version::minor(41));
     let mut made = engine.containers.create(query.text("name"), request, platform).await?;
-    made.warnings.extend(warning.map(str::to_owned));
+    made.warnings.extend(warnings);
     created(made)
 }
 

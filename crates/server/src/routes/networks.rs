@@ -8,6 +8,7 @@ use teu_engine::Engine;
 
 use super::{Doors, blocking, created, done, ok, prune_mode};
 use crate::body::Json;
+use crate::compat::Version;
 use crate::failure::{Answer, Failure};
 use crate::openapi::Verb;
 use crate::query::Query;
@@ -29,7 +30,10 @@ async fn list(State(engine): State<Engine>, query: Query) -> Answer {
     ok(engine.networks.list(&query.filters()?)?)
 }
 
-async fn create(State(engine): State<Engine>, Json(request): Json<CreateRequest>) -> Answer {
+async fn create(State(engine): State<Engine>, version: Version, Json(mut request): Json<CreateRequest>) -> Answer {
+    if version < Version::minor(48) {
+        request.enable_ipv4 = None;
+    }
     created(blocking(move || engine.networks.create(&request)).await?)
 }
 
