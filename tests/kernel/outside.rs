@@ -134,6 +134,21 @@ fn the_host_is_not_on_an_isolated_network() {
 }
 
 #[test]
+fn an_internal_network_without_a_gateway_may_have_two_addresses_alone() {
+    let daemon = Daemon::start();
+    let bridge = "com.docker.network.bridge";
+    for (number, option) in ["gateway_mode_ipv4=isolated", "inhibit_ipv4=true"].into_iter().enumerate() {
+        let subnet = format!("10.225.{}.{}/31", std::process::id() % 250, 2 * number);
+        let option = format!("{bridge}.{option}");
+        daemon.ok(["network", "create", "--internal", "--ipv6=false", "--subnet", &subnet, "-o", &option, "two"]);
+        let address = echo(&daemon, &["--network", "two"]);
+        daemon.ok(["run", "--rm", "--network", "two", "busybox", "ping", "-c", "1", "-W", "5", &address]);
+        daemon.ok(["rm", "-f", "echo"]);
+        daemon.ok(["network", "rm", "two"]);
+    }
+}
+
+#[test]
 fn a_network_takes_its_configuration_from_another() {
     let daemon = Daemon::start();
     let subnet = format!("10.224.{}.0/24", std::process::id() % 250);

@@ -24,7 +24,7 @@ mod rules;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -533,12 +533,12 @@ impl Live {
     }
 }
 
-/// The bridge of a network, as it should be.
 /// Whether the network's own bridge is there although nobody needs it.
 fn is_left(net: &Net) -> bool {
     !net.record.foreign_bridge && bridge::exists(&net.record.bridge).unwrap_or(false)
 }
 
+/// The bridge of a network, as it should be.
 fn description(net: &Net, uplink_mtu: u32) -> Bridge {
     let kept = |subnet: &&Subnet| match subnet.subnet {
         IpNet::V4(_) => net.options.ipv4 != GatewayMode::Isolated && !net.options.inhibit_ipv4,
@@ -546,12 +546,9 @@ fn description(net: &Net, uplink_mtu: u32) -> Bridge {
     };
     let address = |subnet: &Subnet| subnet.gateway.map(|gateway| (gateway, subnet.subnet.prefix_len()));
     let addresses: Vec<_> = net.record.subnets.iter().filter(kept).filter_map(address).collect();
-    // Its hardware address is that of its own address, or of one that nobody gets.
-    let own = |subnet: &Subnet| subnet.gateway.unwrap_or_else(|| subnet.subnet.network());
-    let first = net.record.subnets.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), own);
     Bridge {
         name: net.record.bridge.clone(),
-        mac: teu_network::mac_of(first),
+        mac: net.record.hardware_address(),
         addresses,
         mtu: net.options.mtu.unwrap_or(uplink_mtu),
     }

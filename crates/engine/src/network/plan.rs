@@ -267,7 +267,9 @@ fn add(record: &mut NetworkRecord, mut subnet: Subnet, options: &options::Option
     let ipv6 = is_v6(subnet.subnet);
     let text = |network: Option<IpNet>| network.map(|network| network.to_string()).unwrap_or_default();
     let isolated = (if ipv6 { options.ipv6 } else { options.ipv4 }) == GatewayMode::Isolated;
-    if record.driver == "bridge" && isolated || record.driver != "bridge" && record.internal {
+    // The bridge does not get it, and no route leads to it.
+    let pointless = !ipv6 && options.inhibit_ipv4 && record.internal;
+    if record.driver == "bridge" && (isolated || pointless) || record.driver != "bridge" && record.internal {
         subnet.gateway = None;
     }
     record.ipam.config.push(IpamConfig {
@@ -353,6 +355,22 @@ mod tests {
         assert_eq!(plan(&named(&[("0.0.0.0/27", "", "")])).unwrap().ipam.config[0].subnet, "172.17.5.0/27");
         let both = plan(&named(&[("172.29.0.0/16", "", ""), ("2001:db8::/64", "", "")])).unwrap();
         assert!(both.ipv6 && both.subnets.len() == 2);
+    }
+
+    #[test]
+    fn an_internal_network_whose_bridge_has_no_address_has_no_gateway() {
+        let option = ("com.docker.network.bridge.inhibit_ipv4".to_owned(), "true".to_owned());
+        let asked = |internal| CreateRequest {
+            internal,
+            options: [option.clone()].into(),
+            ..named(&[("172.28.0.0/31", "", ""), ("2001:db8::/64", "", "")])
+        };
+        let gateways = |internal| {
+            let record = plan(&asked(internal)).unwrap();
+            record.ipam.config.into_iter().map(|config| config.gateway).collect::<Vec<_>>()
+        };
+        assert_eq!(gateways(true), ["", "2001:db8::1"]);
+        assert_eq!(gateways(false), ["172.28.0.0", "2001:db8::1"]);
     }
 
     #[test]

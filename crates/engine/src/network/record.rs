@@ -55,6 +55,19 @@ pub(crate) struct NetworkRecord {
     pub(crate) subnet: Option<Ipv4Net>,
 }
 
+impl NetworkRecord {
+    /// Its bridge's: what belongs to the bridge's own address, or, where it has none, to no address at all.
+    pub(crate) fn hardware_address(&self) -> [u8; 6] {
+        if let Some(gateway) = self.subnets.iter().find_map(|subnet| subnet.gateway) {
+            return teu_network::mac_of(gateway);
+        }
+        let digits = self.id.get(..10).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default();
+        let [.., a, b, c, d, e] = digits.to_be_bytes();
+        // Locally administered, for one station, and begins as none of `mac_of` does.
+        [0x06, a, b, c, d, e]
+    }
+}
+
 impl teu_store::Record for NetworkRecord {
     fn refers_to(&self) -> Vec<Digest> {
         vec![]
