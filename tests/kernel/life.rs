@@ -270,6 +270,8 @@ fn a_link_is_a_further_name_that_follows_both_containers() {
     daemon.ok(["restart", "-t", "0", "front"]);
     assert!(daemon.ok(["exec", "front", "cat", "/etc/hosts"]).contains("sql"));
     daemon.ok(["rm", "--link", "front/sql"]);
+    let hosts = daemon.ok(["exec", "front", "cat", "/etc/hosts"]);
+    assert!(!hosts.contains("sql") && hosts.contains("localhost"), "{hosts}");
     assert_eq!(daemon.inspect("front", "{{len .HostConfig.Links}}"), "0");
     assert_eq!(daemon.inspect("store", "{{.State.Running}}"), "true");
     daemon.teu(["rm", "--link", "front/sql"]).refused(1, &["front/sql"]);

@@ -265,8 +265,7 @@ impl Driver {
                 let _ = reply.send(self.save());
             }
             Command::Unlink { alias, reply } => {
-                self.record.host.links.retain(|link| super::links::split(link).1 != alias);
-                let _ = reply.send(self.save());
+                let _ = reply.send(self.unlink(&alias));
             }
             Command::Update { request, reply } => {
                 let _ = reply.send(self.update(*request).await);
@@ -404,7 +403,7 @@ impl Driver {
         }
     }
 
-    fn save(&mut self) -> Result<()> {
+    pub(super) fn save(&mut self) -> Result<()> {
         self.containers.context.records.put_quick(&self.record.id, &self.record)?;
         self.publish();
         Ok(())

@@ -40,6 +40,17 @@ pub(super) fn rewrite_resolv_conf(context: &Context, record: &Record) -> Result<
     write_file(&context.etc_dir(&record.id), "resolv.conf", &resolv_conf(context, record))
 }
 
+/// Takes a link's line out of `hosts` of a container that runs; the file stays the same one.
+pub(super) fn forget_link(context: &Context, record: &Record, alias: &str) -> Result<()> {
+    let etc = context.etc_dir(&record.id);
+    let path = etc.join("hosts");
+    let hosts = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    let told = record.host.extra_hosts.iter().any(|entry| entry.split([':', '=']).next() == Some(alias));
+    let is_links = |line: &str| !told && line.split_whitespace().nth(1) == Some(alias);
+    let rest = hosts.lines().filter(|line| !is_links(line)).fold(String::new(), |text, line| text + line + "\n");
+    if rest == hosts { Ok(()) } else { write_file(&etc, "hosts", &rest) }
+}
+
 fn write_file(etc: &Path, name: &str, text: &str) -> Result<()> {
     let path = etc.join(name);
     std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))

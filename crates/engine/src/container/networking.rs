@@ -118,6 +118,15 @@ impl Driver {
         Ok(links)
     }
 
+    /// Forgets another container's name; at once if it runs.
+    pub(super) fn unlink(&mut self, alias: &str) -> Result<()> {
+        self.record.host.links.retain(|link| split(link).1 != alias);
+        if !has_names(&self.record) && self.running_task().is_some() {
+            etc::forget_link(&self.containers.context, &self.record, alias)?;
+        }
+        self.save()
+    }
+
     async fn serve_names(&self, context: &Context, task: &Task) -> Result<()> {
         serve_names(context, task, &self.record).await
     }
