@@ -218,6 +218,17 @@ fn a_network_without_ipv6_has_none_at_all() {
 }
 
 #[test]
+fn a_container_that_turns_ipv6_off_has_no_address_of_it() {
+    let daemon = Daemon::start();
+    daemon.ok(["network", "create", "both"]);
+    sleeper(&daemon, "four", &["--network", "both", "--sysctl", "net.ipv6.conf.all.disable_ipv6=1"]);
+    assert_eq!(address(&daemon, "four", "both", "GlobalIPv6Address"), "");
+    let other = |words: &[&str]| daemon.teu(["run", "--rm", "--network", "both", "busybox"].iter().chain(words));
+    other(&["ping", "-4", "-c", "1", "-W", "5", "four"]).ok();
+    other(&["ping", "-6", "-c", "1", "-W", "5", "four"]).refused(1, &["bad address"]);
+}
+
+#[test]
 fn a_container_shares_the_network_of_another() {
     let daemon = Daemon::start();
     sleeper(&daemon, "owner", &[]);

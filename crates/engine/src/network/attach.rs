@@ -239,7 +239,8 @@ impl Live {
         if net.record.config_only {
             return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
         }
-        let addresses = take_addresses(net, settings.ipam_config.as_ref())?;
+        let families: &[bool] = if refuses_ipv6(record) { &[false] } else { &[false, true] };
+        let addresses = take_addresses(net, settings.ipam_config.as_ref(), families)?;
         let link = link(net, settings, addresses.clone(), interfaces, mtu).inspect_err(|_| release(net, &addresses))?;
         let gateways = if net.record.internal { vec![] } else { net.pools.iter().filter_map(Pool::way_out).collect() };
         let mut place = EndpointRecord {
@@ -275,10 +276,15 @@ fn release(net: &mut Net, addresses: &[(IpAddr, u8)]) {
     }
 }
 
-/// An address of each family that the network has: the one asked for, or the next.
-fn take_addresses(net: &mut Net, asked: Option<&EndpointIpamConfig>) -> Result<Vec<(IpAddr, u8)>> {
+/// Whether a container's settings turn IPv6 off, so that an address would not stay on its interface.
+pub(super) fn refuses_ipv6(record: &Record) -> bool {
+    record.host.sysctls.get("net.ipv6.conf.all.disable_ipv6").is_some_and(|value| value == "1")
+}
+
+/// An address of each of the families (IPv6 or not) that the network has: the one asked for, or the next.
+fn take_addresses(net: &mut Net, asked: Option<&EndpointIpamConfig>, families: &[bool]) -> Result<Vec<(IpAddr, u8)>> {
     let mut taken: Vec<(IpAddr, u8)> = vec![];
-    for ipv6 in [false, true] {
+    for &ipv6 in families {
         let text = asked.map_or("", |asked| if ipv6 { &asked.ipv6_address } else { &asked.ipv4_address });
         let named = (!text.is_empty()).then(|| text.parse::<IpAddr>()).transpose();
         let named = named.map_err(|_| Error::bad(format!("invalid IP address: {text}")))?;

@@ -422,12 +422,11 @@ impl Networks {
 
     /// Whether a container will have IPv6, by the networks that it is to be on.
     pub(crate) fn has_ipv6(&self, record: &crate::Record) -> bool {
-        let off = |name| record.host.sysctls.get(name).is_some_and(|value| value == "1");
         if mode_of(record) == Mode::Host {
             return true;
         }
         let live = self.live();
-        !off("net.ipv6.conf.all.disable_ipv6")
+        !attach::refuses_ipv6(record)
             && asked(record).iter().any(|(name, _)| live.find(name).is_ok_and(|net| net.record.ipv6))
     }
 
