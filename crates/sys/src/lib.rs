@@ -13,6 +13,7 @@ pub mod mount;
 pub mod namespace;
 pub mod poll;
 pub mod process;
+pub mod program;
 pub mod pty;
 pub mod quota;
 pub mod scheduling;

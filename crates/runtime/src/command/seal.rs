@@ -1,10 +1,11 @@
 //! The program in a place where nobody can write it.
 //!
 //! A process that enters a container can be made to show its own program there (`/proc/<pid>/exe`, CVE-2019-5736), so
-//! the program is executed once more from a copy of its mount that is read-only and attached nowhere.
+//! the program goes on from a copy of its mount that is read-only and attached nowhere. Who may not say what their
+//! program is execute it once more from there.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, SealFlags, StatVfsMountFlags};
@@ -22,6 +23,7 @@ pub(super) fn seal() -> Result<(), Failure> {
         return Ok(());
     }
     let program = match read_only_copy() {
+        Ok(program) if go_on_from(&program).is_ok() => return Ok(()),
         Ok(program) => program,
         // An ordinary user has no mounts to copy; what they cannot write, their containers cannot either.
         Err(_) if rustix::fs::accessat(CWD, SELF, Access::WRITE_OK, AtFlags::EACCESS).is_err() => return Ok(()),
@@ -44,6 +46,11 @@ fn read_only_copy() -> std::io::Result<OwnedFd> {
     let copy = mount::clone_tree(CWD, std::path::Path::new("/proc/self/exe"), false)?;
     mount::set_attributes(&copy, false, Change { set: attribute::READ_ONLY, ..Change::default() })?;
     Ok(copy)
+}
+
+fn go_on_from(program: &OwnedFd) -> std::io::Result<()> {
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    teu_sys::program::replace_file(&std::fs::File::open(path)?)
 }
 
 fn memory_copy() -> std::io::Result<OwnedFd> {
