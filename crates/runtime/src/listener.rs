@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use serde_json::json;
-use teu_oci::runtime::Spec;
+use teu_oci::runtime::{Seccomp, Spec};
 use teu_sys::seccomp as kernel;
 
 use crate::Error;
@@ -74,15 +74,16 @@ pub(crate) fn filter(spec: &Spec, stock: &Stock) -> Result<Option<Filter>, Error
     }
     let instructions =
         seccomp::compile(profile).map_err(|error| Error::refused(format!("compile the seccomp profile: {error}")))?;
-    let mut flags =
-        seccomp::flags(profile).map_err(|error| Error::refused(format!("load the seccomp filter: {error}")))?;
-    if profile.syscalls.iter().any(|rule| rule.action == NOTIFY) {
-        flags |= kernel::FLAG_NEW_LISTENER;
-    }
+    let flags = load_flags(profile).map_err(|error| Error::refused(format!("load the seccomp filter: {error}")))?;
     Ok(Some(Filter { instructions, flags }))
+}
+
+fn load_flags(profile: &Seccomp) -> Result<u32, seccomp::Error> {
+    let notifies = profile.syscalls.iter().any(|rule| rule.action == NOTIFY);
+    Ok(seccomp::flags(profile)? | if notifies { kernel::FLAG_NEW_LISTENER } else { 0 })
 }
 
 /// The flags that the spec's filter is loaded with, if there is one.
 pub(crate) fn flags(spec: &Spec) -> Option<u32> {
-    filter(spec, &Stock::default()).ok().flatten().map(|filter| filter.flags)
+    spec.linux.as_ref()?.seccomp.as_ref().and_then(|profile| load_flags(profile).ok())
 }

@@ -16,7 +16,7 @@
 //!
 //! Not here: 32-bit ARM programs, which are killed; and who reads what `SCMP_ACT_NOTIFY` passes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use teu_oci::runtime::{Seccomp, SyscallArg, SyscallRule};
 use teu_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE, Instruction};
@@ -113,8 +113,9 @@ pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>, Error> {
         return Err(Error::Architecture(name.clone()));
     }
     let wanted = |abi: &Abi| abi.name == NATIVE || profile.architectures.iter().any(|a| a == abi.name);
+    let named = by_name(&rules);
     for abi in ABIS.iter().filter(|abi| wanted(abi)) {
-        let ranges = ranges(abi, &rules, default);
+        let ranges = ranges(abi, &named, default);
         match trees.iter_mut().find(|(audit, _)| *audit == abi.audit) {
             Some((_, lower)) => lower.extend(ranges),
             None => trees.push((abi.audit, ranges)),
@@ -191,7 +192,7 @@ type Ranges<'a> = Vec<(u32, Outcome<'a>)>;
 enum Outcome<'a> {
     Return(u32),
     /// The first alternative whose conditions all hold decides; else the default.
-    Conditional(Vec<&'a Alternative<'a>>),
+    Conditional(&'a [&'a Alternative<'a>]),
 }
 
 /// Conditions that must all hold, and then the action.
@@ -270,21 +271,41 @@ fn condition(arg: &SyscallArg) -> Result<Condition<'_>, Error> {
     Ok(Condition { operator, arg })
 }
 
-/// The outcomes of one ABI's numbers, from its first to the end of the number space.
-fn ranges<'a>(abi: &Abi, rules: &'a [Rule<'a>], default: u32) -> Ranges<'a> {
-    let tables: Vec<_> = abi.tables.iter().map(|table| numbers::by_name(table)).collect();
-    let mut outcomes: BTreeMap<u32, Vec<&Alternative<'_>>> = BTreeMap::new();
+/// What the rules say of each name, in their order.
+type Named<'a> = HashMap<&'a str, Vec<&'a Alternative<'a>>>;
+
+fn by_name<'a>(rules: &'a [Rule<'a>]) -> Named<'a> {
+    let mut named = Named::with_capacity(512);
     for rule in rules {
         for name in rule.names {
-            if let Some(number) = tables.iter().find_map(|table| table.get(name.as_str())) {
-                outcomes.entry(abi.base + number).or_default().extend(&rule.alternatives);
-            }
+            named.entry(name.as_str()).or_default().extend(&rule.alternatives);
         }
     }
+    named
+}
+
+/// The numbers of one ABI of which the rules say something, in order, and what.
+fn numbered<'a>(abi: &Abi, named: &'a Named<'a>) -> Vec<(u32, &'a [&'a Alternative<'a>])> {
+    let mut numbered = Vec::with_capacity(512);
+    let mut earlier = HashSet::new();
+    for (place, table) in abi.tables.iter().enumerate() {
+        let said = numbers::entries(table).filter(|(_, name)| !earlier.contains(name));
+        let said = said.filter_map(|(number, name)| Some((abi.base + number, named.get(name)?.as_slice())));
+        numbered.extend(said);
+        if place + 1 < abi.tables.len() {
+            earlier.extend(numbers::entries(table).map(|(_, name)| name));
+        }
+    }
+    numbered.sort_by_key(|(number, _)| *number);
+    numbered
+}
+
+/// The outcomes of one ABI's numbers, from its first to the end of the number space.
+fn ranges<'a>(abi: &Abi, named: &'a Named<'a>, default: u32) -> Ranges<'a> {
     let mut ranges = vec![(abi.base, Outcome::Return(default))];
     let mut end = abi.base;
-    for (number, alternatives) in outcomes {
-        let outcome = match alternatives[..] {
+    for (number, alternatives) in numbered(abi, named) {
+        let outcome = match alternatives {
             [first, ..] if first.conditions.is_empty() => Outcome::Return(first.action),
             _ => Outcome::Conditional(alternatives),
         };

@@ -81,7 +81,8 @@ fn every_number_of_every_abi_is_decided_as_the_profile_says() {
         for (audit, base, tables) in abis {
             let mut names = std::collections::BTreeMap::new();
             for table in tables.iter().rev() {
-                let own = numbers::by_name(table);
+                let own: std::collections::HashMap<_, _> =
+                    numbers::entries(table).map(|(number, name)| (name, number)).collect();
                 names.retain(|_, name| !own.contains_key(*name));
                 names.extend(own.into_iter().map(|(name, number)| (number, name)));
             }

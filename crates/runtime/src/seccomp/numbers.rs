@@ -2,21 +2,15 @@
 //!
 //! Each entry is a run of consecutive numbers: the first one and the names from there on.
 
-use std::collections::HashMap;
-
 /// Runs of consecutive numbers and their names.
 pub(super) type Table = &'static [(u32, &'static str)];
 
 /// The bit that marks a call of the x32 ABI.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
-/// Every name of `table` with its number.
-pub(super) fn by_name(table: Table) -> HashMap<&'static str, u32> {
-    let mut numbers = HashMap::with_capacity(512);
-    for (first, names) in table {
-        numbers.extend(names.split_ascii_whitespace().zip(*first..));
-    }
-    numbers
+/// Every number of `table` with its name.
+pub(super) fn entries(table: Table) -> impl Iterator<Item = (u32, &'static str)> {
+    table.iter().flat_map(|(first, names)| (*first..).zip(names.split_ascii_whitespace()))
 }
 
 /// 64-bit x86.

@@ -149,13 +149,13 @@ mod tests {
 
     #[test]
     fn every_name_is_a_system_call_of_some_architecture_we_know() {
-        let tables = [numbers::X86_64, numbers::I386, numbers::AARCH64].map(numbers::by_name);
+        let tables = [numbers::X86_64, numbers::I386, numbers::AARCH64];
         let arm_only =
             ["arm_fadvise64_64", "arm_sync_file_range", "sync_file_range2", "breakpoint", "cacheflush", "set_tls"];
         let absent = ["recv", "send"];
         let calls = BY_CAPABILITY.iter().map(|(_, calls)| *calls).chain([ALWAYS, OF_PROCESSOR]);
         for name in calls.flat_map(str::split_ascii_whitespace) {
-            let known = tables.iter().any(|table| table.contains_key(name));
+            let known = tables.iter().any(|table| numbers::entries(table).any(|(_, known)| known == name));
             assert!(known || arm_only.contains(&name) || absent.contains(&name), "{name} is in no table");
         }
     }
