@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -177,7 +179,7 @@ fn descriptors_are_passed_on_only_as_many_as_asked_for() {
     fs::write(&file, "preserved").expect("a file");
     let file = fs::File::open(&file).expect("opened");
     let number = file.as_raw_fd();
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     let line = format!(
         "exec 3<&{number} 4<&{number}; exec {} runtime --root state run --preserve-fds 1 {}",
         super::support::TEU,
@@ -217,7 +219,7 @@ fn join_mounts(bundle: &mut Bundle, path: &str) {
 
 #[test]
 fn a_mount_namespace_that_is_joined_gets_the_containers_tree_and_so_do_its_members() {
-    let mut holder = std::process::Command::new("unshare")
+    let mut holder = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sleep", "1000"])
         .spawn()
         .expect("unshare");
@@ -230,7 +232,7 @@ fn a_mount_namespace_that_is_joined_gets_the_containers_tree_and_so_do_its_membe
     // As with pivot_root(2): whoever had the old root has the new one.
     let seen = format!("/proc/{}/root", holder.id());
     assert_eq!(fs::read_to_string(format!("{seen}/tmp/here")).expect("a file"), "hello\n");
-    assert!(!std::path::Path::new(&seen).join("usr").exists() && std::path::Path::new("/usr").exists());
+    assert!(!Path::new(&seen).join("usr").exists() && Path::new("/usr").exists());
     // The next one's directory is not there any more, and that is no obstacle.
     let mut next = Bundle::new("ls /tmp; echo next");
     join_mounts(&mut next, &path);
@@ -317,7 +319,7 @@ fn what_this_kernel_lacks_is_refused_by_name() {
     };
     refused(&|config| config["linux"]["intelRdt"] = json!({ "closID": "x" }), "resctrl");
     refused(&|config| config["process"]["scheduler"] = json!({ "policy": "SCHED_LUCK" }), "SCHED_LUCK");
-    if !std::path::Path::new("/sys/module/apparmor").exists() {
+    if !Path::new("/sys/module/apparmor").exists() {
         refused(&|config| config["process"]["apparmorProfile"] = json!("x"), "no AppArmor");
     }
 }
@@ -339,4 +341,29 @@ fn statistics_and_limits_are_told_and_changed() {
     assert_eq!(second["data"]["memory"]["usage"]["limit"], 100 << 20);
     let listed: Value = serde_json::from_str(&bundle.runtime(&["list", "--format", "json"]).ok()).expect("JSON");
     assert_eq!(listed[0]["id"], json!(bundle.id));
+}
+
+#[test]
+fn a_cgroup_that_somebody_else_lives_in_stays_theirs() {
+    let mut bundle = Bundle::new("true");
+    let path = format!("teu-test-{}", bundle.id);
+    bundle.config["linux"]["cgroupsPath"] = json!(format!("/{path}"));
+    let legacy = fs::metadata("/sys/fs/cgroup/memory/cgroup.procs").is_ok();
+    let root = Path::new(if legacy { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" });
+    fs::create_dir(root.join(&path)).expect("a cgroup");
+    let mut stranger = Command::new("sleep").arg("1000").spawn().expect("a stranger");
+    fs::write(root.join(&path).join("cgroup.procs"), stranger.id().to_string()).expect("moved in");
+    let refused = bundle.run();
+    assert!(refused.code == 1 && refused.err.contains("container's cgroup is not empty"), "{}", refused.err);
+    assert!(stranger.try_wait().expect("looked at").is_none(), "the stranger lives");
+    let whole = bundle.config["mounts"].clone();
+    let none = json!({"destination": "/mnt", "type": "bind", "source": "/of/nobody", "options": ["bind"]});
+    bundle.config["mounts"].as_array_mut().expect("mounts").push(none);
+    assert_eq!(bundle.run().code, 1);
+    bundle.config["mounts"] = whole;
+    assert!(stranger.try_wait().expect("looked at").is_none(), "the stranger lives");
+    let mut hierarchies = fs::read_dir("/sys/fs/cgroup").expect("hierarchies").flatten().map(|entry| entry.path());
+    assert!(!hierarchies.any(|other| other != root && other.join(&path).exists()), "nothing else is left");
+    stranger.kill().and_then(|()| stranger.wait()).expect("ended");
+    eventually("it is empty", || fs::remove_dir(root.join(&path)).ok());
 }

@@ -91,7 +91,8 @@ fn systemd_makes_the_cgroup_keeps_its_limits_and_forgets_it() {
     // The name is free at once, for a container in the foreground too; its end is the scope's.
     bundle.config["process"]["args"] = json!(["sh", "-c", "exit 3"]);
     for _ in 0..3 {
-        assert_eq!(runtime(&daemon, &bundle, &["run", "--bundle", &place, "box"]).code, 3);
+        let ran = runtime(&daemon, &bundle, &["run", "--bundle", &place, "box"]);
+        assert_eq!(ran.code, 3, "{}", ran.err);
     }
     assert_eq!(property(&daemon, unit, "LoadState"), "not-found");
     bundle.config["linux"]["cgroupsPath"] = json!("/pods/box");

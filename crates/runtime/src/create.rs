@@ -1,6 +1,5 @@
 //! The parent's story: plan, cgroup, clone, wait for *ready*; later, *start*. The conversation is drawn in `sync`.
 
-use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use crate::error::During;
 use crate::hooks::{self, Identity};
 use crate::namespaces::User;
 use crate::orders::Orders;
-use crate::sources::{self, CgroupDirectories, Sources};
+use crate::sources::{self, CgroupDirectories, Opener};
 use crate::sync::{self, Order, Report};
 use crate::systemd::Unit;
 use crate::zygote::Herald;
@@ -150,7 +149,7 @@ pub fn create_telling(
         (options.cgroup, scope) = (Some(cgroup), Some(made));
     } else if options.cgroup.is_none() && changes_cgroups(spec) {
         // In a hierarchy that it has not joined it would change what is the host's.
-        options.cgroup = Some(Cgroup::create_everywhere(&path, resources)?);
+        options.cgroup = Some(Cgroup::begin_everywhere(&path, resources)?);
     }
     let suits = |zygote: &Zygote| {
         options.cgroup.is_none() && orders.is_plain() && zygote.suits(&path, resources, &orders.namespaces)
@@ -166,15 +165,15 @@ pub fn create_telling(
         }
         None => None,
     };
-    let (child, cgroup, joins, shown) = match born {
-        Some((child, cgroup, shown)) => (child, cgroup, Vec::new(), shown),
+    let (child, cgroup, shown) = match born {
+        Some((child, cgroup, shown)) => (child, cgroup, shown),
         None => {
             let cgroup = match options.cgroup.take() {
                 Some(cgroup) => cgroup,
-                None => Cgroup::create_unlimited(&path, resources)?,
+                None => Cgroup::begin(&path, resources)?,
             };
             match clone_init(&mut orders, rootfs, &cgroup, &options, &theirs) {
-                Ok((child, joins, shown)) => (child, cgroup, joins, shown),
+                Ok((child, shown)) => (child, cgroup, shown),
                 Err(error) => {
                     cgroup.discard();
                     return Err(error);
@@ -186,29 +185,30 @@ pub fn create_telling(
     drop(theirs);
     let mut created = Created { parts: Some(Parts { child, socket, cgroup, terminal: None }), filter: None, listener };
     created.supply(rootfs, &orders, &shown)?;
-    unless_gone(created.place(joins)).during("join the cgroup")?;
+    if orders.placed_by_parent {
+        unless_gone(created.place()).during("join the cgroup")?;
+    }
     created.complete(spec, resources, &orders, &options.identity(id, spec), stock)?;
     drop(scope);
     Ok(created)
 }
 
-/// Clones init straight from the caller. On v1 the caller moves it, while it builds its root: by the returned files.
+/// Clones init straight from the caller. On v1 the caller moves it, while it builds its root.
 fn clone_init(
     orders: &mut Orders,
     rootfs: &Rootfs,
     cgroup: &Cgroup,
     options: &Options,
     theirs: &OwnedFd,
-) -> Result<(Child, Vec<File>, CgroupDirectories), Error> {
-    let joins = cgroup.open_legacy_joins().during("open cgroup.procs")?;
+) -> Result<(Child, CgroupDirectories), Error> {
     let unified = cgroup.open_unified().during("open the cgroup")?;
-    orders.placed_by_parent = !joins.is_empty();
+    orders.placed_by_parent = cgroup.is_joined_by_writing();
     let shown = orders.show_cgroup(cgroup);
     let unified = unified.as_ref().map(AsFd::as_fd);
     let (stdio, gate) = (options.stdio.as_ref().map(Stdio::borrow), options.gate.as_ref().map(AsFd::as_fd));
     let own = Some((rootfs, &shown)).filter(|_| orders.opens_sources);
     let run = || init::run(orders, own, stdio, theirs.as_fd(), gate);
-    Ok((birth::spawn(&orders.namespaces, 0, unified, run)?, joins, shown))
+    Ok((birth::spawn(&orders.namespaces, 0, unified, run)?, shown))
 }
 
 /// Whether the container sees its cgroups and can write there.
@@ -243,26 +243,35 @@ pub(crate) fn reap(child: &Child) {
 }
 
 impl Created {
-    /// Makes what init cannot: the maps of its ids, and what it mounts of the host's tree.
-    fn supply(&self, rootfs: &Rootfs, orders: &Orders, shown: &CgroupDirectories) -> Result<(), Error> {
+    /// Makes what init cannot: the maps of its ids, what it mounts of the host's tree, and meanwhile the rest of the cgroup.
+    fn supply(&mut self, rootfs: &Rootfs, orders: &Orders, shown: &CgroupDirectories) -> Result<(), Error> {
         let Parts { child, socket, cgroup, .. } = self.present();
         if orders.namespaces.user == User::Born {
             orders.maps.write(child.pid)?;
             sources::delegate(orders, cgroup)?;
         }
         if orders.opens_sources {
-            return unless_gone(sync::order(socket.as_fd(), &Order::Go(child.pid))).during("tell that ids are mapped");
+            let (pid, socket) = (child.pid, socket.try_clone().during("tell that ids are mapped")?);
+            self.complete_cgroup()?;
+            return tell(socket.as_fd(), &Order::Go(pid), "tell that ids are mapped");
         }
-        let sources = Sources::open(rootfs, orders, shown)?;
-        unless_gone(sources.send(socket.as_fd())).during("send the mounts")
+        let mut opener = Opener::new(orders)?;
+        let send = |created: &Created, mounts: Vec<OwnedFd>| {
+            tell(created.present().socket.as_fd(), &Order::Mounts(mounts), "send the mounts")
+        };
+        send(self, opener.first(rootfs)?)?;
+        self.complete_cgroup()?;
+        send(self, opener.rest(shown)?)
+    }
+
+    fn complete_cgroup(&mut self) -> Result<(), Error> {
+        self.parts.as_mut().map_or(Ok(()), |parts| parts.cgroup.complete())
     }
 
     /// Moves init into its v1 cgroups, and tells it.
-    fn place(&self, joins: Vec<File>) -> std::io::Result<()> {
-        if joins.is_empty() {
-            return Ok(());
-        }
-        let Parts { child, socket, .. } = self.present();
+    fn place(&self) -> std::io::Result<()> {
+        let Parts { child, socket, cgroup, .. } = self.present();
+        let joins = cgroup.open_legacy_joins()?;
         joins.into_iter().try_for_each(|mut join| join.write_all(child.pid.to_string().as_bytes()))?;
         sync::order(socket.as_fd(), &Order::Placed)
     }
@@ -367,8 +376,13 @@ impl Drop for Created {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
             end(&parts.child);
-            // What cannot be removed now is found by the next cleaning; there is nobody to tell here.
-            parts.cgroup.remove().unwrap_or_default();
+            if parts.cgroup.is_complete() {
+                // What cannot be removed now is found by the next cleaning; there is nobody to tell here.
+                parts.cgroup.remove().unwrap_or_default();
+            } else {
+                // A directory that could not be made may be in somebody else's use, who is not to end with this.
+                parts.cgroup.discard();
+            }
         }
     }
 }

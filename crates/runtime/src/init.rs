@@ -3,6 +3,7 @@
 //! It runs in new namespaces with nothing but the socket to its parent. It never logs and never decides: what is to be
 //! done came with its [`Orders`], and what stops it goes back as an [`Error`]. The conversation is drawn in `sync`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -63,8 +64,8 @@ fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> 
             enter().during_with(|| format!("enter namespace {}", path.display()))?;
         }
     }
-    let mut ears = Ears { socket, placed: false };
-    let Some(sources) = take_sources(orders, own, &mut ears)? else { return Ok(None) };
+    let mut ears = Ears { socket, placed: false, mounts: VecDeque::new() };
+    let Some(own) = open_own(orders, own, &mut ears)? else { return Ok(None) };
     if orders.namespaces.maps_ids() {
         become_root()?;
     }
@@ -75,7 +76,7 @@ fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> 
     if let Some(name) = &orders.keyring {
         new_keyring(name)?;
     }
-    let root = build_root(orders, sources, &mut ears)?;
+    let root = build_root(orders, &mut Supplier { orders, own, ears: &mut ears })?;
     let Some(pid) = await_hooks(orders, &root.root, &mut ears)? else { return Ok(None) };
     let master = finish_root(orders, root)?;
     let program = orders.launch.program()?;
@@ -103,10 +104,12 @@ fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> 
     start(orders, &program, pid, filter.as_ref(), socket).map(Some)
 }
 
-/// What the parent says, in whatever order it comes: that init is placed may be said at any time.
+/// What the parent says, in whatever order it comes: mounts, and that init is placed, may come at any time.
 struct Ears {
     socket: BorrowedFd<'static>,
     placed: bool,
+    /// Those that have come and are not attached yet.
+    mounts: VecDeque<OwnedFd>,
 }
 
 impl Ears {
@@ -114,9 +117,27 @@ impl Ears {
         loop {
             match sync::obey(self.socket).during(step)? {
                 Some(Order::Placed) => self.placed = true,
+                Some(Order::Mounts(mounts)) => self.mounts.extend(mounts),
                 other => return Ok(other),
             }
         }
+    }
+
+    /// Waits until there is a mount to attach; false when the parent is gone.
+    fn await_mount(&mut self) -> Result<bool, Error> {
+        while self.mounts.is_empty() {
+            match sync::obey(self.socket).during("wait for the mounts")? {
+                Some(Order::Placed) => self.placed = true,
+                Some(Order::Mounts(mounts)) => self.mounts.extend(mounts),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn mount(&mut self) -> Result<OwnedFd, Error> {
+        self.await_mount()?;
+        self.mounts.pop_front().ok_or_else(|| Error::refused("wait for the mounts: the runtime is gone"))
     }
 }
 
@@ -194,28 +215,36 @@ fn become_root() -> Result<(), Error> {
     birth::hide()
 }
 
-/// The mounts of the host's tree: sent by the parent, or opened here when the parent has mapped the ids, by the caller's
-/// own id still, who may reach what the container's root may not.
-fn take_sources(orders: &Orders, own: Option<Own<'_>>, ears: &mut Ears) -> Result<Option<Sources>, Error> {
-    let Some((rootfs, cgroup)) = own else {
-        return Sources::receive(ears.socket, Sources::count(orders)).during("wait for the mounts");
-    };
+/// Waits until ids are mapped. The mounts of the host's tree that the parent does not send are opened then, by the caller's
+/// own id still, who may reach what the container's root may not. The outer `None` when the parent is gone.
+fn open_own(orders: &Orders, own: Option<Own<'_>>, ears: &mut Ears) -> Result<Option<Option<Sources>>, Error> {
+    let Some((rootfs, cgroup)) = own else { return Ok(ears.await_mount()?.then_some(None)) };
     let Some(Order::Go(_)) = ears.next("wait for the maps of ids")? else { return Ok(None) };
     birth::hide()?;
-    Sources::open(rootfs, orders, cgroup).map(Some)
+    Sources::open(rootfs, orders, cgroup).map(|sources| Some(Some(sources)))
 }
 
-impl Ears {
-    /// Asks for a mount that could not be made before; none when it is not one of those.
-    fn ask(&mut self, orders: &Orders, place: usize) -> Result<Option<OwnedFd>, Error> {
-        if !orders.later.contains(&place) {
+/// Where the mounts of the host's tree come from.
+struct Supplier<'a> {
+    orders: &'a Orders,
+    own: Option<Sources>,
+    ears: &'a mut Ears,
+}
+
+impl Supply for Supplier<'_> {
+    fn next(&mut self) -> Result<OwnedFd, Error> {
+        self.own.as_mut().map_or_else(|| self.ears.mount(), Sources::next)
+    }
+
+    fn ask(&mut self, place: usize) -> Result<Option<OwnedFd>, Error> {
+        if !self.orders.later.contains(&place) {
             return Ok(None);
         }
-        if orders.opens_sources {
-            return sources::make_one_here(orders, place).map(Some);
+        if self.orders.opens_sources {
+            return sources::make_one_here(self.orders, place).map(Some);
         }
-        sync::report(self.socket, &Report::Want(place), None).during("ask for a mount")?;
-        match self.next("wait for a mount")? {
+        sync::report(self.ears.socket, &Report::Want(place), None).during("ask for a mount")?;
+        match self.ears.next("wait for a mount")? {
             Some(Order::Supplied(mount)) => Ok(Some(mount)),
             _ => Err(Error::refused("wait for a mount: the runtime is gone")),
         }
@@ -277,10 +306,10 @@ struct NewRoot {
 }
 
 /// Mounts the root file system and everything in it.
-fn build_root(orders: &Orders, mut sources: Sources, ears: &mut Ears) -> Result<NewRoot, Error> {
+fn build_root(orders: &Orders, supply: &mut Supplier<'_>) -> Result<NewRoot, Error> {
     if let Some(path) = &orders.namespaces.mount {
         // So late because no path means what it meant from here on.
-        namespace::enter(sources.next()?, namespace::MOUNT)
+        namespace::enter(supply.next()?, namespace::MOUNT)
             .during_with(|| format!("enter namespace {}", path.display()))?;
     }
     if !orders.on_empty_root {
@@ -291,11 +320,10 @@ fn build_root(orders: &Orders, mut sources: Sources, ears: &mut Ears) -> Result<
         mount::set_propagation_of_all(from_host).during("part from the host's mounts")?;
     }
     let mask = if orders.in_place() { None } else { make_mask(orders)? };
-    let made = sources.next()?;
+    let made = supply.next()?;
     attach_root(orders, &made).during("attach the root file system")?;
     let root = Root::from_fd(made);
-    let ask = &mut |place: usize| ears.ask(orders, place);
-    let mounts = apply::apply(&root, &orders.mounts, &orders.hierarchies, &mut Supply { sources, ask })?;
+    let mounts = apply::apply(&root, &orders.mounts, &orders.hierarchies, supply)?;
     devices::make(&root, &orders.devices, &orders.mounts, orders.namespaces.maps_ids())?;
     if orders.launch.cwd() != "/" {
         // One that cannot be made is told when it cannot be entered.

@@ -3,7 +3,8 @@
 //! The parent is in the host's mount namespace, init may be in one that has never seen it. So the parent makes each
 //! mount as a descriptor, attached to nothing, and sends it along: first the root file system, then what the planned
 //! mounts need, in their order. A mount that is lost on the way vanishes with its descriptor. A mount namespace to be
-//! joined goes in front of them all.
+//! joined goes in front of them all. They travel in two parts: the first ends before the cgroup is shown, which is still
+//! being made then.
 //!
 //! An ordinary user may copy mounts only in a mount namespace of their own: there init, which is in one, does it all.
 
@@ -34,28 +35,69 @@ pub(crate) struct Sources {
 impl Sources {
     /// Makes them all, but for those that are asked for later.
     pub(crate) fn open(rootfs: &Rootfs, orders: &Orders, cgroup: &CgroupDirectories) -> Result<Sources, Error> {
+        let mut opener = Opener::new(orders)?;
+        let mut mounts = opener.first(rootfs)?;
+        mounts.extend(opener.rest(cgroup)?);
+        Ok(Sources { mounts: mounts.into_iter() })
+    }
+
+    /// The next one.
+    pub(crate) fn next(&mut self) -> Result<OwnedFd, Error> {
+        self.mounts.next().ok_or_else(|| Error::refused("mount: a source is missing"))
+    }
+}
+
+/// Makes them in two parts.
+pub(crate) struct Opener<'a> {
+    users: Users<'a>,
+    /// The place in the plan of the next one.
+    next: usize,
+}
+
+impl<'a> Opener<'a> {
+    /// Refuses what an ordinary user cannot do.
+    pub(crate) fn new(orders: &'a Orders) -> Result<Opener<'a>, Error> {
         if let Some(planned) = orders.mounts.iter().find(|planned| orders.opens_sources && planned.owners.is_some()) {
             let what = format!("mount {}: an ordinary user cannot show other owners", planned.destination);
             return Err(Error::refused(what));
         }
-        let mut users = Users { orders, made: Vec::new() };
+        Ok(Opener { users: Users { orders, made: Vec::new() }, next: 0 })
+    }
+
+    /// The mount namespace that is joined, the root, and what comes before the first mount of type cgroup.
+    pub(crate) fn first(&mut self, rootfs: &Rootfs) -> Result<Vec<OwnedFd>, Error> {
+        let orders = self.users.orders;
         let layers = matches!(rootfs, Rootfs::Overlay(_)) && orders.namespaces.user == User::Born;
         let root = || Some((orders.maps.host_user(0)?, orders.maps.host_group(0)?));
         let own = if layers {
             let root = root().ok_or_else(|| Error::refused("map ids: the container's root is in no map"))?;
-            Some((users.find(&orders.maps)?, root))
+            Some((self.users.find(&orders.maps)?, root))
         } else {
             None
         };
         let mut mounts =
             orders.namespaces.mount.as_deref().map(open_joined).transpose()?.into_iter().collect::<Vec<_>>();
         mounts.push(rootfs.open(own).during("mount the root file system")?);
-        for (place, planned) in orders.mounts.iter().enumerate() {
+        let end = orders.mounts.iter().position(|planned| planned.source == Source::Cgroup);
+        self.open_until(end.unwrap_or(orders.mounts.len()), &Vec::new(), &mut mounts)?;
+        Ok(mounts)
+    }
+
+    /// All that are left.
+    pub(crate) fn rest(mut self, cgroup: &CgroupDirectories) -> Result<Vec<OwnedFd>, Error> {
+        let mut mounts = Vec::new();
+        self.open_until(self.users.orders.mounts.len(), cgroup, &mut mounts)?;
+        Ok(mounts)
+    }
+
+    fn open_until(&mut self, end: usize, cgroup: &CgroupDirectories, mounts: &mut Vec<OwnedFd>) -> Result<(), Error> {
+        let orders = self.users.orders;
+        for (place, planned) in orders.mounts.iter().enumerate().take(end).skip(self.next) {
             match &planned.source {
                 Source::Bind { .. } if orders.later.contains(&place) => {}
                 Source::Bind { path, recursive } => {
                     let tree = copy_tree(path, *recursive, planned)?;
-                    users.map(&tree, planned)?;
+                    self.users.map(&tree, planned)?;
                     mounts.push(change(tree, *recursive, planned)?);
                 }
                 Source::Cgroup => {
@@ -63,49 +105,21 @@ impl Sources {
                         mounts.push(copy(directory, planned).map_err(at(&planned.destination, "cgroup"))?);
                     }
                 }
-                Source::Layers(overlay) => mounts.push(users.layers(overlay, planned)?),
+                Source::Layers(overlay) => mounts.push(self.users.layers(overlay, planned)?),
                 Source::Filesystem { .. } | Source::Remount { .. } => {}
             }
         }
-        Ok(Sources { mounts: mounts.into_iter() })
-    }
-
-    /// How many [`Sources::open`] makes.
-    pub(crate) fn count(orders: &Orders) -> usize {
-        let of = |planned: &Planned| match planned.source {
-            Source::Bind { .. } | Source::Layers(_) => 1,
-            Source::Cgroup => orders.hierarchies.len(),
-            Source::Filesystem { .. } | Source::Remount { .. } => 0,
-        };
-        let joined = usize::from(orders.namespaces.mount.is_some());
-        joined + 1 + orders.mounts.iter().map(of).sum::<usize>() - orders.later.len()
-    }
-
-    /// Sends them to init.
-    pub(crate) fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        for some in self.mounts.as_slice().chunks(sync::MOST_DESCRIPTORS) {
-            sync::send(socket, b"m", &some.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-        }
+        self.next = end;
         Ok(())
     }
+}
 
-    /// Receives so many from the parent; none when it is gone.
-    pub(crate) fn receive(socket: BorrowedFd<'_>, count: usize) -> io::Result<Option<Sources>> {
-        let mut mounts = Vec::with_capacity(count);
-        while mounts.len() < count {
-            let (length, fds) = sync::take(socket, &mut [0; 1])?;
-            if length == 0 {
-                return Ok(None);
-            }
-            mounts.extend(fds);
-        }
-        Ok(Some(Sources { mounts: mounts.into_iter() }))
+/// Sends mounts to init.
+pub(crate) fn send(mounts: &[OwnedFd], socket: BorrowedFd<'_>) -> io::Result<()> {
+    for some in mounts.chunks(sync::MOST_DESCRIPTORS) {
+        sync::send(socket, sync::MOUNTS, &some.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     }
-
-    /// The next one.
-    pub(crate) fn next(&mut self) -> Result<OwnedFd, Error> {
-        self.mounts.next().ok_or_else(|| Error::refused("mount: a source is missing"))
-    }
+    Ok(())
 }
 
 /// Opens the mount namespace that the container joins. Its members get the container's tree as their root, so it is

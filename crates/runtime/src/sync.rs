@@ -5,7 +5,9 @@
 //!  cgroup
 //!  clone3 ───────────────────────────────────────────▶ namespaces joined
 //!  user namespace: write its maps
-//!                                     Sources ────────▶ root, mounts, devices, masks
+//!                                     Mounts ─────────▶ root, mounts, devices, masks
+//!  v1: make its directories
+//!                                     Mounts ─────────▶ those that show the cgroup, and what comes after
 //!                   Want(what is in the root) ◀──▶ Supplied
 //!  v1: write its pid to cgroup.procs
 //!                                     Placed ─────────▶ cgroup namespace, limits
@@ -40,6 +42,8 @@ use crate::Error;
 use crate::credentials::Filter;
 use crate::error::During;
 
+/// What mounts are sent with.
+pub(crate) const MOUNTS: &[u8] = b"m";
 /// The longest message in either direction but for a filter.
 const LONGEST: usize = 8192;
 /// The longest filter the kernel takes, in bytes, and its header.
@@ -63,6 +67,8 @@ pub(crate) enum Report {
 /// What the parent says to init.
 #[derive(Debug)]
 pub(crate) enum Order {
+    /// The next mounts of the host's tree.
+    Mounts(Vec<OwnedFd>),
     /// It is in its cgroups.
     Placed,
     /// The mount that it wanted.
@@ -114,6 +120,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Report, Option<O
 /// Gives an order.
 pub(crate) fn order(socket: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
     match order {
+        Order::Mounts(mounts) => crate::sources::send(mounts, socket),
         Order::Placed => send(socket, b"p", &[]),
         Order::Supplied(mount) => send(socket, b"w", &[mount.as_fd()]),
         Order::Go(pid) => {
@@ -142,6 +149,7 @@ pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
     let mut bytes = vec![0; LONGEST_FILTER];
     let (length, mut fds) = take(socket, &mut bytes)?;
     Ok(match &bytes[..length] {
+        MOUNTS => Some(Order::Mounts(fds)),
         [b'p'] => Some(Order::Placed),
         [b'w'] => fds.pop().map(Order::Supplied),
         [b'g', a, b, c, d] => Some(Order::Go(i32::from_ne_bytes([*a, *b, *c, *d]))),

@@ -11,6 +11,7 @@ pub(crate) mod devices;
 mod directory;
 mod freezer;
 mod hierarchy;
+mod making;
 mod place;
 mod scope;
 mod settings;
@@ -27,11 +28,9 @@ use teu_oci::runtime::{DeviceRule, Resources};
 use crate::error::During;
 use crate::systemd::{self, Unit};
 use crate::{Error, Stock, rootless};
-use directory::{
-    collect_processes, filter_devices, inherit_cpuset, make_directory, make_unified, remove_tree, wait_empty, write,
-};
+use directory::{collect_processes, filter_devices, inherit_cpuset, make_directory, remove_tree, wait_empty, write};
 pub(crate) use hierarchy::Hierarchies;
-use hierarchy::Version;
+use hierarchy::{Legacy, Version};
 pub use place::Place;
 use settings::Setting;
 pub(crate) use settings::weight_of_shares;
@@ -54,34 +53,11 @@ pub struct Cgroup {
     everywhere: bool,
     /// The scope that systemd has made for it, if it has.
     unit: Option<String>,
+    /// The v1 hierarchies in which its directory is still to be made.
+    unmade: Vec<Legacy>,
 }
 
 impl Cgroup {
-    /// Makes the cgroup `path` (like `/teu/<id>`) with its limits, empty.
-    ///
-    /// # Errors
-    /// [`Error::NoCgroupController`] where a limit has none; [`Error::Refused`] for a path that leaves the tree, or a
-    /// cgroup that has processes; otherwise the step that failed. What was made is removed again.
-    pub fn create(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
-        let cgroup = Cgroup::create_unlimited(path, resources)?;
-        if let Err(error) = cgroup.limit(resources, &Stock::default()) {
-            cgroup.discard();
-            return Err(error);
-        }
-        Ok(cgroup)
-    }
-
-    /// The same but for the limits themselves, which [`Cgroup::limit`] sets while init is busy with other things.
-    pub(crate) fn create_unlimited(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
-        let cgroup = Cgroup::at(path)?;
-        cgroup.refuse_frozen()?;
-        if let Err(error) = cgroup.make(resources) {
-            cgroup.discard();
-            return Err(error);
-        }
-        Ok(cgroup)
-    }
-
     /// The cgroup `path`, which exists.
     ///
     /// # Errors
@@ -98,28 +74,28 @@ impl Cgroup {
     pub(crate) fn at(path: &Path) -> Result<Cgroup, Error> {
         let hierarchies = Hierarchies::find().during("read /proc/self/mountinfo")?;
         match Unit::of(path) {
-            Some(unit) => Ok(Cgroup { path: unit.path(), hierarchies, everywhere: true, unit: Some(unit.name) }),
-            None => Ok(Cgroup { path: relative(path)?, hierarchies, everywhere: false, unit: None }),
+            Some(unit) => Ok(Cgroup {
+                path: unit.path(),
+                hierarchies,
+                everywhere: true,
+                unit: Some(unit.name),
+                unmade: Vec::new(),
+            }),
+            None => {
+                Ok(Cgroup { path: relative(path)?, hierarchies, everywhere: false, unit: None, unmade: Vec::new() })
+            }
         }
-    }
-
-    /// Makes the cgroup `path`, empty and without limits, in every hierarchy of the machine.
-    ///
-    /// # Errors
-    /// As [`Cgroup::create`].
-    pub fn create_everywhere(path: &Path, resources: &Resources) -> Result<Cgroup, Error> {
-        let cgroup = Cgroup { everywhere: true, ..Cgroup::at(path)? };
-        cgroup.refuse_frozen()?;
-        if let Err(error) = cgroup.make(resources) {
-            cgroup.discard();
-            return Err(error);
-        }
-        Ok(cgroup)
     }
 
     /// No cgroup at all: what is in it stays in its caller's, has no limits, and is known by nothing but its first process.
     pub(crate) fn absent() -> Cgroup {
-        Cgroup { path: PathBuf::new(), hierarchies: Hierarchies::default(), everywhere: false, unit: None }
+        Cgroup {
+            path: PathBuf::new(),
+            hierarchies: Hierarchies::default(),
+            everywhere: false,
+            unit: None,
+            unmade: Vec::new(),
+        }
     }
 
     /// Whether it is none at all.
@@ -180,7 +156,7 @@ impl Cgroup {
                     below.path.push(&path);
                 }
                 Some(name) => {
-                    let own = |legacy: &&mut hierarchy::Legacy| legacy.controllers.iter().any(|one| one == name);
+                    let own = |legacy: &&mut Legacy| legacy.controllers.iter().any(|one| one == name);
                     let legacy = below.hierarchies.v1.iter_mut().find(own).ok_or_else(|| {
                         Error::refused(format!("join the cgroup: unknown controller {name} in SubCgroupPaths"))
                     })?;
@@ -304,7 +280,7 @@ impl Cgroup {
     /// `EBUSY` when killed processes do not end; otherwise as rmdir(2). One that is gone is removed.
     pub fn remove(&self) -> io::Result<()> {
         let mut result = self.end_scope();
-        for directory in self.directories().collect::<Vec<_>>() {
+        for directory in self.possible_directories() {
             let removed = match remove_tree(&directory) {
                 Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
                     self.kill().and_then(|()| wait_empty(&directory)).and_then(|()| remove_tree(&directory))
@@ -344,7 +320,7 @@ impl Cgroup {
 
     /// The `cgroup.procs` of every v1 directory, to be joined by writing a pid, or 0 for oneself.
     pub(crate) fn open_legacy_joins(&self) -> io::Result<Vec<File>> {
-        let own = |legacy: &hierarchy::Legacy| {
+        let own = |legacy: &Legacy| {
             let directory = if legacy.below { legacy.mount.clone() } else { legacy.mount.join(&self.path) };
             directory.join("cgroup.procs")
         };
@@ -352,13 +328,19 @@ impl Cgroup {
         opened.filter(|file| !matches!(file, Err(error) if error.kind() == io::ErrorKind::NotFound)).collect()
     }
 
+    /// Whether it is joined by writing to files of v1 directories.
+    pub(crate) fn is_joined_by_writing(&self) -> bool {
+        let there = |legacy: &Legacy| legacy.mount.join(&self.path).exists();
+        !self.unmade.is_empty() || self.hierarchies.v1.iter().any(there)
+    }
+
     /// The directory by which it is frozen.
     pub(crate) fn freezer(&self) -> Option<PathBuf> {
         self.unified().or_else(|| self.legacy("freezer")).filter(|directory| directory.exists())
     }
 
-    /// The name (`unified`, `memory`, `cpu,cpuacct`) and directory of each hierarchy in which the cgroup exists; the
-    /// caller's own where there is none.
+    /// The name (`unified`, `memory`, `cpu,cpuacct`) and directory of each hierarchy in which the cgroup exists or will;
+    /// the caller's own where there is none.
     pub(crate) fn named_directories(&self) -> Vec<(Option<String>, PathBuf)> {
         if self.is_absent() {
             return hierarchy::own_directories();
@@ -366,52 +348,15 @@ impl Cgroup {
         let unified = self.unified().map(|directory| (None, directory));
         let legacy =
             self.hierarchies.v1.iter().map(|one| (Some(one.controllers.join(",")), one.mount.join(&self.path)));
-        unified.into_iter().chain(legacy).filter(|(_, directory)| directory.exists()).collect()
-    }
-
-    /// Gives the v1 directories of `from`, a sibling, this cgroup's name, and makes the v2 one. Without limits yet.
-    pub(crate) fn adopt(&self, from: &Cgroup, resources: &Resources) -> Result<(), Error> {
-        if from.path.parent() != self.path.parent() {
-            return Err(Error::refused("adopt a cgroup: it has another parent"));
-        }
-        for legacy in &self.hierarchies.v1 {
-            match std::fs::rename(legacy.mount.join(&from.path), legacy.mount.join(&self.path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).during("rename cgroup"),
-                _ => {}
-            }
-        }
-        self.make_unified(&self.plan(resources)?)
-    }
-
-    /// Makes the v1 directories that every container joins; false when there is none.
-    pub(crate) fn make_legacy(&self) -> Result<bool, Error> {
-        let counting = |legacy: &&hierarchy::Legacy| self.joined_by_all(legacy);
-        let directories: Vec<_> =
-            self.hierarchies.v1.iter().filter(counting).map(|v1| v1.mount.join(&self.path)).collect();
-        directories.iter().try_for_each(|directory| make_directory(directory))?;
-        Ok(!directories.is_empty())
-    }
-
-    /// Whether the limits need no v1 hierarchy but those that every container joins.
-    pub(crate) fn joined_for(&self, resources: &Resources) -> bool {
-        let joined = |setting: &Setting| {
-            setting.version == Version::Unified
-                || self.hierarchies.legacy(&setting.controller).is_some_and(|legacy| self.joined_by_all(legacy))
-        };
-        self.plan(resources).is_ok_and(|settings| settings.iter().all(joined))
-    }
-
-    /// Whether every container joins a v1 hierarchy.
-    fn joined_by_all(&self, legacy: &hierarchy::Legacy) -> bool {
-        let alone = self.hierarchies.unified.is_none();
-        let wanted = |name: &str| COUNTING.contains(&name) || alone && WITHOUT_UNIFIED.contains(&name);
-        self.everywhere || legacy.controllers.iter().any(|name| wanted(name))
+        let unmade = |directory: &Path| self.unmade.iter().any(|one| one.mount.join(&self.path) == directory);
+        let there = |directory: &Path| unmade(directory) || directory.exists();
+        unified.into_iter().chain(legacy).filter(|(_, directory)| there(directory)).collect()
     }
 
     /// The roots of the v1 hierarchies in which it has a directory: what [`Cgroup::abandon`] needs where no path leads
     /// to them.
     pub(crate) fn open_legacy_roots(&self) -> io::Result<Vec<File>> {
-        let has = |legacy: &&hierarchy::Legacy| legacy.mount.join(&self.path).is_dir();
+        let has = |legacy: &&Legacy| legacy.mount.join(&self.path).is_dir();
         self.hierarchies.v1.iter().filter(has).map(|legacy| File::open(&legacy.mount)).collect()
     }
 
@@ -424,31 +369,6 @@ impl Cgroup {
             let _ = procs.map(|procs| File::from(procs).write_all(b"0"));
             let _ = unlinkat(root, &self.path, AtFlags::REMOVEDIR);
         }
-    }
-
-    /// Makes the directories.
-    fn make(&self, resources: &Resources) -> Result<(), Error> {
-        let settings = self.plan(resources)?;
-        self.make_unified(&settings)?;
-        for legacy in &self.hierarchies.v1 {
-            if self.joined_by_all(legacy)
-                || legacy.controllers.iter().any(|name| asked(&settings, name, Version::Legacy))
-            {
-                make_directory(&legacy.mount.join(&self.path))?;
-                if legacy.controllers.iter().any(|name| name == "cpuset") {
-                    inherit_cpuset(&legacy.mount, &self.path)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the directory of the v2 tree, with the controllers that count and those of the limits.
-    fn make_unified(&self, settings: &[Setting]) -> Result<(), Error> {
-        let Some(mount) = &self.hierarchies.unified else { return Ok(()) };
-        let wanted = |name: &String| UNIFIED.contains(&name.as_str()) || asked(settings, name, Version::Unified);
-        let controllers = self.hierarchies.unified_controllers().into_iter().filter(wanted).collect::<Vec<_>>();
-        make_unified(mount, &self.path, &controllers)
     }
 
     /// Sets the limits.
@@ -549,8 +469,12 @@ impl Cgroup {
 
     /// Every directory that exists, the v2 tree's first.
     fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        self.possible_directories().filter(|directory| directory.exists())
+    }
+
+    fn possible_directories(&self) -> impl Iterator<Item = PathBuf> {
         let legacy = self.hierarchies.v1.iter().map(|legacy| legacy.mount.join(&self.path));
-        self.unified().into_iter().chain(legacy).filter(|directory| directory.exists())
+        self.unified().into_iter().chain(legacy)
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {
@@ -561,11 +485,6 @@ impl Cgroup {
     fn read_unified(&self, file: &str) -> Option<String> {
         std::fs::read_to_string(self.unified()?.join(file)).ok()
     }
-}
-
-/// Whether one of the settings needs a controller.
-fn asked(settings: &[Setting], controller: &str, version: Version) -> bool {
-    settings.iter().any(|setting| setting.version == version && setting.controller == controller)
 }
 
 /// The path without its leading slash; refuses one that is empty or has `..`.

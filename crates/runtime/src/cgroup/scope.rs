@@ -29,7 +29,7 @@ impl Cgroup {
         properties.extend(systemd::of_annotations(annotations)?);
         let scope = Scope::start(unit, &properties)?;
         let (path, unit) = (scope.place.path.clone(), scope.place.unit.clone());
-        let cgroup = Cgroup { path, hierarchies, everywhere: true, unit };
+        let cgroup = Cgroup { path, hierarchies, everywhere: true, unit, unmade: Vec::new() };
         if let Some(directory) = cgroup.unified() {
             std::fs::create_dir_all(&directory).during_with(|| format!("make cgroup {}", directory.display()))?;
         }

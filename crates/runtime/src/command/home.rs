@@ -20,6 +20,22 @@ pub(super) struct Home {
 impl Home {
     /// Makes it where the spec says, and lets the spec know.
     pub(super) fn make(context: &Context, id: &str, spec: &mut Spec) -> Result<Home, Failure> {
+        let mut home = Home::begin(context, id, spec)?;
+        home.cgroup.complete().inspect_err(|_| home.abandon())?;
+        Ok(home)
+    }
+
+    /// Takes it away, when nothing has come to live in it.
+    pub(super) fn abandon(&self) {
+        // The error that led here is the one to tell.
+        match &self.place.unit {
+            Some(_) => drop(self.cgroup.remove()),
+            None => self.cgroup.discard(),
+        }
+    }
+
+    /// The same, but for its directories of cgroup v1, which may still be to make.
+    pub(super) fn begin(context: &Context, id: &str, spec: &mut Spec) -> Result<Home, Failure> {
         let linux = spec.linux.get_or_insert_default();
         let path = linux.cgroups_path.take().filter(|path| !path.as_os_str().is_empty());
         let resources = linux.resources.clone().unwrap_or_default();
@@ -32,7 +48,7 @@ impl Home {
                 as_far_as_delegated(context, path, id, &resources)?
             } else {
                 let path = path.map_or_else(|| Path::new("/teu").join(id), |path| Path::new("/").join(path));
-                let cgroup = Cgroup::create_everywhere(&path, &resources)?;
+                let cgroup = Cgroup::begin_everywhere(&path, &resources)?;
                 (path, cgroup)
             };
             Home { place: Place { path, unit: None }, cgroup, _scope: None }

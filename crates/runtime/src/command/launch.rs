@@ -101,9 +101,11 @@ impl Launch {
             Err(error) => return self.undo_unless(Err(error)),
         };
         let Some(foreground) = foreground else { return Ok(None) };
+        let cgroup = foreground.cgroup.clone();
         let exit = foreground.wait()?;
         if !given.has("keep") {
-            life::destroy(context, &container)?;
+            let cgroup = cgroup.map_or_else(|| container.record.cgroup.open(), Ok);
+            life::destroy_with(context, &container, cgroup, self.bundle.spec.hooks.as_ref())?;
         }
         Ok(Some(exit))
     }
@@ -157,7 +159,7 @@ impl Launch {
     /// Makes the container, writes it down, and sends its terminal away.
     fn make(&mut self, context: &Context, gate: Option<OwnedFd>) -> Result<(Created, Record), Failure> {
         let spec = &mut self.bundle.spec;
-        let home = Home::make(context, &self.id, spec)?;
+        let home = Home::begin(context, &self.id, spec)?;
         let options = Options {
             cgroup: Some(home.cgroup.clone()),
             descriptors: self.descriptors,
@@ -170,13 +172,15 @@ impl Launch {
         };
         let rootfs = Rootfs::Directory(self.bundle.rootfs.clone());
         context.log.debug("make the container's process");
-        if let Some(flags) = crate::listener::flags(spec).filter(|_| context.log.is_verbose()) {
+        if context.log.is_verbose()
+            && let Some(flags) = crate::listener::flags(spec)
+        {
             context.log.debug(&format!("seccomp filter flags: {flags}"));
         }
         let mut created =
             crate::create_with(&self.id, spec, &rootfs, options, &crate::Stock::default()).inspect_err(|_| {
                 // What was refused before anything was made has left this.
-                let _ = home.cgroup.remove();
+                home.abandon();
             })?;
         if let Some(console) = &self.console
             && let Some(terminal) = created.terminal()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Signal;
-use teu_oci::runtime::NamespaceKind;
+use teu_oci::runtime::{Hooks, NamespaceKind};
 use teu_sys::poll::Interests;
 use teu_sys::process;
 
@@ -14,7 +14,7 @@ use super::arguments::Given;
 use super::notify::Notify;
 use super::state::{self, Container, Status};
 use super::{Context, Failure, launch};
-use crate::hooks;
+use crate::{Cgroup, hooks};
 
 /// How long a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -140,9 +140,19 @@ fn end(container: &Container) -> Result<(), Failure> {
 
 /// Takes away the cgroup and the state, and runs the last hooks.
 pub(super) fn destroy(context: &Context, container: &Container) -> Result<(), Failure> {
-    let spec = container.spec();
+    let hooks = container.spec().ok().and_then(|spec| spec.hooks);
+    destroy_with(context, container, container.record.cgroup.open(), hooks.as_ref())
+}
+
+/// The same for who has at hand what can be found otherwise: the cgroup, and the hooks of its configuration.
+pub(super) fn destroy_with(
+    context: &Context,
+    container: &Container,
+    cgroup: Result<Cgroup, crate::Error>,
+    hooks: Option<&Hooks>,
+) -> Result<(), Failure> {
     let remove = || -> Result<(), Failure> {
-        let cgroup = container.record.cgroup.open()?;
+        let cgroup = cgroup?;
         cgroup.thaw_killed()?;
         Ok(cgroup.remove()?)
     };
@@ -157,7 +167,7 @@ pub(super) fn destroy(context: &Context, container: &Container) -> Result<(), Fa
             other.map_err(|error| Failure::new(format!("remove {}: {error}", container.directory.display())))?;
         }
     }
-    if let Some(hooks) = spec.ok().and_then(|spec| spec.hooks) {
+    if let Some(hooks) = hooks {
         let state = container.identity().state("stopped", 0);
         if let Err(error) = hooks::run("poststop", &hooks.poststop, &state) {
             context.log.warn(&error.to_string());

@@ -16,7 +16,6 @@ use teu_sys::mount::{self, Change, attribute};
 use super::plan::{Planned, Source};
 use crate::Error;
 use crate::error::at;
-use crate::sources::Sources;
 
 /// What of procfs may be replaced by a mount; nothing else on it is a target.
 const IN_PROC: [&str; 11] = [
@@ -50,9 +49,12 @@ pub(crate) struct Mounts {
 
 /// Where mounts of the host's tree come from: those that were sent, and those that are asked for only when what comes
 /// before them is there.
-pub(crate) struct Supply<'a> {
-    pub(crate) sources: Sources,
-    pub(crate) ask: &'a mut dyn FnMut(usize) -> Result<Option<OwnedFd>, Error>,
+pub(crate) trait Supply {
+    /// The next of those that were sent.
+    fn next(&mut self) -> Result<OwnedFd, Error>;
+
+    /// The one at this place in the plan, if it is asked for.
+    fn ask(&mut self, place: usize) -> Result<Option<OwnedFd>, Error>;
 }
 
 /// Makes every mount, in order. `hierarchies` are the names of the cgroup hierarchies that are shown.
@@ -60,18 +62,18 @@ pub(crate) fn apply(
     root: &Root,
     plan: &[Planned],
     hierarchies: &[Option<String>],
-    supply: &mut Supply<'_>,
+    supply: &mut impl Supply,
 ) -> Result<Mounts, Error> {
     let mut mounts = Mounts::default();
     for (place, planned) in plan.iter().enumerate() {
         match planned.source {
-            Source::Cgroup => mount_cgroup(root, planned, hierarchies, &mut supply.sources)?,
+            Source::Cgroup => mount_cgroup(root, planned, hierarchies, supply)?,
             Source::Filesystem { .. } => apply_one(root, planned, None, &mut mounts)?,
             Source::Remount { ref data } => remount(root, planned, data)?,
             Source::Bind { .. } | Source::Layers(_) => {
-                let tree = match (supply.ask)(place)? {
+                let tree = match supply.ask(place)? {
                     Some(tree) => tree,
-                    None => supply.sources.next()?,
+                    None => supply.next()?,
                 };
                 apply_one(root, planned, Some(tree), &mut mounts)?;
             }
@@ -174,21 +176,21 @@ fn mount_cgroup(
     root: &Root,
     planned: &Planned,
     hierarchies: &[Option<String>],
-    sources: &mut Sources,
+    supply: &mut impl Supply,
 ) -> Result<(), Error> {
     let destination = planned.destination.as_str();
     let attributes = planned.own.set | planned.all.set;
     let place = target(root, destination, true)?;
     refuse_in_proc(&place, destination)?;
     if let [None] = hierarchies {
-        return mount::attach(sources.next()?, place).map_err(at(destination, "attach"));
+        return mount::attach(supply.next()?, place).map_err(at(destination, "attach"));
     }
     let options = [("source", Some("cgroup")), ("mode", Some("755")), ("size", Some("64k"))];
     let cover = mount::filesystem("tmpfs", &options, attributes & !attribute::READ_ONLY);
     let cover = cover.map_err(at(destination, "tmpfs"))?;
     mount::attach(&cover, place).map_err(at(destination, "attach"))?;
     for name in hierarchies {
-        show_hierarchy(&cover, hierarchy_name(name.as_deref()), sources.next()?).map_err(at(destination, "cgroup"))?;
+        show_hierarchy(&cover, hierarchy_name(name.as_deref()), supply.next()?).map_err(at(destination, "cgroup"))?;
     }
     let change = Change { set: attributes, ..Change::default() };
     mount::set_attributes(&cover, false, change).map_err(at(destination, "set attributes"))
