@@ -2,8 +2,10 @@
 //! there whenever more has been written.
 //!
 //! A file is known by its identity, not by its name: at the end of one that has been rotated away the reader looks for it
-//! under its new name and goes on with the next newer one. A compressed file says who it was before.
+//! under its new name and goes on with the next newer one. A compressed file says who it was before. Whoever keeps up
+//! holds newer files open, which may be removed then before they are read.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -20,6 +22,11 @@ use super::{Line, Query, rotated, rotated_compressed};
 const BLOCK: usize = 64 << 10;
 /// The longest line that is taken for one of ours: 16 KiB, each byte as `\u00xx`, and the rest.
 const MAX_LINE: usize = 256 << 10;
+/// How much of newer files is held open for a reader that is slower than the writer: an end to what a client that reads
+/// nothing keeps on the disk.
+const MOST_HELD: u64 = 1 << 30;
+/// How many files that is at most, however small they are.
+const MOST_FILES: usize = 512;
 
 /// One file of the log.
 #[derive(Debug)]
@@ -61,6 +68,14 @@ impl Part {
         match &mut self.source {
             Source::Plain(file) => file.read(buffer),
             Source::Compressed(decoder) => decoder.read(buffer),
+        }
+    }
+
+    /// Bytes it has now.
+    fn size(&self) -> io::Result<u64> {
+        match &self.source {
+            Source::Plain(file) => Ok(file.metadata()?.len()),
+            Source::Compressed(decoder) => Ok(decoder.get_ref().metadata()?.len()),
         }
     }
 
@@ -107,6 +122,8 @@ pub struct JsonReader {
     until: Option<Timestamp>,
     /// None until the log exists.
     current: Option<Part>,
+    /// What came after it, oldest first, as far as it was looked for.
+    held: VecDeque<Part>,
     /// Bytes of `current` that were read and not yet returned, from `start` on.
     pending: Vec<u8>,
     start: usize,
@@ -128,7 +145,18 @@ impl JsonReader {
         };
         let (since, until) = (query.since, query.until);
         let (path, parsed) = (path.to_owned(), Parsed::default());
-        Ok(JsonReader { path, since, until, current, pending: Vec::new(), start: 0, skip, parsed, finished: false })
+        Ok(JsonReader {
+            path,
+            since,
+            until,
+            current,
+            held: VecDeque::new(),
+            pending: Vec::new(),
+            start: 0,
+            skip,
+            parsed,
+            finished: false,
+        })
     }
 
     /// Goes to the next line; false at the present end of the log, from where a later call goes on. What is no record
@@ -207,39 +235,55 @@ impl JsonReader {
         Ok(result? > 0)
     }
 
-    /// At the end of the present file: goes on with the next newer one; false when there is none.
-    fn go_on(&mut self) -> io::Result<bool> {
-        let Some(current) = &self.current else {
-            self.current = oldest(&self.path, self.since)?;
-            return Ok(self.current.is_some());
-        };
-        let here = current.identity;
+    /// Opens what has come after the files that are open.
+    pub(super) fn keep_up(&mut self) -> io::Result<()> {
+        let mut held = 0;
+        for part in &self.held {
+            held += part.size()?;
+        }
+        if held >= MOST_HELD || self.held.len() >= MOST_FILES {
+            return Ok(());
+        }
+        let Some(newest) = self.held.back().or(self.current.as_ref()) else { return Ok(()) };
+        let newest = newest.identity;
         loop {
-            let Some(age) = age(&self.path, here)? else {
-                // Rotated out of existence while it was read: what is oldest now comes next, if it is newer at all.
-                return self.leave(oldest(&self.path, None)?);
+            let Some(age) = age(&self.path, newest)? else {
+                // Rotated out of existence: whatever there is is newer.
+                self.held.extend(parts(&self.path)?.into_iter().rev());
+                return Ok(());
             };
-            if age == 0 {
-                return Ok(false);
+            let mut newer = VecDeque::new();
+            for age in (0..age).rev() {
+                newer.extend(Part::open(&self.path, age)?);
             }
-            let Some(newer) = Part::open(&self.path, age - 1)? else { return Ok(false) };
-            // Another rotation between the two looks would have put a newer file under this name.
-            if self::age(&self.path, here)? == Some(age) {
-                return self.leave(Some(newer));
+            // Another rotation between the looks would have put newer files under these names.
+            if self::age(&self.path, newest)? == Some(age) {
+                self.held.append(&mut newer);
+                return Ok(());
             }
         }
     }
 
-    /// Leaves the present file for `newer`, unless more was written to it before it was rotated.
-    fn leave(&mut self, newer: Option<Part>) -> io::Result<bool> {
+    /// At the end of the present file: goes on with the next newer one; false when there is none.
+    fn go_on(&mut self) -> io::Result<bool> {
+        if self.current.is_none() {
+            self.current = oldest(&self.path, self.since)?;
+            return Ok(self.current.is_some());
+        }
+        if self.held.is_empty() {
+            self.keep_up()?;
+        }
+        if self.held.is_empty() {
+            return Ok(false);
+        }
+        // More may have been written before it was rotated.
         if self.fill()? {
             return Ok(true);
         }
         self.pending.clear();
         self.start = 0;
-        let found = newer.is_some();
-        self.current = newer;
-        Ok(found)
+        self.current = self.held.pop_front();
+        Ok(true)
     }
 }
 

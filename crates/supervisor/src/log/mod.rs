@@ -110,13 +110,13 @@ impl Reader {
     }
 
     /// Takes hold of what was written meanwhile, so that it is not removed before it is read: for who waits for something
-    /// else than the log. What is kept for how long is bounded. A log of the driver `json-file` is not held.
+    /// else than the log. What is kept is bounded.
     ///
     /// # Errors
     /// As open(2).
     pub fn keep_up(&mut self) -> io::Result<()> {
         match self {
-            Reader::Json(_) => Ok(()),
+            Reader::Json(reader) => reader.keep_up(),
             Reader::Local(reader) => reader.keep_up(),
         }
     }
