@@ -62,6 +62,9 @@ fn tcp_lets_in_whoever_has_a_certificate_and_nobody_else() {
     let mut command = Command::new("docker");
     let plain = run(command.env("DOCKER_CONFIG", folder.path()).args(["-H", &host, "version"]));
     assert_ne!(plain.code, 0);
+    let mut command = Command::new(TEU);
+    let plain = run(command.env("DOCKER_CONFIG", folder.path()).args(["-H", &host, "ps"]));
+    assert!(plain.code == 1 && plain.err.contains("--tlsverify"), "{}", plain.err);
 }
 
 #[test]

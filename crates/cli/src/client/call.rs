@@ -316,7 +316,13 @@ pub(super) fn broken(error: &hyper::Error) -> Failure {
         let _ = write!(text, ": {source}");
         cause = source.source();
     }
-    Failure::new(format!("the connection to the daemon broke: {text}"))
+    let failure = Failure::new(format!("the connection to the daemon broke: {text}"));
+    // What answers does not speak HTTP.
+    if error.is_parse() {
+        return failure
+            .hint("a daemon that asks for certificates is spoken to with --tlsverify, or by a context that has them");
+    }
+    failure
 }
 
 /// A platform as those parameters carry it that mean one of several an image has.
