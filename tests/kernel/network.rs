@@ -180,3 +180,28 @@ fn many_starts_leave_no_interface_and_no_rule() {
         (ports == 0).then_some(())
     });
 }
+
+#[test]
+fn a_network_is_not_removed_while_somebody_joins_it() {
+    let daemon = Daemon::start();
+    for turn in 0..25 {
+        let (network, name) = (format!("n{turn}"), format!("c{turn}"));
+        daemon.ok(["network", "create", &network]);
+        let (joined, removed) = std::thread::scope(|scope| {
+            let join = scope
+                .spawn(|| daemon.teu(["run", "-d", "--name", &name, "--network", &network, "busybox", "sleep", "9"]));
+            let remove = scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(turn % 10));
+                daemon.teu(["network", "rm", &network])
+            });
+            (join.join().expect("joined"), remove.join().expect("removed"))
+        });
+        if joined.code == 0 {
+            removed.refused(1, &["has active endpoints"]);
+        } else {
+            joined.refused(125, &[&format!("network {network} not found")]);
+            removed.ok();
+        }
+        daemon.teu(["rm", "-f", &name]);
+    }
+}

@@ -83,7 +83,7 @@ impl Networks {
         }
         let (mut places, order) = self.take_places(record, &asked)?;
         if let Err(error) = plug_all(netns, &mut places, &order) {
-            self.give_back(&places);
+            self.give_back(&record.id, &places);
             return Err(error);
         }
         self.hold(record, &places);
@@ -102,13 +102,14 @@ impl Networks {
             });
             match taken {
                 Ok((name, place)) => {
+                    live.keep(record, &place);
                     interfaces.push(place.link.container_interface.clone());
                     order.push(name.clone());
                     places.insert(name, place);
                 }
                 Err(error) => {
                     drop(live);
-                    self.give_back(&places);
+                    self.give_back(&record.id, &places);
                     return Err(error);
                 }
             }
@@ -127,12 +128,17 @@ impl Networks {
         let mut live = self.live();
         let id = live.find(network)?.record.id.clone();
         self.make(&mut live, &id)?;
-        live.place(&id, record, settings, interfaces, self.inner.mtu)
+        let (name, place) = live.place(&id, record, settings, interfaces, self.inner.mtu)?;
+        live.keep(record, &place);
+        Ok((name, place))
     }
 
-    pub(super) fn give_back(&self, places: &Places) {
+    pub(super) fn give_back(&self, container: &str, places: &Places) {
         let mut live = self.live();
         for place in places.values() {
+            if let Some(net) = live.networks.get_mut(&place.network) {
+                net.held.remove(container);
+            }
             live.free(place);
         }
     }
@@ -141,10 +147,7 @@ impl Networks {
     pub(super) fn hold(&self, record: &Record, places: &Places) {
         let mut live = self.live();
         for place in places.values() {
-            if let Some(net) = live.networks.get_mut(&place.network) {
-                let held = Held { name: record.name.clone(), endpoint: place.clone() };
-                net.held.insert(record.id.clone(), held);
-            }
+            live.keep(record, place);
             self.write_names(&live, &place.network);
         }
     }
@@ -224,6 +227,14 @@ fn leads_onto_link(link: &Endpoint) -> bool {
 }
 
 impl Live {
+    /// Notes who is at a place, or about to be: the network cannot be removed from then on.
+    fn keep(&mut self, record: &Record, place: &EndpointRecord) {
+        if let Some(net) = self.networks.get_mut(&place.network) {
+            let held = Held { name: record.name.clone(), endpoint: place.clone() };
+            net.held.insert(record.id.clone(), held);
+        }
+    }
+
     /// Takes addresses on a network.
     fn place(
         &mut self,

@@ -145,14 +145,14 @@ impl Networks {
         let (name, place) = self.take_place(record, name, &settings, &interfaces)?;
         let mut places = record.endpoints.clone();
         if let Err(error) = teu_network::attach(netns.as_fd(), &place.link) {
-            self.give_back(&Places::from([(name, place)]));
+            self.give_back(&record.id, &Places::from([(name, place)]));
             return Err(error.into());
         }
         places.insert(name.clone(), place.clone());
         let routed = set_ways(&netns, &mut places);
         if let Err(error) = routed {
             let _ = teu_network::detach(netns.as_fd(), &place.link);
-            self.give_back(&Places::from([(name, place)]));
+            self.give_back(&record.id, &Places::from([(name, place)]));
             return Err(error);
         }
         self.hold(record, &places);
