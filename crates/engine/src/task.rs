@@ -89,6 +89,13 @@ impl Task {
         answer.await.map_err(|_| gone())
     }
 
+    /// The same of a container that runs. A supervisor goes when its container has ended: then there is nothing left to do
+    /// it to.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Event> {
+        let ended = |_| Error::conflict("the container is not running: it has ended meanwhile");
+        self.request(request).await.map_err(ended)
+    }
+
     /// Has the container made. Where it is known before it is made which network namespace it will have, its path is told
     /// first; otherwise that channel is closed with the answer.
     pub(crate) fn create(
@@ -108,9 +115,7 @@ impl Task {
 
     /// Asks for something whose only good answer is `Done`.
     pub(crate) async fn order(&self, request: &Request) -> Result<()> {
-        // A supervisor goes when its container has ended: then there is nothing left to do it to.
-        let answer = self.request(request).await.map_err(|error| Error::conflict(error.message))?;
-        done(answer)
+        done(self.ask(request).await?)
     }
 
     /// A raw stream to and from the container's first process.

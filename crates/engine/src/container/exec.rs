@@ -196,7 +196,7 @@ impl Exec {
             streams: (!detach).then_some(Wanted { stdin, stdout, stderr }),
         };
         let (answer, stream) = if detach {
-            (task.request(&Request::Exec(Box::new(request))).await?, None)
+            (task.ask(&Request::Exec(Box::new(request))).await?, None)
         } else {
             let (answer, stream) = task.enter(request).await?;
             (answer, Some(stream))

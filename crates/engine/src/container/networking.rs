@@ -192,7 +192,7 @@ impl Driver {
                  {name} ({endpoint}): {why}"
             ))
         };
-        match task.request(&Request::Publish(requests)).await? {
+        match task.ask(&Request::Publish(requests)).await? {
             Event::Published { ports } => Ok(ports),
             Event::PortTaken { address, port, taken: true, .. } => {
                 let address = std::net::SocketAddr::new(address, port);
