@@ -367,3 +367,15 @@ fn a_cgroup_that_somebody_else_lives_in_stays_theirs() {
     stranger.kill().and_then(|()| stranger.wait()).expect("ended");
     eventually("it is empty", || fs::remove_dir(root.join(&path)).ok());
 }
+
+#[test]
+fn what_was_interrupted_while_it_was_made_can_be_deleted() {
+    let bundle = Bundle::new("true");
+    let state = bundle.path().join("state").join(&bundle.id);
+    fs::create_dir_all(&state).expect("a folder");
+    let legacy = fs::metadata("/sys/fs/cgroup/memory/cgroup.procs").is_ok();
+    let root = Path::new(if legacy { "/sys/fs/cgroup/memory/teu" } else { "/sys/fs/cgroup/teu" });
+    fs::create_dir_all(root.join(&bundle.id)).expect("a cgroup");
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    assert!(!state.exists() && !root.join(&bundle.id).exists());
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -100,8 +101,12 @@ pub(super) fn delete(context: &Context, given: &Given) -> Result<(), Failure> {
     let force = given.has("force");
     let container = match Container::load(&context.root, id) {
         Err(failure) if failure.absent => {
-            // What was interrupted while it was made.
-            let _ = std::fs::remove_dir_all(context.root.join(id));
+            // What was interrupted while it was made: its state, and the cgroup that it has where nothing else is asked for.
+            if std::fs::remove_dir_all(context.root.join(id)).is_ok()
+                && let Ok(cgroup) = Cgroup::at(&Path::new("/teu").join(id))
+            {
+                cgroup.discard();
+            }
             return if force { Ok(()) } else { Err(failure) };
         }
         other => other?,
