@@ -47,7 +47,7 @@ pub(super) fn start(context: &Context, given: &Given) -> Result<(), Failure> {
 /// Goes to the gate where the first process waits.
 fn knock(container: &Container) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let connect = |path: &std::path::Path| Ok(rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?);
+    let connect = |path: &Path| Ok(rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?);
     state::with_short_path(&container.gate(), connect)?;
     Ok(socket)
 }
