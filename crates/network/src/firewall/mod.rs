@@ -13,8 +13,8 @@
 //!                                   from a bridge, a report of groups of its link: drop (see below)
 //!   prerouting   dstnat      -100   from the hairpin: dnat by published_at, then published
 //!   unmarked     prerouting  last   from the hairpin: the mark is gone before the packet is routed
-//!   forward      filter         0   to or from an internal bridge: drop; what goes on: accept; to a bridge: published,
-//!                                   routed ports: accept; all else: drop
+//!   forward      filter         0   to or from an internal bridge (if there is one): drop; what goes on: accept; to a
+//!                                   bridge: published, routed ports: accept; all else: drop
 //!   postrouting  srcnat       100   leaving a subnet: masquerade; published, back into the subnet it came from: masquerade
 //! ```
 //!
@@ -246,7 +246,7 @@ fn chains(settings: &Settings, ipv6: bool) -> Vec<Chain> {
         chain("prerouting", Kind::Nat, Hook::Prerouting, -100, prerouting(settings)),
         chain("unmarked", Kind::Filter, Hook::Prerouting, LAST, marks(settings, |_| 0)),
         chain("output", Kind::Nat, Hook::Output, -100, output()),
-        chain("forward", Kind::Filter, Hook::Forward, 0, forward(ipv6)),
+        chain("forward", Kind::Filter, Hook::Forward, 0, forward(settings, ipv6)),
         chain("postrouting", Kind::Nat, Hook::Postrouting, 100, postrouting(settings, ipv6)),
     ]
 }
@@ -300,22 +300,28 @@ fn output() -> Vec<Vec<Expression>> {
     WHERE.map(|which| vec![sctp(), Expression::DestinationLocal, Expression::Dnat(which)]).to_vec()
 }
 
-fn forward(ipv6: bool) -> Vec<Vec<Expression>> {
+fn forward(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
     use Expression::{Connection as Is, FromIn, Pass, Routed, ToIn, Transport, Verdict as Decide};
     let icmp = if ipv6 { 58 } else { 1 };
     let (accept, drop) = (Decide(Verdict::Accept), Decide(Verdict::Drop));
-    vec![
-        vec![Pass, accept.clone()],
+    let pass = vec![Pass, accept.clone()];
+    let known = vec![Is(Connection::Known), accept.clone()];
+    let mut rules = if settings.networks.iter().any(|network| network.internal) {
         // Before what is known: a flow that somebody else began, or a container of the past, leads nowhere from there.
-        vec![FromIn(set::INTERNAL), drop.clone()],
-        vec![ToIn(set::INTERNAL), drop.clone()],
-        vec![Is(Connection::Known), accept.clone()],
+        let internal = |which: Expression| vec![which, drop.clone()];
+        vec![pass, internal(FromIn(set::INTERNAL)), internal(ToIn(set::INTERNAL)), known]
+    } else {
+        // Nearly every packet is decided by its first rule.
+        vec![known, pass]
+    };
+    rules.extend([
         vec![ToIn(set::BRIDGES), Is(Connection::Translated), accept.clone()],
         vec![ToIn(set::OPEN), accept.clone()],
         vec![ToIn(set::ROUTED_BRIDGES), Routed, accept.clone()],
         vec![ToIn(set::ROUTED_BRIDGES), Transport(icmp), accept],
         vec![ToIn(set::BRIDGES), drop],
-    ]
+    ]);
+    rules
 }
 
 fn postrouting(settings: &Settings, ipv6: bool) -> Vec<Vec<Expression>> {
@@ -513,10 +519,26 @@ mod tests {
 
     #[test]
     fn nothing_of_an_internal_network_is_let_through_because_it_is_known() {
-        let rules = forward(false);
-        let place = |wanted: &Expression| rules.iter().position(|rule| rule.first() == Some(wanted)).expect("a rule");
-        let known = place(&Expression::Connection(Connection::Known));
-        assert!(place(&Expression::FromIn(set::INTERNAL)) < known && place(&Expression::ToIn(set::INTERNAL)) < known);
+        let mode = || Mode { source: Source::Masqueraded, entry: Entry::Published };
+        let network = Network {
+            bridge: "one".into(),
+            subnets: vec![],
+            internal: true,
+            neighbours: true,
+            trusted: vec![],
+            ipv4: mode(),
+            ipv6: mode(),
+        };
+        let place = |network: &Network, wanted: &Expression| {
+            let settings = Settings { networks: vec![network.clone()], ..Settings::default() };
+            forward(&settings, false).iter().position(|rule| rule.first() == Some(wanted))
+        };
+        let known = Expression::Connection(Connection::Known);
+        for internal in [Expression::FromIn(set::INTERNAL), Expression::ToIn(set::INTERNAL)] {
+            assert!(place(&network, &internal).expect("a rule") < place(&network, &known).expect("a rule"));
+        }
+        // Where there is none, what is known is decided first.
+        assert_eq!(place(&Network { internal: false, ..network }, &known), Some(0));
     }
 
     #[test]
