@@ -1,7 +1,7 @@
 //! What the firewall is told: the tables as a whole when a network comes or goes, single elements when a port does.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use teu_network::firewall::{self, Mode, Ruleset, Settings, Watch};
@@ -12,11 +12,13 @@ use tokio::io::unix::AsyncFd;
 use super::options::GatewayMode;
 use super::ports::Targets;
 use super::record::PortRecord;
-use super::{Live, Net, Networks};
+use super::{Inner, Live, Net, Networks};
 use crate::error::Result;
 
 /// How long nobody looks after our tables were laid anew.
 const BETWEEN_REPAIRS: Duration = Duration::from_millis(50);
+/// What that becomes while repairs fail.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Networks {
     /// Makes the tables say what is so now: what is different from last time, in one transaction.
@@ -78,19 +80,40 @@ impl Networks {
                 let Some(inner) = weak.upgrade() else { return };
                 let changed = watch.get_ref().take(&inner.firewall, &inner.bridge).unwrap_or(true);
                 ready.clear_ready();
-                if !changed {
-                    continue;
+                drop(inner);
+                if changed && Self::put_back(&weak).await.is_none() {
+                    return;
                 }
-                let networks = Self { inner };
-                match tokio::task::spawn_blocking(move || networks.repair()).await {
-                    Ok(Ok(true)) => tracing::warn!("somebody changed our nftables rules; they are back"),
-                    Ok(Ok(false)) | Err(_) => {}
-                    Ok(Err(error)) => tracing::error!(%error, "put the nftables rules back"),
-                }
-                // Should somebody change them for ever, the machine has time for other things.
-                tokio::time::sleep(BETWEEN_REPAIRS).await;
             }
         });
+    }
+
+    /// Puts the tables back, however often that has to be tried: nobody tells again of a change that could not be undone.
+    /// `None` when the networks are gone.
+    async fn put_back(weak: &Weak<Inner>) -> Option<()> {
+        let mut pause = BETWEEN_REPAIRS;
+        loop {
+            let networks = Self { inner: weak.upgrade()? };
+            let failed = match tokio::task::spawn_blocking(move || networks.repair()).await {
+                Ok(Ok(there)) => {
+                    if there {
+                        tracing::warn!("somebody changed our nftables rules; they are back");
+                    }
+                    false
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "put the nftables rules back");
+                    true
+                }
+                Err(_) => false,
+            };
+            // Should somebody change them for ever, the machine has time for other things.
+            tokio::time::sleep(pause).await;
+            if !failed {
+                return Some(());
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// The name of our tables.
