@@ -191,6 +191,7 @@ fn a_network_is_not_removed_while_somebody_joins_it() {
             let join = scope
                 .spawn(|| daemon.teu(["run", "-d", "--name", &name, "--network", &network, "busybox", "sleep", "9"]));
             let remove = scope.spawn(|| {
+                // At another moment of the joining each time: there is no event to wait for.
                 std::thread::sleep(std::time::Duration::from_millis(turn % 10));
                 daemon.teu(["network", "rm", &network])
             });

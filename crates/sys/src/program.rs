@@ -81,9 +81,9 @@ struct Layout {
 impl Layout {
     /// As the program headers have it, which the kernel has told us where to find (getauxval(3)).
     fn own() -> Option<Layout> {
-        // SAFETY: no precondition.
-        let [first, count, page] =
-            [libc::AT_PHDR, libc::AT_PHNUM, libc::AT_PAGESZ].map(|about| unsafe { libc::getauxval(about) });
+        // SAFETY: it has no precondition.
+        let told = |about| unsafe { libc::getauxval(about) };
+        let [first, count, page] = [libc::AT_PHDR, libc::AT_PHNUM, libc::AT_PAGESZ].map(told);
         let first = start_of(usize::try_from(first).ok()?).cast::<libc::Elf64_Phdr>();
         if first.is_null() {
             return None;
