@@ -199,23 +199,67 @@ fn what_is_wrong_with_a_request_is_told_in_dockers_words() {
     daemon.ok(["rm", "-f", &id]);
 }
 
+/// Posts with the offer of the connection; the head of the answer, and all that comes after.
+fn offer(daemon: &Daemon, target: &str, body: &str) -> (String, Vec<u8>) {
+    let mut stream = UnixStream::connect(daemon.socket()).expect("connected");
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: tcp\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("read");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let said = answer.split_off(end);
+    (String::from_utf8(answer).expect("text"), said)
+}
+
+#[test]
+fn a_container_runs_at_once_where_that_is_asked_for() {
+    let daemon = Daemon::start();
+    let run = |query: &str, rest: &str| {
+        let body = format!(r#"{{"Image":"busybox","AttachStdout":true,"AttachStderr":true,{rest}}}"#);
+        let (head, said) = offer(&daemon, &format!("/containers/create{query}"), &body);
+        (head[9..12].to_owned(), head, said)
+    };
+    let words = r#""Cmd":["sh","-c","echo out; exit 42"]"#;
+    let removed = format!(r#"{words},"HostConfig":{{"AutoRemove":true}}"#);
+    let said = b"\x01\0\0\0\0\0\0\x04out\n\x04\0\0\0\0\0\0\x0242".to_vec();
+    let (status, head, output) = run("?start=1&name=gone", &removed);
+    assert_eq!((status.as_str(), output), ("101", said.clone()));
+    assert!(head.contains(r#"x-teu-run: {"Id":""#) && head.contains(r#""Started":true}"#), "{head}");
+    assert_eq!(daemon.ok(["ps", "-aq"]), "", "it is gone when its end is told");
+    assert_eq!(run("?start=1&name=kept", words).2, said);
+    assert_eq!(daemon.ok(["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).split(" (").next(), Some("kept Exited"));
+    // One that cannot be started is made all the same.
+    let (status, _, answer) = run("?start=1&name=broken", r#""Cmd":["/nothing"]"#);
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    assert_eq!((status.as_str(), &answer["Started"]), ("201", &Value::Bool(false)));
+    assert!(answer["Error"].as_str().expect("a reason").contains("/nothing"), "{answer}");
+    assert_eq!(daemon.ok(["inspect", "-f", "{{.State.Status}}", "broken"]), "created");
+    // Without the word it waits, as for Docker; without streams to attach, or with a terminal, it runs by itself.
+    let id = |answer: &[u8]| serde_json::from_slice::<Value>(answer).expect("JSON");
+    let made = id(&run("?name=waiting", r#""Cmd":["true"]"#).2);
+    assert_eq!((&made["Started"], made["Warnings"].as_array().map(Vec::len)), (&Value::Null, Some(0)));
+    assert_eq!(daemon.ok(["inspect", "-f", "{{.State.Status}}", "waiting"]), "created");
+    let alone =
+        offer(&daemon, "/containers/create?start=1&name=alone", r#"{"Image":"busybox","Cmd":["sleep","1000"]}"#);
+    let terminal = run("?start=1&name=terminal", r#""Tty":true,"Cmd":["sleep","1000"]"#);
+    for (name, made) in [("alone", alone.1), ("terminal", terminal.2)] {
+        assert_eq!(id(&made)["Started"], Value::Bool(true), "{name}");
+        assert_eq!(daemon.ok(["inspect", "-f", "{{.State.Status}}", name]), "running");
+    }
+    daemon.ok(["rm", "-f", "kept", "broken", "waiting", "alone", "terminal"]);
+}
+
 #[test]
 fn an_exec_runs_at_once_where_that_is_asked_for() {
     let daemon = Daemon::start();
     daemon.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     let exec = |query: &str, body: &str| {
-        let mut stream = UnixStream::connect(daemon.socket()).expect("connected");
-        let request = format!(
-            "POST /containers/box/exec{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: tcp\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("read");
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
-        let status = String::from_utf8_lossy(&answer[9..12]).into_owned();
-        (status, answer.split_off(end))
+        let (head, said) = offer(&daemon, &format!("/containers/box/exec{query}"), body);
+        (head[9..12].to_owned(), said)
     };
     let body = r#"{"AttachStdout":true,"AttachStderr":true,"Cmd":["sh","-c","echo out; exit 42"]}"#;
     assert_eq!(exec("?start=1", body), ("101".into(), b"\x01\0\0\0\0\0\0\x04out\n\x04\0\0\0\0\0\0\x0242".to_vec()));

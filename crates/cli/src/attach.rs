@@ -37,7 +37,7 @@ impl Streams {
     ///
     /// The directions wait for nothing of each other: a container that prints while nobody reads stops reading, too.
     pub(crate) async fn copy(self, connection: Hijacked) -> Result<Ended, Failure> {
-        let Hijacked { output, input, raw } = connection;
+        let Hijacked { output, input, raw, .. } = connection;
         let _raw_mode = if self.stdin && self.tty { RawMode::enter().or_fail("set up the terminal")? } else { None };
         let printer = Printer::new(raw || self.tty);
         tokio::select! {

@@ -32,6 +32,13 @@ pub(crate) fn catch() -> Result<Caught, Failure> {
 }
 
 impl Caught {
+    /// The exit code of a program that one of these signals ends; waits for the next.
+    pub(crate) async fn ends(&mut self) -> u8 {
+        let name = self.next().await;
+        let number = FORWARDED.into_iter().find(|(other, _)| *other == name).map(|(_, kind)| kind.as_raw_value());
+        u8::try_from(128 + number.unwrap_or_default()).unwrap_or(INTERRUPTED)
+    }
+
     /// The next signal's name.
     async fn next(&mut self) -> &'static str {
         let waits = self.0.iter_mut().map(|(name, signal)| {

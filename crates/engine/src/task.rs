@@ -120,22 +120,29 @@ impl Task {
 
     /// A raw stream to and from the container's first process.
     pub(crate) async fn attach(&self, wanted: Wanted) -> Result<BufReader<UnixStream>> {
-        let dir = self.dir();
-        let wrong = |error: io::Error| Error::io("attach to the supervisor in", &dir, error);
-        let mut stream = BufReader::new(dial(&dir).await.map_err(wrong)?);
-        match ask(&mut stream, &Request::Attach(wanted)).await.map_err(wrong)? {
-            Event::Attached => Ok(stream),
-            Event::Refused { message } => Err(Error::conflict(message)),
+        match self.converse("attach to the supervisor in", &Request::Attach(wanted)).await? {
+            (Event::Attached, stream) => Ok(stream),
+            (Event::Refused { message }, _) => Err(Error::conflict(message)),
             _ => Err(Error::internal("the container's supervisor does not take an attach stream")),
         }
     }
 
     /// Runs an exec on a connection that becomes its streams when the answer is `Started`.
     pub(crate) async fn enter(&self, request: ExecRequest) -> Result<(Event, BufReader<UnixStream>)> {
+        self.converse("run the exec by the supervisor in", &Request::Exec(Box::new(request))).await
+    }
+
+    /// Executes the container's program on a connection that becomes its streams when the answer is `Started`.
+    pub(crate) async fn start_attached(&self, wanted: Wanted) -> Result<(Event, BufReader<UnixStream>)> {
+        self.converse("start the container by the supervisor in", &Request::StartAttached(wanted)).await
+    }
+
+    /// Asks on a connection of its own.
+    async fn converse(&self, what: &str, request: &Request) -> Result<(Event, BufReader<UnixStream>)> {
         let dir = self.dir();
-        let wrong = |error: io::Error| Error::io("run the exec by the supervisor in", &dir, error);
+        let wrong = |error: io::Error| Error::io(what, &dir, error);
         let mut stream = BufReader::new(dial(&dir).await.map_err(wrong)?);
-        let answer = ask(&mut stream, &Request::Exec(Box::new(request))).await.map_err(wrong)?;
+        let answer = ask(&mut stream, request).await.map_err(wrong)?;
         Ok((answer, stream))
     }
 
@@ -173,7 +180,7 @@ async fn dial(dir: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(format!("/proc/self/fd/{}/socket", handle.as_raw_fd())).await
 }
 
-/// Asks on a connection of one's own.
+/// Asks, and reads the one answer.
 async fn ask(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<Event> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

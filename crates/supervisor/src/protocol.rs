@@ -36,6 +36,9 @@ pub enum Request {
     Create(Box<CreateRequest>),
     /// Execute the container's program. Answer: `Started` or `Failed`.
     Start,
+    /// The same on a connection that belongs to its streams after `Started`, as after [`Request::Attach`]; only as the
+    /// first line.
+    StartAttached(Wanted),
     /// Run one more process inside the running container. Answer: `Started` or `Failed`. With streams asked for, the
     /// connection belongs to them after `Started`, as after [`Request::Attach`].
     Exec(Box<ExecRequest>),

@@ -26,7 +26,7 @@ use crate::attach::{Attach, PATIENCE, Received};
 use crate::children::{Child, Container};
 use crate::connection::Connection;
 use crate::log::{Log, Stream};
-use crate::protocol::{Event, ExecRequest, Request, State, Wanted};
+use crate::protocol::{Event, Request, State, Wanted};
 use crate::requests::state;
 use crate::rundir::RunDir;
 use crate::services::{self, Services};
@@ -307,8 +307,9 @@ impl<'s> Supervisor<'s> {
             };
             match request {
                 Request::Attach(wanted) => self.attach(index, None, wanted, &Event::Attached),
+                Request::StartAttached(wanted) => self.enter(index, None, Request::Start, wanted),
                 Request::Exec(request) => match request.streams {
-                    Some(wanted) => self.enter(index, request, wanted),
+                    Some(wanted) => self.enter(index, Some(request.exec.clone()), Request::Exec(request), wanted),
                     None => self.reply(index, Request::Exec(request)),
                 },
                 request => self.reply(index, request),
@@ -325,11 +326,10 @@ impl<'s> Supervisor<'s> {
         self.connections[index].send(&answer);
     }
 
-    /// Runs an exec whose streams the connection becomes, if it starts.
-    fn enter(&mut self, index: usize, request: Box<ExecRequest>, wanted: Wanted) {
-        let exec = request.exec.clone();
-        match self.answer(index, Request::Exec(request)) {
-            started @ Event::Started { .. } => self.attach(index, Some(exec), wanted, &started),
+    /// Runs a process, the first one or an exec, whose streams the connection becomes if it starts.
+    fn enter(&mut self, index: usize, exec: Option<String>, request: Request, wanted: Wanted) {
+        match self.answer(index, request) {
+            started @ Event::Started { .. } => self.attach(index, exec, wanted, &started),
             failure => self.connections[index].send(&failure),
         }
     }

@@ -115,7 +115,23 @@ wire! {
         /// What was accepted but will not work as asked.
         pub warnings: Vec<String> = "Warnings",
     }
+
+    /// Answer to `POST /containers/create?start=1`, which is not Docker's.
+    pub struct RunResponse {
+        /// Id of the new container.
+        pub id: String = "Id",
+        /// What was accepted but will not work as asked.
+        pub warnings: Vec<String> = "Warnings",
+        /// It was started.
+        pub started: bool = "Started",
+        /// Why it was not.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub error: String = "Error",
+    }
 }
+
+/// The header that says [`RunResponse`] where the connection has become the container's streams.
+pub const RUN_HEADER: &str = "x-teu-run";
 
 #[cfg(test)]
 mod tests {

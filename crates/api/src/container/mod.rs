@@ -8,7 +8,7 @@ mod network;
 mod picked;
 mod stats;
 
-pub use config::{Config, CreateRequest, CreateResponse};
+pub use config::{Config, CreateRequest, CreateResponse, RUN_HEADER, RunResponse};
 pub use host::{
     CheckpointRequest, CheckpointSummary, DeviceMapping, DeviceRequest, HostConfig, LogConfig, RestartPolicy,
     ThrottleDevice, Ulimit, UpdateRequest, UpdateResponse, WeightDevice,

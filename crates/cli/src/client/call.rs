@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use teu_api::container::RUN_HEADER;
 use teu_api::stream::RAW_STREAM;
 use teu_api::{ErrorBody, Platform};
 
@@ -294,13 +295,14 @@ pub(crate) enum Offered<T> {
     Answered(T),
 }
 
-async fn take_over(response: Response<Incoming>) -> Result<Hijacked, Failure> {
+async fn take_over(mut response: Response<Incoming>) -> Result<Hijacked, Failure> {
     let raw = is_raw(&response);
+    let about = response.headers_mut().remove(RUN_HEADER);
     let upgraded = hyper::upgrade::on(response).await.map_err(|error| broken(&error))?;
-    Ok(Hijacked::new(upgraded, raw))
+    Ok(Hijacked::new(upgraded, raw, about))
 }
 
-fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| Failure::new(format!("read the daemon's answer: {error}")))
 }
 

@@ -1,5 +1,9 @@
 //! `teu run` and `teu create`.
 //!
+//! A daemon that knows how makes the container, attaches and starts it by one request, whose connection becomes the
+//! streams; the last frame is the exit code. With a terminal (whose bytes have no frames), with `--cidfile` (written before
+//! the start) and at an older daemon it takes four:
+//!
 //! ```text
 //! connection A   create ─▶ attach (hijacked before the start, so that no output is lost)
 //! connection B             wait (answered at exit)
@@ -8,15 +12,16 @@
 
 use std::io::IsTerminal;
 
-use teu_api::container::{CreateRequest, WaitResponse};
+use teu_api::container::{CreateRequest, RunResponse, WaitResponse};
 
-use super::container::create::{create, request};
+use super::container::create::{call, create, request, warn, with_image};
 use super::container::flags::ContainerFlags;
 use super::container_path;
 use crate::attach::{Ended, Streams};
-use crate::client::{Client, Hijacked, JsonLines};
+use crate::client::{Client, Hijacked, JsonLines, Offered};
 use crate::failure::{Failure, start_code};
 use crate::output::line;
+use crate::signals::Caught;
 use crate::table::Verb;
 use crate::terminal::DetachKeys;
 use crate::{Session, signals, terminal};
@@ -65,14 +70,12 @@ impl Verb for Run {
     async fn run(self, session: &Session) -> Result<u8, Failure> {
         let request = self.request(session).map_err(|failure| failure.of_run(&session.called))?;
         let client = session.client();
+        if self.flags.cidfile.is_none() && (self.detach || is_framed(&request)) {
+            return self.at_once(session, &client, &request).await;
+        }
         let id = create(session, &client, &self.flags, &request).await;
         let id = id.map_err(|failure| failure.code(125).of_run(&session.called))?;
-        if self.detach {
-            start(&client, &id).await.map_err(|failure| failure.of_run(&session.called))?;
-            line(&id)?;
-            return Ok(0);
-        }
-        self.foreground(session, &client, &request, &id).await
+        self.step_by_step(session, &client, &request, &id).await
     }
 }
 
@@ -99,6 +102,65 @@ impl Run {
             request.host_config.console_size = [u32::from(rows), u32::from(columns)];
         }
         Ok(request)
+    }
+
+    /// Makes and starts it by one request, and copies until the exit.
+    async fn at_once(&self, session: &Session, client: &Client<'_>, request: &CreateRequest) -> Result<u8, Failure> {
+        let keys = DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?;
+        let catches = self.sig_proxy && !self.detach;
+        let mut caught = if catches { Some(signals::catch()?) } else { None };
+        let ask = async || {
+            let call = call(client, &self.flags, request)?.query("start", "1");
+            if self.detach { call.read().await.map(Offered::Answered) } else { call.offer().await }
+        };
+        let offered = with_image(session, client, &self.flags, &mut caught, ask).await.map_err(|failure| {
+            // Nothing is said of what the user has broken off.
+            if failure.message.is_empty() { failure } else { failure.code(125).of_run(&session.called) }
+        })?;
+        let connection = match offered {
+            Offered::Taken(connection) => connection,
+            Offered::Answered(RunResponse { id, warnings, started, error }) => {
+                warn(&warnings);
+                if !error.is_empty() {
+                    return Err(Failure::daemon(400, &error).code(start_code(&error)).of_run(&session.called));
+                }
+                if !started {
+                    return self.step_by_step(session, client, request, &id).await;
+                }
+                line(&id)?;
+                return Ok(0);
+            }
+        };
+        let RunResponse { id, warnings, .. } = connection.run()?;
+        warn(&warnings);
+        let streams = Streams { stdin: request.config.attach_stdin, tty: false, keys };
+        let work = async {
+            match streams.copy(connection).await? {
+                Ended::Closed(Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(125)),
+                Ended::Closed(None) => Err(went_away()),
+                Ended::Detached => Ok(0),
+            }
+        };
+        tokio::select! {
+            outcome = work => outcome,
+            code = forward(&mut caught, client, &id) => Ok(code),
+        }
+    }
+
+    /// Starts what was made.
+    async fn step_by_step(
+        &self,
+        session: &Session,
+        client: &Client<'_>,
+        request: &CreateRequest,
+        id: &str,
+    ) -> Result<u8, Failure> {
+        if !self.detach {
+            return self.foreground(session, client, request, id).await;
+        }
+        start(client, id).await.map_err(|failure| failure.of_run(&session.called))?;
+        line(id)?;
+        Ok(0)
     }
 
     /// Attaches, starts, copies until the exit.
@@ -144,18 +206,26 @@ impl Run {
             }
             exit_code(exit).await
         };
-        let forward = async {
-            match &mut caught {
-                Some(caught) => caught.forward(client, id).await,
-                None => std::future::pending().await,
-            }
-        };
         let resize = follow_if(config.tty, client, &path);
         tokio::select! {
             outcome = work => outcome,
-            code = forward => Ok(code),
+            code = forward(&mut caught, client, id) => Ok(code),
             () = resize => Ok(0),
         }
+    }
+}
+
+/// Its streams come in frames.
+fn is_framed(request: &CreateRequest) -> bool {
+    let config = &request.config;
+    !config.tty && (config.attach_stdin || config.attach_stdout || config.attach_stderr)
+}
+
+/// Passes on signals if they are caught; ends when the user wants to leave a container that does not end.
+async fn forward(caught: &mut Option<Caught>, client: &Client<'_>, id: &str) -> u8 {
+    match caught {
+        Some(caught) => caught.forward(client, id).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -182,6 +252,10 @@ pub(crate) async fn exit_code(mut answer: JsonLines<WaitResponse>) -> Result<u8,
             Err(Failure::new(format!("Error waiting for container: {}", error.message)).code(125))
         }
         Some(response) => Ok(u8::try_from(response.status_code & 0xff).unwrap_or(125)),
-        None => Err(Failure::new("the daemon went away before the container ended").code(125)),
+        None => Err(went_away()),
     }
+}
+
+fn went_away() -> Failure {
+    Failure::new("the daemon went away before the container ended").code(125)
 }

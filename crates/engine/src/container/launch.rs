@@ -163,12 +163,27 @@ impl Driver {
             live.task = Some(task.clone());
             std::mem::take(&mut live.waiting)
         };
+        self.execute(task, waiting).await
+    }
+
+    /// Has the program executed, with everybody who waits for its streams attached: the last of them starts it, by one message.
+    async fn execute(&self, task: &Task, mut waiting: Vec<Pending>) -> std::result::Result<i32, Failure> {
+        let last = waiting.pop();
         for Pending { options, connected } in waiting {
             let _ = connected.send(task.attach(options.wanted()).await?);
         }
-        match task.request(&Request::Start).await? {
-            Event::Started { pid, .. } => Ok(pid),
-            other => Err(self.failure(other)),
+        let Some(Pending { options, connected }) = last else {
+            return match task.request(&Request::Start).await? {
+                Event::Started { pid, .. } => Ok(pid),
+                other => Err(self.failure(other)),
+            };
+        };
+        match task.start_attached(options.wanted()).await? {
+            (Event::Started { pid, .. }, stream) => {
+                let _ = connected.send(stream);
+                Ok(pid)
+            }
+            (other, _) => Err(self.failure(other)),
         }
     }
 

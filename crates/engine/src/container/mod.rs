@@ -203,7 +203,11 @@ impl Ended {
 
     /// That of the container's present run, or of the next one.
     fn of_run(container: &Container) -> Self {
-        let ended = container.wait(Condition::NextExit);
+        Self::when(container, Condition::NextExit)
+    }
+
+    fn when(container: &Container, condition: Condition) -> Self {
+        let ended = container.wait(condition);
         Self(Box::pin(async move { i32::try_from(ended.await.ok()?.status_code).ok() }))
     }
 
@@ -371,6 +375,31 @@ impl Container {
     /// [`Kind::NotModified`] when it runs already; otherwise why it could not be started.
     pub async fn start(&self) -> Result<()> {
         self.start_from(None).await
+    }
+
+    /// Starts it for who has just made it and waits for its end: of one that removes itself, until it is gone. With streams
+    /// to attach and no terminal, they come too.
+    ///
+    /// # Errors
+    /// Why it could not be started.
+    pub async fn run(&self, attached: bool) -> Result<Option<Attachment>> {
+        let record = self.record();
+        let config = &record.config;
+        let options = AttachOptions {
+            stream: true,
+            logs: false,
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+        };
+        if !attached || config.tty || !(options.stdin || options.stdout || options.stderr) {
+            return self.start().await.map(|()| None);
+        }
+        let mut attachment = self.attach(options).await?;
+        if record.host.auto_remove {
+            attachment.ended = Some(Ended::when(self, Condition::Removed));
+        }
+        self.start().await.map(|()| Some(attachment))
     }
 
     async fn start_from(&self, checkpoint: Option<PathBuf>) -> Result<()> {

@@ -249,10 +249,9 @@ impl Containers {
         if etc::has_names(record) {
             super::networking::serve_names(&self.context, task, record).await?;
         }
-        let stream = task.attach(Wanted { stdin: false, stdout: true, stderr: true }).await?;
-        match task.request(&Request::Start).await? {
-            Event::Started { .. } => Ok(stream),
-            other => Err(failed(other)),
+        match task.start_attached(Wanted { stdin: false, stdout: true, stderr: true }).await? {
+            (Event::Started { .. }, stream) => Ok(stream),
+            (other, _) => Err(failed(other)),
         }
     }
 }

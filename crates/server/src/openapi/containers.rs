@@ -68,9 +68,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .query(&[
             text("name", "Its name; one is made up when there is none."),
             text("platform", "`os/architecture[/variant]` of the image."),
+            flag(
+                "start",
+                "Start it at once, and say so in the answer (`Started`, or why not in `Error`). Where it has streams to \
+                 attach and no terminal, and an upgrade is announced, the connection becomes these: frames, and a last one \
+                 with the exit code when it has ended, or is gone if it removes itself. The answer is in the header \
+                 `X-Teu-Run` then. Not Docker's.",
+            ),
         ])
         .takes::<CreateRequest>()
-        .answers(&[gives::<CreateResponse>(201, "The new container."), MISSING, CONFLICT]),
+        .answers(&[
+            gives::<CreateResponse>(201, "The new container."),
+            bytes(101, OUTPUT, "The connection is the container's."),
+            MISSING,
+            CONFLICT,
+        ]),
     post("ContainerPrune", "/containers/prune", "Removes containers that do not run.")
         .query(&[filters(&["label", "label!", "until"])])
         .answers(&[gives::<PruneReport>(200, "What was removed."), CONFLICT]),

@@ -21,6 +21,7 @@ use super::{Doors, created, done, ok, prune_mode, to_value};
 use crate::body::{Json, OptionalJson, named};
 use crate::compat::{self, Version};
 use crate::failure::{Answer, Failure};
+use crate::hijack::Hijack;
 use crate::query::Query;
 
 pub(super) fn doors() -> Doors {
@@ -81,7 +82,15 @@ fn fields(query: &Query) -> Answer<Vec<String>> {
     }
 }
 
-async fn create(State(engine): State<Engine>, query: Query, version: Version, Json(mut body): Json<Value>) -> Answer {
+/// With `start`, it is started at once, and the connection becomes its streams if it is offered and there are some to attach.
+/// Who does not know of it gets the id as ever.
+async fn create(
+    State(engine): State<Engine>,
+    query: Query,
+    version: Version,
+    hijack: Hijack,
+    Json(mut body): Json<Value>,
+) -> Answer {
     named(&mut body, CreateRequest::shape())?;
     let warnings = compat::create_warnings(version, &body);
     let request = serde_json::from_value::<CreateRequest>(compat::create_request(version, body)?);
@@ -90,7 +99,7 @@ async fn create(State(engine): State<Engine>, query: Query, version: Version, Js
     let platform = query.text("platform").filter(|_| version >= Version::minor(41));
     let mut made = engine.containers.create(query.text("name"), request, platform).await?;
     made.warnings.extend(warnings);
-    created(made)
+    if query.flag("start") { streams::run(&engine, made, hijack).await } else { created(made) }
 }
 
 /// `GET` says what `POST` would remove.

@@ -10,10 +10,11 @@ use teu_api::container::{CreateRequest, CreateResponse};
 use super::flags::ContainerFlags;
 use super::request::{Surroundings, build};
 use crate::Session;
-use crate::client::Client;
+use crate::client::{Call, Client};
 use crate::commands::pull;
 use crate::failure::{Failure, Naming, reason};
 use crate::output::progress::Place;
+use crate::signals::Caught;
 
 /// Reads the flags into a request.
 pub(crate) fn request(session: &Session, flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
@@ -38,21 +39,9 @@ pub(crate) async fn create(
             "container ID file found, make sure the other container isn't running or delete {file}"
         )));
     }
-    if flags.pull == "always" {
-        fetch(session, client, flags).await?;
-    }
-    let created = match ask(client, flags, request).await {
-        Err(failure) if failure.is_not_found() && is_image_missing(&failure) && flags.pull == "missing" => {
-            let shown = flags.image.parse::<Reference>().map_or(flags.image.clone(), |image| image.familiar());
-            crate::output::note!("Unable to find image '{shown}' locally");
-            fetch(session, client, flags).await?;
-            ask(client, flags, request).await?
-        }
-        other => other?,
-    };
-    for warning in &created.warnings {
-        crate::output::note!("WARNING: {warning}");
-    }
+    let ask = async || call(client, flags, request)?.read().await;
+    let created: CreateResponse = with_image(session, client, flags, &mut None, ask).await?;
+    warn(&created.warnings);
     if let Some(file) = &flags.cidfile {
         let mut out = OpenOptions::new().write(true).create_new(true).open(file).or_fail(format!("write {file}"))?;
         out.write_all(created.id.as_bytes()).or_fail(format!("write {file}"))?;
@@ -60,9 +49,50 @@ pub(crate) async fn create(
     Ok(created.id)
 }
 
-async fn ask(client: &Client<'_>, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
+/// Prints what will not work as asked.
+pub(crate) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        crate::output::note!("WARNING: {warning}");
+    }
+}
+
+/// Asks for a container; its image is pulled when the flags say so. Signals that are caught break off a pull, nothing else.
+pub(crate) async fn with_image<T>(
+    session: &Session,
+    client: &Client<'_>,
+    flags: &ContainerFlags,
+    caught: &mut Option<Caught>,
+    ask: impl AsyncFn() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut fetch = async || match caught {
+        Some(caught) => tokio::select! {
+            fetched = fetch(session, client, flags) => fetched,
+            code = caught.ends() => Err(Failure::silent(code)),
+        },
+        None => fetch(session, client, flags).await,
+    };
+    if flags.pull == "always" {
+        fetch().await?;
+    }
+    match ask().await {
+        Err(failure) if failure.is_not_found() && is_image_missing(&failure) && flags.pull == "missing" => {
+            let shown = flags.image.parse::<Reference>().map_or(flags.image.clone(), |image| image.familiar());
+            crate::output::note!("Unable to find image '{shown}' locally");
+            fetch().await?;
+            ask().await
+        }
+        other => other,
+    }
+}
+
+/// The call that makes a container.
+pub(crate) fn call<'c>(
+    client: &'c Client<'c>,
+    flags: &ContainerFlags,
+    request: &CreateRequest,
+) -> Result<Call<'c>, Failure> {
     let call = client.post("/containers/create").maybe("name", flags.name.as_deref());
-    call.maybe("platform", Session::platform(flags.platform.clone())).json(request)?.read().await
+    call.maybe("platform", Session::platform(flags.platform.clone())).json(request)
 }
 
 async fn fetch(session: &Session, client: &Client<'_>, flags: &ContainerFlags) -> Result<(), Failure> {

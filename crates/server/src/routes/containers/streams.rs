@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, header};
-use teu_api::container::{Stats, WaitError, WaitResponse};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use teu_api::container::{CreateResponse, RUN_HEADER, RunResponse, Stats, WaitError, WaitResponse};
 use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
 use teu_engine::{AttachOptions, Attachment, Condition, Container, Engine, LogsOptions};
 
@@ -18,7 +18,7 @@ use crate::failure::{Answer, Failure};
 use crate::hijack::{Hijack, Wants};
 use crate::json_lines::{self, line};
 use crate::query::Query;
-use crate::routes::{Doors, ok};
+use crate::routes::{Doors, created, ok};
 use crate::websocket;
 
 /// Between two samples of a stream of stats.
@@ -31,6 +31,22 @@ pub(super) fn doors() -> Doors {
         .open("ContainerLogs", logs)
         .open("ContainerStats", stats)
         .open("ContainerWait", wait)
+}
+
+/// Starts what was just made, and connects it with the client who wants its streams. That it was made stands, whatever
+/// becomes of the start.
+pub(super) async fn run(engine: &Engine, made: CreateResponse, hijack: Hijack) -> Answer {
+    let CreateResponse { id, warnings } = made;
+    let container = engine.containers.find(&id)?;
+    let outcome = container.run(hijack.offered()).await;
+    let (started, error) = (outcome.is_ok(), outcome.as_ref().err().map(|error| error.message.clone()));
+    let said = RunResponse { id, warnings, started, error: error.unwrap_or_default() };
+    let Ok(Some(attachment)) = outcome else { return created(said) };
+    let wants = Wants { input: container.record().config.attach_stdin, raw: false, keys: None, exit: true };
+    let mut response = hijack.connect(attachment, wants, Body::empty());
+    let said = serde_json::to_vec(&said).ok().and_then(|text| HeaderValue::from_bytes(&text).ok());
+    response.headers_mut().extend(said.map(|said| (HeaderName::from_static(RUN_HEADER), said)));
+    Ok(response)
 }
 
 async fn attach(State(engine): State<Engine>, Path(id): Id, query: Query, hijack: Hijack, request: Request) -> Answer {
