@@ -134,6 +134,12 @@ impl Daemon {
         self.process.as_ref().expect("a running daemon").id()
     }
 
+    /// The files of all layers and write layers, and of those that are being made.
+    pub fn files_of_trees(&self) -> String {
+        let trees = ["layers", "active", "staging"].map(|kind| self.root().join("snapshots").join(kind));
+        run(Command::new("find").args(trees).args(["-type", "f"])).ok()
+    }
+
     /// A command of this daemon's client, to be run.
     pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
         let mut command = client(self.folder());

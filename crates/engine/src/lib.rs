@@ -12,6 +12,7 @@
 //! published by each container's driver and read without asking it. Deliberately absent: HTTP, Dockerfiles, and any
 //! program of another kind than our own supervisor.
 
+mod ahead;
 mod cdi;
 mod container;
 mod defaults;
@@ -162,6 +163,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) records: Table<Record>,
     pub(crate) pool: pool::Pool,
+    pub(crate) ahead: ahead::Ahead,
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,
@@ -218,6 +220,7 @@ impl Engine {
             id: host::engine_id(&config.root)?,
             facts: host::Facts::gather(),
             records: store.table("containers")?,
+            ahead: ahead::Ahead::new(&store),
             store,
             pool,
             images: images.clone(),
@@ -232,6 +235,7 @@ impl Engine {
         let containers = Containers::new(context);
         restore::restore(&containers).await?;
         containers.context.pool.refill();
+        containers.context.ahead.refill();
         networks.guard();
         Ok(Self { containers, images, volumes, networks, events })
     }

@@ -13,7 +13,9 @@
 //!     layers/<hex>/       one per chain ID: fs/ and layer.json
 //!     active/<key>/       a writable tree: fs/ (upper), work/, parent -> ../../layers/<hex> | ../../empty
 //!     staging/            trees being unpacked or copied
+//!     spare/              folders that wait for a name
 //!     empty/{0,1}         lowers of those who have none
+//!     mount-points/       a lower with what every container needs to mount something at
 //!   unsynced/             names of what a power failure could still tear, with the boot they belong to
 //!   trash/                renamed here at once, deleted in the background
 //!   <table>/<key>.json    records: what is alive
@@ -28,6 +30,7 @@ mod layout;
 mod lease;
 mod names;
 mod snapshots;
+mod spares;
 mod store;
 mod table;
 pub mod tar;
@@ -40,6 +43,7 @@ pub use collect::Collected;
 pub use error::{Error, Result};
 pub use lease::Lease;
 pub use snapshots::{Change, ChangeKind, Committed, Layer, Snapshots, Unpacked, Usage};
+pub use spares::Spares;
 pub use store::Store;
 pub use table::{Record, Table};
 

@@ -8,7 +8,7 @@ use teu_oci::Digest;
 
 use crate::layout::{Layout, OWN};
 use crate::unsynced::Kind;
-use crate::{Blobs, Collected, Error, Lease, Record, Result, Snapshots, Table, collect};
+use crate::{Blobs, Collected, Error, Lease, Record, Result, Snapshots, Spares, Table, collect};
 
 /// Says what the records of one table refer to.
 pub(crate) type Lister = Box<dyn Fn() -> Result<Vec<Digest>> + Send>;
@@ -102,6 +102,12 @@ impl Store {
     /// was nothing. What is mounted below it is not entered.
     pub fn discard(&self, path: &Path) -> Result<bool> {
         self.layout.trash.discard(path)
+    }
+
+    /// Folders of a kind of their own, made ahead of need.
+    #[must_use]
+    pub fn spares(&self, furnish: fn(&Path) -> Result<()>) -> Spares {
+        Spares::new(&self.layout, furnish)
     }
 
     /// Waits until everything removed so far is gone from the disk.

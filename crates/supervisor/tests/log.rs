@@ -390,7 +390,7 @@ fn what_a_crash_left_half_written_costs_no_other_line() {
     for torn in [1, 10, 30, 45] {
         let mut kept = Kept::new(LogFormat::Local, 0, 1, false);
         kept.lines(0..3);
-        let path = kept.dir.path().join(&kept.names()[1]);
+        let path = kept.dir.path().join(&kept.names()[0]);
         assert!(path.extension().is_some_and(|suffix| suffix == "log"));
         let length = path.metadata().expect("file").len();
         std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(length - torn)).expect("torn");

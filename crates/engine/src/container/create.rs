@@ -53,6 +53,7 @@ impl Containers {
         }
         self.context.emit_container("create", &record, &[]);
         driver::spawn(self, record, None, None);
+        self.context.ahead.refill();
         Ok(CreateResponse { id, warnings })
     }
 
@@ -132,7 +133,7 @@ impl Containers {
         self.limit_layer(&mut record)?;
         self.resolve_mounts(&mut record)?;
         let logs = self.context.log_dir(id);
-        std::fs::create_dir_all(&logs).map_err(|error| Error::io("make", &logs, error))?;
+        self.context.ahead.make_logs(&logs)?;
         if record.host.auto_remove {
             self.context.records.put_quick(id, &record)?;
         } else {

@@ -12,6 +12,9 @@ use crate::Context;
 use crate::error::{Error, Result};
 use crate::network::{Mode, asked, mode_of};
 
+/// What they are called.
+pub(crate) const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
 /// Another container that is found by a name of this one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -28,7 +31,7 @@ pub(super) fn has_names(record: &Record) -> bool {
 
 /// Writes all three, before the container is plugged in.
 pub(super) fn write(context: &Context, record: &Record, etc: &Path, links: &[Link]) -> Result<()> {
-    std::fs::create_dir_all(etc).map_err(|error| Error::io("make", etc, error))?;
+    context.ahead.make_etc(etc)?;
     let hosts = hosts(context, record, links)?;
     write_file(etc, "hosts", &hosts)?;
     write_file(etc, "hostname", &format!("{}\n", record.config.hostname))?;

@@ -55,6 +55,7 @@ pub use archive::PutOptions;
 pub use checkpoints::CheckpointOptions;
 pub use commit::CommitOptions;
 pub(crate) use commit::named;
+pub(crate) use etc::FILES as ETC_FILES;
 pub use exec::Exec;
 use exec::Execs;
 pub(crate) use inspect::NEVER;

@@ -198,6 +198,8 @@ impl Containers {
 
     fn step_request(&self, record: &Record, step: StepSpec) -> Result<CreateRequest> {
         let identity = Accounts::of_overlay(&step.overlay).identify(&step.user, &[])?;
+        let mut overlay = step.overlay;
+        overlay.lowers.push(self.context.store.snapshots().mount_points());
         let etc = self.context.etc_dir(&record.id);
         etc::write(&self.context, record, &etc, &[])?;
         let attach = |point| Attachment { record: MountRecord::plain(point), ..Attachment::default() };
@@ -226,7 +228,7 @@ impl Containers {
         Ok(CreateRequest {
             id: record.id.clone(),
             spec: spec::generate(&inputs)?,
-            rootfs: Rootfs::Overlay(step.overlay),
+            rootfs: Rootfs::Overlay(overlay),
             log: LogConfig::default(),
             init: false,
             stdin: false,

@@ -23,7 +23,7 @@ use teu_sys::mount::Overlay;
 use crate::layout::{self, Layout};
 use crate::tar::{self, DEPTH_LIMIT, Fault};
 use crate::tree::copy_metadata;
-use crate::{Error, Lease, Result, names};
+use crate::{Error, Lease, Result, Spares, names};
 
 use chain::Chain;
 pub use changes::{Change, ChangeKind};
@@ -35,6 +35,8 @@ pub struct Snapshots {
     layout: Arc<Layout>,
     /// Records of layers already read: they never change.
     known: Arc<RwLock<HashMap<Digest, Layer>>>,
+    /// Directories of active snapshots to come.
+    spares: Spares,
 }
 
 /// A layer, committed: immutable.
@@ -74,7 +76,7 @@ pub struct Usage {
 
 impl Snapshots {
     pub(crate) fn new(layout: &Arc<Layout>) -> Self {
-        Self { layout: layout.clone(), known: Arc::default() }
+        Self { layout: layout.clone(), known: Arc::default(), spares: Spares::new(layout, make_both) }
     }
 
     /// Makes an active snapshot named `key` on top of `parent` (a chain ID), or on nothing.
@@ -86,19 +88,24 @@ impl Snapshots {
         let lowers = self.lowers(parent)?;
         let dir = self.active_path(key);
         names::make_parents(&self.layout.active(), &dir)?;
-        match make_one(&dir, 0o700) {
+        match self.spares.place(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists { what: format!("snapshot {key:?}") });
             }
             other => other.map_err(|error| Error::io(&dir, error))?,
         }
-        match self.furnish(&dir, parent) {
+        match self.put_on(&dir, parent) {
             Ok(()) => Ok(overlay(&dir, lowers)),
             Err(error) => {
                 self.layout.trash.discard(&dir)?;
                 Err(error)
             }
         }
+    }
+
+    /// Makes directories for active snapshots to come, so that those are there sooner.
+    pub fn prepare_ahead(&self) {
+        self.spares.refill();
     }
 
     /// Limits what an active snapshot, which nothing was written to yet, may hold by itself: its directories become a
@@ -119,7 +126,9 @@ impl Snapshots {
 
     /// Makes an active snapshot's contents again on what was mounted on its directory.
     pub fn furnish_anew(&self, key: &str, parent: Option<&Digest>) -> Result<()> {
-        self.furnish(&self.active_dir(key)?, parent)
+        let dir = self.active_dir(key)?;
+        make_both(&dir)?;
+        self.put_on(&dir, parent)
     }
 
     /// Takes the limit of a project away.
@@ -142,6 +151,13 @@ impl Snapshots {
         self.layout.trash.discard(&work)?;
         make_one(&work, 0o700).map_err(|error| Error::io(&work, error))?;
         self.overlay(key)
+    }
+
+    /// A tree that has what every container mounts something at, and nothing else. As the lowest lower of an overlay it
+    /// spares each the making of those that its image lacks.
+    #[must_use]
+    pub fn mount_points(&self) -> PathBuf {
+        self.layout.mount_points()
     }
 
     /// A chain, read-only. There are always two lowers at least, as the kernel wants without an upper.
@@ -255,8 +271,10 @@ impl Snapshots {
 
     /// Takes away what a killed process left half done.
     pub(crate) fn clear_leftovers(&self) -> Result<()> {
-        for name in names::entries(&self.layout.staging())? {
-            self.layout.trash.discard(&self.layout.staging().join(name))?;
+        for dir in [self.layout.staging(), self.layout.spare()] {
+            for name in names::entries(&dir)? {
+                self.layout.trash.discard(&dir.join(name))?;
+            }
         }
         for (_, dir) in names::list(&self.layout.active(), "")? {
             if fs::symlink_metadata(dir.join("parent")).is_err() {
@@ -273,12 +291,9 @@ impl Snapshots {
         removed
     }
 
-    /// Makes what belongs into the directory of an active snapshot.
-    fn furnish(&self, dir: &Path, parent: Option<&Digest>) -> Result<()> {
+    /// Puts an active snapshot, whose directory has its two, on top of what is below.
+    fn put_on(&self, dir: &Path, parent: Option<&Digest>) -> Result<()> {
         let upper = dir.join("fs");
-        layout::make_dir(&upper, 0o755)?;
-        let work = dir.join("work");
-        make_one(&work, 0o700).map_err(|error| Error::io(&work, error))?;
         let mut target = PathBuf::from("../../empty");
         if let Some(parent) = parent {
             // The root of the merged tree is the upper's: it must look like the one below.
@@ -335,6 +350,13 @@ fn overlay(dir: &Path, lowers: Vec<PathBuf>) -> Overlay {
 
 fn no_snapshot(key: &str) -> Error {
     Error::NotFound { what: format!("snapshot {key:?}") }
+}
+
+/// Makes what every active snapshot has: the upper and the work directory.
+fn make_both(dir: &Path) -> Result<()> {
+    layout::make_dir(&dir.join("fs"), 0o755)?;
+    let work = dir.join("work");
+    make_one(&work, 0o700).map_err(|error| Error::io(&work, error))
 }
 
 fn make_one(dir: &Path, mode: u32) -> io::Result<()> {

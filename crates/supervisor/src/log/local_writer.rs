@@ -20,7 +20,8 @@ pub(crate) struct LocalWriter {
     dir: PathBuf,
     number: u64,
     file: File,
-    index: File,
+    /// Made when there is something to point at: the log of most containers is shorter.
+    index: Option<File>,
     size: u64,
     /// Where the index' last entry points.
     indexed: u64,
@@ -42,12 +43,12 @@ impl LocalWriter {
             Some((number, _)) => (number + 1, true),
             None => (1, true),
         };
-        let (file, index) = open_files(&dir, number)?;
+        let file = open_file(&dir, number, Kind::Log)?;
         let mut writer = LocalWriter {
             dir,
             number,
             file,
-            index,
+            index: None,
             size: 0,
             indexed: 0,
             newest: i64::MIN,
@@ -67,13 +68,19 @@ impl LocalWriter {
     fn recover(&mut self) -> io::Result<bool> {
         let Some(newest_before) = segment::read_file_header(&self.file)? else { return Ok(false) };
         let end = self.file.metadata()?.len();
-        let entries = self.index.metadata()?.len() / INDEX_ENTRY as u64;
+        let index = match OpenOptions::new().read(true).append(true).open(self.path_of_index()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other?),
+        };
+        let entries =
+            index.as_ref().map_or(Ok(0), |index| index.metadata().map(|meta| meta.len()))? / INDEX_ENTRY as u64;
         (self.newest, self.indexed) = (newest_before, FILE_HEADER);
         let mut kept = 0;
         // Entries may have reached the disk before their records did.
         for entry in (0..entries).rev() {
+            let Some(index) = &index else { break };
             let mut bytes = [0; INDEX_ENTRY];
-            self.index.read_exact_at(&mut bytes, entry * INDEX_ENTRY as u64)?;
+            index.read_exact_at(&mut bytes, entry * INDEX_ENTRY as u64)?;
             let (newest, offset) = (segment::i64_at(&bytes, 0), segment::u64_at(&bytes, 8));
             if segment::header_at(&self.file, offset, end)?.is_some() {
                 (self.newest, self.indexed, kept) = (newest, offset, entry + 1);
@@ -86,15 +93,19 @@ impl LocalWriter {
             offset += header.total();
         }
         self.file.set_len(offset)?;
-        self.index.set_len(kept * INDEX_ENTRY as u64)?;
-        self.size = offset;
+        if let Some(index) = &index {
+            index.set_len(kept * INDEX_ENTRY as u64)?;
+        }
+        (self.size, self.index) = (offset, index);
         Ok(true)
     }
 
     /// Begins an empty file.
     fn begin(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
-        self.index.set_len(0)?;
+        // Of another file of that number, which was none of ours.
+        let _ = std::fs::remove_file(self.path_of_index());
+        self.index = None;
         self.file.write_all(&segment::file_header(self.number, self.newest))?;
         (self.size, self.indexed) = (FILE_HEADER, FILE_HEADER);
         Ok(())
@@ -115,9 +126,8 @@ impl LocalWriter {
             self.rotate();
         }
         if self.size >= self.indexed + INDEXED {
-            let entry = [self.newest.to_le_bytes(), self.size.to_le_bytes()].concat();
             // Without an entry a search is longer, no more.
-            let _ = self.index.write_all(&entry);
+            let _ = self.point();
             self.indexed = self.size;
         }
         let trailer = u32::try_from(header.total()).unwrap_or(0).to_le_bytes();
@@ -131,10 +141,23 @@ impl LocalWriter {
         }
     }
 
+    /// Notes in the index where the next record begins.
+    fn point(&mut self) -> io::Result<()> {
+        let index = match &mut self.index {
+            Some(index) => index,
+            none => none.insert(open_file(&self.dir, self.number, Kind::Index)?),
+        };
+        index.write_all(&[self.newest.to_le_bytes(), self.size.to_le_bytes()].concat())
+    }
+
+    fn path_of_index(&self) -> PathBuf {
+        segment::path(&self.dir, self.number, Kind::Index)
+    }
+
     /// Goes on in a new file. If none can be made the present one grows.
     fn rotate(&mut self) {
-        let Ok((file, index)) = open_files(&self.dir, self.number + 1) else { return };
-        (self.file, self.index) = (file, index);
+        let Ok(file) = open_file(&self.dir, self.number + 1, Kind::Log) else { return };
+        self.file = file;
         self.number += 1;
         // What cannot be written now cannot be written later; the reader takes an empty file for one.
         let _ = self.begin();
@@ -169,10 +192,7 @@ fn write_all(file: &mut File, parts: [&[u8]; 3]) -> io::Result<()> {
     Ok(())
 }
 
-fn open_files(dir: &Path, number: u64) -> io::Result<(File, File)> {
-    let open = |kind| {
-        let path = segment::path(dir, number, kind);
-        OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)
-    };
-    Ok((open(Kind::Log)?, open(Kind::Index)?))
+fn open_file(dir: &Path, number: u64, kind: Kind) -> io::Result<File> {
+    let path = segment::path(dir, number, kind);
+    OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)
 }
