@@ -13,6 +13,9 @@ BINARY  = target/release/teu
 # cargo-nextest runs the tests where it is installed; cargo alone does it too.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
+# A program that was written in large pieces lies in large pieces in the page cache: every start of it maps fewer.
+copy = dd if="$(1)" of="$(2)" bs=8M conv=notrunc status=none
+
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check fmt clippy doc deny compat-theirs fuzz-api bench install uninstall vm-smoke vm-test clean
 
@@ -21,7 +24,8 @@ help: ## What there is to do
 
 build: ## The release binary, static, at target/release/teu
 	@$(CARGO) build --release --bin teu
-	@mkdir -p target/release && cp -f "$(BUILT)/teu" "$(BINARY).new" && mv -f "$(BINARY).new" "$(BINARY)"
+	@mkdir -p target/release && install -m 755 /dev/null "$(BINARY).new"
+	@$(call copy,$(BUILT)/teu,$(BINARY).new) && mv -f "$(BINARY).new" "$(BINARY)"
 
 demo: ## The whole path: Dockerfile, image, container, commit, registry, pull, run (root)
 	@tools/setup demo
@@ -68,7 +72,8 @@ bench: ## Side by side with Docker, runc and the kernel's floor; writes target/b
 	@"$(BUILT)/teu-bench" --teu "$(BINARY)" --out target/bench
 
 install: build ## Binary, systemd units, manual pages, completions (PREFIX, DESTDIR)
-	@install -D -m 755 "$(BINARY)" "$(DESTDIR)$(PREFIX)/bin/teu"
+	@install -D -m 755 /dev/null "$(DESTDIR)$(PREFIX)/bin/.teu.new"
+	@$(call copy,$(BINARY),$(DESTDIR)$(PREFIX)/bin/.teu.new) && mv -f "$(DESTDIR)$(PREFIX)/bin/.teu.new" "$(DESTDIR)$(PREFIX)/bin/teu"
 	@for unit in dist/systemd/*; do \
 	  install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" && \
 	  sed 's|/usr/bin/teu|$(PREFIX)/bin/teu|' "$$unit" >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}"; done
