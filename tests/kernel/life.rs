@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::support::{Daemon, eventually, processes_of};
+use super::support::{Daemon, Running, eventually, processes_of};
 
 #[test]
 fn exit_codes_are_the_programs_or_125_126_127() {
@@ -81,6 +81,52 @@ fn signals_to_the_client_reach_the_program() {
     client.until("up");
     client.signal(Signal::TERM);
     assert_eq!(client.finish().ends_with(12).out, "\ncaught\n");
+}
+
+/// Waits until a client catches signals.
+fn catches(client: &Running) {
+    let status = format!("/proc/{}/status", client.pid().as_raw_nonzero());
+    eventually("the client catches TERM", || {
+        let text = std::fs::read_to_string(&status).ok()?;
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+        (mask & 1 << (Signal::TERM.as_raw() - 1) != 0).then_some(())
+    });
+}
+
+#[test]
+fn signals_that_come_before_the_container_wait_for_it() {
+    let daemon = Daemon::start();
+    let asleep = |signals: &[Signal]| {
+        daemon.signal(Signal::STOP);
+        let client = daemon.spawn(["run", "--rm", "--init", "busybox", "sleep", "1000"]);
+        catches(&client);
+        signals.iter().for_each(|signal| client.signal(*signal));
+        client
+    };
+    let client = asleep(&[Signal::TERM]);
+    daemon.signal(Signal::CONT);
+    client.finish().ends_with(143);
+    // Who insists does not wait for a daemon that does not answer.
+    let code = asleep(&[Signal::TERM, Signal::HUP, Signal::INT]).finish().code;
+    assert!([129, 130, 143].contains(&code), "{code}");
+    daemon.signal(Signal::CONT);
+    eventually("what it had asked for is there", || (!daemon.ok(["ps", "-aq"]).is_empty()).then_some(()));
+    daemon.ok(["rm", "-f", &daemon.ok(["ps", "-aq"])]);
+}
+
+#[test]
+fn a_signal_breaks_off_a_pull() {
+    let daemon = Daemon::start();
+    // A registry that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let image = format!("{}/never", silent.local_addr().expect("address"));
+    let client = daemon.spawn(["run", &image]);
+    let _connection = silent.accept().expect("asked");
+    client.signal(Signal::INT);
+    let ran = client.finish().ends_with(130);
+    assert!(ran.err.contains("Unable to find image"), "{}", ran.err);
+    assert_eq!(daemon.ok(["ps", "-aq"]), "");
 }
 
 #[test]

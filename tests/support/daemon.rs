@@ -140,6 +140,12 @@ impl Daemon {
         run(Command::new("find").args(trees).args(["-type", "f"])).ok()
     }
 
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("a signal sent");
+    }
+
     /// A command of this daemon's client, to be run.
     pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
         let mut command = client(self.folder());

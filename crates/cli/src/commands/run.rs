@@ -127,6 +127,11 @@ impl Run {
                 if !started {
                     return self.step_by_step(session, client, request, &id).await;
                 }
+                if !self.detach {
+                    let sentence =
+                        format!("the connection did not become the streams of the container, which runs: {id}");
+                    return Err(Failure::new(sentence).code(125).of_run(&session.called));
+                }
                 line(&id)?;
                 return Ok(0);
             }

@@ -56,7 +56,8 @@ pub(crate) fn warn(warnings: &[String]) {
     }
 }
 
-/// Asks for a container; its image is pulled when the flags say so. Signals that are caught break off a pull, nothing else.
+/// Asks for a container; its image is pulled when the flags say so. Signals that are caught break off a pull; while the daemon
+/// is asked they are held.
 pub(crate) async fn with_image<T>(
     session: &Session,
     client: &Client<'_>,
@@ -64,22 +65,23 @@ pub(crate) async fn with_image<T>(
     caught: &mut Option<Caught>,
     ask: impl AsyncFn() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut fetch = async || match caught {
-        Some(caught) => tokio::select! {
-            fetched = fetch(session, client, flags) => fetched,
-            code = caught.ends() => Err(Failure::silent(code)),
-        },
+    let fetch = async |caught: &mut Option<Caught>| match caught {
+        Some(caught) => caught.or_break(fetch(session, client, flags)).await,
         None => fetch(session, client, flags).await,
     };
+    let ask = async |caught: &mut Option<Caught>| match caught {
+        Some(caught) => caught.or_hold(ask()).await,
+        None => ask().await,
+    };
     if flags.pull == "always" {
-        fetch().await?;
+        fetch(caught).await?;
     }
-    match ask().await {
+    match ask(caught).await {
         Err(failure) if failure.is_not_found() && is_image_missing(&failure) && flags.pull == "missing" => {
             let shown = flags.image.parse::<Reference>().map_or(flags.image.clone(), |image| image.familiar());
             crate::output::note!("Unable to find image '{shown}' locally");
-            fetch().await?;
-            ask().await
+            fetch(caught).await?;
+            ask(caught).await
         }
         other => other,
     }
