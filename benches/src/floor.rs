@@ -22,6 +22,7 @@ use teu_sys::seccomp::Instruction;
 use teu_sys::{credentials, namespace, process, seccomp};
 
 use crate::failure::{Failure, While};
+use crate::process::rest;
 
 const NAMESPACES: u64 =
     namespace::MOUNT | namespace::PID | namespace::IPC | namespace::UTS | namespace::CGROUP | namespace::NETWORK;
@@ -60,6 +61,7 @@ impl Floor {
     /// Runs one container.
     pub(crate) fn run(&mut self) -> Result<Times, Failure> {
         self.runs += 1;
+        rest();
         let begin = Instant::now();
         let [upper, work] = ["upper", "work"].map(|name| self.folder.join(format!("{name}{}", self.runs)));
         fs::create_dir(&upper)?;
@@ -93,6 +95,7 @@ impl Floor {
     pub(crate) fn enter(&self, pid: u32) -> Result<Duration, Failure> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| Failure("no process id".into()))?;
         let target = rustix::process::pidfd_open(pid, PidfdFlags::empty()).while_doing("floor: open the process")?;
+        rest();
         let begin = Instant::now();
         let failed = |error: io::Error| {
             eprintln!("floor: {error}");

@@ -12,6 +12,8 @@ use crate::failure::{Failure, While};
 
 /// How long a daemon may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long what an engine does after its answer takes at most, by and large.
+const REST: Duration = Duration::from_millis(100);
 
 /// The program of that name in PATH or where system programs live.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
@@ -31,8 +33,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     Ok(text(&done.stdout))
 }
 
-/// Runs a command to its end and tells how long that took.
+/// Lets the machine come to rest: what the contender before has left to be done in the background is not charged to the next.
+pub(crate) fn rest() {
+    std::thread::sleep(REST);
+}
+
+/// Runs a command to its end, on a machine at rest, and tells how long that took.
 pub(crate) fn timed(command: &mut Command) -> Result<Duration, Failure> {
+    rest();
     let begin = Instant::now();
     output(command)?;
     Ok(begin.elapsed())
