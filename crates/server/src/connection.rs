@@ -55,6 +55,8 @@ impl Connection {
             while teu_sys::socket::has_unread(socket).unwrap_or(false) {
                 rounds += 1;
                 if rounds < 64 {
+                    // The client may wait for this very processor.
+                    std::thread::yield_now();
                     tokio::task::yield_now().await;
                 } else {
                     tokio::time::sleep(Duration::from_millis(1)).await;

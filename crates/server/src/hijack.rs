@@ -187,7 +187,10 @@ async fn take_over(upgrade: OnUpgrade, mut attachment: Attachment, wants: Wants)
     // What hyper had read already comes before what it had not.
     let early = if parts.read_buf.is_empty() { early } else { [parts.read_buf, early].concat().into() };
     let departure = client.departure()?;
-    client.taken().await;
+    // Who knows of the last frame knows where the head ends.
+    if !wants.exit {
+        client.taken().await;
+    }
     // The client's input waits in the socket until there is somebody to read it.
     let process = tokio::select! {
         process = past(&mut attachment, &mut client) => process?,
