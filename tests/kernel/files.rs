@@ -193,6 +193,35 @@ fn an_export_of_what_runs_has_what_was_written_and_not_what_is_mounted() {
 }
 
 #[test]
+fn an_image_of_one_file_gets_mount_points_that_are_nobodys_change() {
+    let daemon = Daemon::start();
+    let (tree, archive) = (daemon.folder().join("tree"), daemon.folder().join("one.tar"));
+    fs::create_dir(&tree).expect("a folder");
+    daemon.ok(["create", "--name", "from", "busybox"]);
+    daemon.ok(["cp", "from:/bin/busybox", tree.to_str().expect("a path")]);
+    run(std::process::Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&tree).arg("busybox")).ok();
+    let archive = archive.to_str().expect("a path");
+    daemon.ok(["import", "-c", r#"ENTRYPOINT ["/busybox"]"#, archive, "one"]);
+    daemon.ok(["create", "--name", "made", "one", "true"]);
+    daemon.ok(["run", "--name", "ended", "one", "true"]);
+    daemon.ok(["run", "-d", "--name", "runs", "one", "sleep", "1000"]);
+    for name in ["made", "ended", "runs"] {
+        assert_eq!(daemon.ok(["diff", name]), "", "{name}");
+        daemon.ok(["export", "-o", archive, name]);
+        let names = run(std::process::Command::new("tar").args(["-tf", archive])).ok();
+        for point in ["busybox", "dev/", "etc/hosts", "etc/hostname", "etc/resolv.conf", "proc/", "sys/"] {
+            assert!(names.lines().any(|line| line.trim_start_matches("./") == point), "{name} {point}: {names}");
+        }
+    }
+    let committed = daemon.ok(["commit", "ended"]);
+    assert_eq!(
+        daemon.ok(["image", "inspect", "-f", "{{len .RootFS.Layers}} {{.Size}}", &committed]).split(' ').next(),
+        Some("2")
+    );
+    assert_eq!(daemon.ok(["run", "--rm", &committed, "ls", "/"]), "busybox\ndev\netc\nproc\nsys");
+}
+
+#[test]
 fn the_files_that_the_engine_writes_can_be_copied_before_the_first_start() {
     let daemon = Daemon::start();
     daemon.ok(["create", "--name", "box", "busybox"]);

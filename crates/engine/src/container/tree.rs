@@ -120,7 +120,9 @@ impl Container {
 /// Puts together the file system of a container that does not run.
 fn build(context: &Context, record: &Record) -> Result<Tree> {
     let wrong = |error: io::Error| Error::io("mount the root of", record.id.as_ref(), error);
-    let overlay = context.store.snapshots().renew(&record.id)?;
+    let snapshots = context.store.snapshots();
+    let mut overlay = snapshots.renew(&record.id)?;
+    overlay.lowers.push(snapshots.mount_points());
     let mounts: Vec<&MountRecord> = record.mounts.iter().filter(|mount| mount.point.kind != "tmpfs").collect();
     if mounts.is_empty() {
         let root = Root::from_fd(overlay.mount_detached().map_err(wrong)?);
