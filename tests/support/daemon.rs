@@ -134,12 +134,6 @@ impl Daemon {
         self.process.as_ref().expect("a running daemon").id()
     }
 
-    /// The files of all layers and write layers, and of those that are being made.
-    pub fn files_of_trees(&self) -> String {
-        let trees = ["layers", "active", "staging"].map(|kind| self.root().join("snapshots").join(kind));
-        run(Command::new("find").args(trees).args(["-type", "f"])).ok()
-    }
-
     /// Sends the daemon a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");

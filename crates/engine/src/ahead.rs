@@ -3,73 +3,53 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use teu_store::{Snapshots, Spares, Store};
-use tokio::sync::Notify;
+use teu_sys::mount::Overlay;
 
 use crate::container::ETC_FILES;
 use crate::error::{Error, Result};
 
-/// How long after something was taken it is made again: the processors are better left to the container that takes it.
-const BREATH: Duration = Duration::from_millis(20);
-
 /// Folders for containers to come. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Ahead(Arc<Kinds>);
-
-struct Kinds {
+pub(crate) struct Ahead {
     snapshots: Snapshots,
     etc: Spares,
     logs: Spares,
-    wanted: Arc<Notify>,
+    mount_points: PathBuf,
 }
 
 impl Ahead {
-    /// None is there until the first [`Ahead::refill`].
-    pub(crate) fn new(store: &Store) -> Self {
-        let wanted = Arc::new(Notify::new());
+    /// Of the folders none is there until the first [`Ahead::refill`].
+    pub(crate) fn new(store: &Store) -> Result<Self> {
+        let mount_points = store.root().join("mount-points");
+        make_mount_points(&mount_points).map_err(|error| Error::io("make", &mount_points, error))?;
         let (snapshots, etc, logs) = (store.snapshots().clone(), store.spares(furnish_etc), store.spares(furnish));
-        let kinds = Arc::new(Kinds { snapshots, etc, logs, wanted: wanted.clone() });
-        // It must not keep the store open.
-        let weak = Arc::downgrade(&kinds);
-        tokio::spawn(async move {
-            loop {
-                wanted.notified().await;
-                tokio::time::sleep(BREATH).await;
-                let Some(kinds) = weak.upgrade() else { return };
-                let made = tokio::task::spawn_blocking(move || {
-                    kinds.snapshots.prepare_ahead();
-                    kinds.etc.refill();
-                    kinds.logs.refill();
-                });
-                let _ = made.await;
-            }
-        });
-        Self(kinds)
+        Ok(Self { snapshots, etc, logs, mount_points })
     }
 
-    /// Makes again what was taken; soon, not now.
+    /// Makes again what was taken.
     pub(crate) fn refill(&self) {
-        self.0.wanted.notify_one();
+        self.snapshots.prepare_ahead();
+        self.etc.refill();
+        self.logs.refill();
+    }
+
+    /// Puts a tree with nothing but the mount points that every container has below those of a container, so that none has
+    /// to make what its image lacks.
+    pub(crate) fn give_mount_points(&self, overlay: &mut Overlay) {
+        overlay.lowers.push(self.mount_points.clone());
     }
 
     /// Makes the folder of a container's `hosts` and so on, unless it is there.
     pub(crate) fn make_etc(&self, dir: &Path) -> Result<()> {
-        make(&self.0.etc, dir)
+        make(&self.etc, dir)
     }
 
     /// Makes the folder of a container's log, unless it is there.
     pub(crate) fn make_logs(&self, dir: &Path) -> Result<()> {
-        make(&self.0.logs, dir)
-    }
-}
-
-impl Drop for Kinds {
-    fn drop(&mut self) {
-        self.wanted.notify_one();
+        make(&self.logs, dir)
     }
 }
 
@@ -95,6 +75,18 @@ fn furnish_etc(dir: &Path) -> teu_store::Result<()> {
     for name in ETC_FILES {
         let path = dir.join(name);
         fs::File::create_new(&path).map_err(|error| teu_store::Error::io(&path, error))?;
+    }
+    Ok(())
+}
+
+/// What is there stays: somebody may run on it.
+fn make_mount_points(dir: &Path) -> io::Result<()> {
+    for folder in ["", "dev", "etc", "proc", "sys"] {
+        fs::create_dir_all(dir.join(folder))?;
+        fs::set_permissions(dir.join(folder), fs::Permissions::from_mode(0o755))?;
+    }
+    for file in ETC_FILES {
+        fs::File::options().write(true).create(true).truncate(false).open(dir.join("etc").join(file))?;
     }
     Ok(())
 }

@@ -215,12 +215,13 @@ impl Engine {
         let networks = Networks::open(&store, setup, events.clone())?;
         let tasks = config.run.join("tasks");
         let nursery = pool::Nursery::new(config.program.clone(), tasks.clone(), &container::spec::ordinary()?);
-        let pool = pool::Pool::new(nursery, tasks);
+        let ahead = ahead::Ahead::new(&store)?;
+        let pool = pool::Pool::new(nursery, tasks, ahead.clone());
         let context = Arc::new(Context {
             id: host::engine_id(&config.root)?,
             facts: host::Facts::gather(),
             records: store.table("containers")?,
-            ahead: ahead::Ahead::new(&store),
+            ahead,
             store,
             pool,
             images: images.clone(),
@@ -235,7 +236,6 @@ impl Engine {
         let containers = Containers::new(context);
         restore::restore(&containers).await?;
         containers.context.pool.refill();
-        containers.context.ahead.refill();
         networks.guard();
         Ok(Self { containers, images, volumes, networks, events })
     }

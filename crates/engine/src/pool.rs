@@ -20,6 +20,7 @@ use teu_supervisor::protocol::Request;
 use teu_sys::socket;
 use tokio::sync::Notify;
 
+use crate::ahead::Ahead;
 use crate::error::{Error, Result};
 use crate::task::{Fresh, Task, open_dir};
 
@@ -94,35 +95,48 @@ pub(crate) struct Pool {
 struct PoolInner {
     nursery: Nursery,
     dir: PathBuf,
+    /// What else is made ahead of need, at the same moments.
+    ahead: Ahead,
     count: AtomicU64,
     ready: Mutex<Vec<Fresh>>,
-    wanted: Notify,
+    wanted: Arc<Notify>,
     /// Held while the pool is being filled; says whether it is closed for good.
     closed: tokio::sync::Mutex<bool>,
 }
 
+impl Drop for PoolInner {
+    fn drop(&mut self) {
+        self.wanted.notify_one();
+    }
+}
+
 impl Pool {
     /// A pool whose tasks live in `dir`. It stays empty until the first [`Pool::refill`].
-    pub(crate) fn new(nursery: Nursery, dir: PathBuf) -> Self {
+    pub(crate) fn new(nursery: Nursery, dir: PathBuf, ahead: Ahead) -> Self {
+        let wanted = Arc::new(Notify::new());
         let inner = Arc::new(PoolInner {
             nursery,
             dir,
+            ahead,
             count: AtomicU64::new(0),
             ready: Mutex::default(),
-            wanted: Notify::new(),
+            wanted: wanted.clone(),
             closed: tokio::sync::Mutex::new(false),
         });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
-                let Some(inner) = weak.upgrade() else { return };
-                let pool = Self { inner };
-                pool.inner.wanted.notified().await;
+                // While nothing is wanted this must not keep the store open.
+                wanted.notified().await;
                 // Whoever took one is starting a container now; the processors are better left to it.
                 tokio::time::sleep(BREATH).await;
+                let Some(inner) = weak.upgrade() else { return };
+                let pool = Self { inner };
                 if let Err(error) = pool.fill().await {
                     tracing::warn!(%error, "cannot start a supervisor ahead of need");
                 }
+                let ahead = pool.inner.ahead.clone();
+                let _ = tokio::task::spawn_blocking(move || ahead.refill()).await;
             }
         });
         Self { inner }
@@ -149,7 +163,7 @@ impl Pool {
         Ok(fresh)
     }
 
-    /// Fills the pool up again; called when the one who took is done with its haste.
+    /// Fills the pool up again, and what else is made ahead; called when the one who took is done with its haste.
     pub(crate) fn refill(&self) {
         self.inner.wanted.notify_one();
     }

@@ -23,10 +23,8 @@ const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// An index that names no image.
 const EMPTY_INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-const MOUNT_POINTS: &str = "snapshots/mount-points";
-
 /// The directories that are not tables.
-pub(crate) const OWN: [&str; 6] = ["blobs", "uploads", "snapshots", "unsynced", "trash", "volumes"];
+pub(crate) const OWN: [&str; 7] = ["blobs", "uploads", "snapshots", "spare", "unsynced", "trash", "volumes"];
 
 /// What the parts of an open store share.
 pub(crate) struct Layout {
@@ -65,16 +63,15 @@ impl Layout {
         let root = std::path::absolute(root).map_err(|error| Error::io(root, error))?;
         close_to_others(&root)?;
         let lock = lock(&root)?;
-        for name in ["blobs/sha256", "blobs/sha512", "uploads", "unsynced", "trash"] {
+        for name in ["blobs/sha256", "blobs/sha512", "uploads", "spare", "unsynced", "trash"] {
             make_dir(&root.join(name), 0o700)?;
         }
-        for name in ["layers", "active", "staging", "spare"] {
+        for name in ["layers", "active", "staging"] {
             make_dir(&root.join("snapshots").join(name), 0o700)?;
         }
         // The root of a tree is seen by whoever is in the container: not private.
         make_dir(&root.join("snapshots/empty/0"), 0o755)?;
         make_dir(&root.join("snapshots/empty/1"), 0o755)?;
-        make_mount_points(&root.join(MOUNT_POINTS))?;
         write_if_absent(&root.join("blobs/oci-layout"), OCI_LAYOUT)?;
         write_if_absent(&root.join("blobs/index.json"), EMPTY_INDEX)?;
         let trash = Trash::open(root.join("trash"))?;
@@ -115,17 +112,12 @@ impl Layout {
     }
 
     pub(crate) fn spare(&self) -> PathBuf {
-        self.root.join("snapshots/spare")
+        self.root.join("spare")
     }
 
     /// One of the two directories that stay empty.
     pub(crate) fn empty(&self, number: u8) -> PathBuf {
         self.root.join(format!("snapshots/empty/{number}"))
-    }
-
-    /// The tree that has nothing but mount points.
-    pub(crate) fn mount_points(&self) -> PathBuf {
-        self.root.join(MOUNT_POINTS)
     }
 
     /// Whether a table is opened for the first time in this process: what is half written in it is left over then.
@@ -137,22 +129,6 @@ impl Layout {
     pub(crate) fn unique(&self) -> String {
         self.serial.fetch_add(1, Ordering::Relaxed).to_string()
     }
-}
-
-/// Makes the tree that has nothing but mount points.
-fn make_mount_points(dir: &Path) -> Result<()> {
-    for folder in ["dev", "etc", "proc", "sys"] {
-        make_dir(&dir.join(folder), 0o755)?;
-    }
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(|error| Error::io(dir, error))?;
-    for file in ["etc/hostname", "etc/hosts", "etc/resolv.conf"] {
-        let path = dir.join(file);
-        match File::create_new(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => drop(made.map_err(|error| Error::io(&path, error))?),
-        }
-    }
-    Ok(())
 }
 
 /// Makes a directory with all above it, each with `mode` whatever the umask.

@@ -13,9 +13,8 @@
 //!     layers/<hex>/       one per chain ID: fs/ and layer.json
 //!     active/<key>/       a writable tree: fs/ (upper), work/, parent -> ../../layers/<hex> | ../../empty
 //!     staging/            trees being unpacked or copied
-//!     spare/              folders that wait for a name
 //!     empty/{0,1}         lowers of those who have none
-//!     mount-points/       a lower with what every container needs to mount something at
+//!   spare/                folders that wait for a name
 //!   unsynced/             names of what a power failure could still tear, with the boot they belong to
 //!   trash/                renamed here at once, deleted in the background
 //!   <table>/<key>.json    records: what is alive

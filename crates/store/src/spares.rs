@@ -110,7 +110,7 @@ mod tests {
         assert_eq!((taken.kind(), spares.ready().len()), (io::ErrorKind::AlreadyExists, KEPT - 1));
         drop((spares, store));
         Store::open(&root.path().join("store")).expect("opened again").empty_trash().expect("emptied");
-        let left = fs::read_dir(root.path().join("store/snapshots/spare")).expect("listed").count();
+        let left = fs::read_dir(root.path().join("store/spare")).expect("listed").count();
         assert_eq!(left, 0, "what nobody took is cleared away");
     }
 }

@@ -8,7 +8,7 @@ use teu_oci::Digest;
 
 use crate::layout::{Layout, OWN};
 use crate::unsynced::Kind;
-use crate::{Blobs, Collected, Error, Lease, Record, Result, Snapshots, Spares, Table, collect};
+use crate::{Blobs, Collected, Error, Lease, Record, Result, Snapshots, Spares, Table, collect, names};
 
 /// Says what the records of one table refer to.
 pub(crate) type Lister = Box<dyn Fn() -> Result<Vec<Digest>> + Send>;
@@ -33,6 +33,9 @@ impl Store {
             Self { blobs: Blobs::new(&layout), snapshots: Snapshots::new(&layout), layout, tables: Arc::default() };
         store.blobs.clear_leftovers()?;
         store.snapshots.clear_leftovers()?;
+        for name in names::entries(&store.layout.spare())? {
+            store.layout.trash.discard(&store.layout.spare().join(name))?;
+        }
         for (kind, digest) in store.layout.unsynced.suspects()? {
             match kind {
                 Kind::Blob => store.blobs.verify_or_remove(&digest)?,

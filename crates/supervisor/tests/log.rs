@@ -225,7 +225,9 @@ fn old_files_are_rotated_away_and_the_rest_is_read_in_order() {
         let files: Vec<_> = kept.names().into_iter().filter(|name| !name.ends_with("index")).collect();
         assert!(files.len() <= 4, "{files:?}");
         for name in &files {
-            assert!(kept.dir.path().join(name).metadata().expect("file").len() <= 4096, "{name}");
+            // One that was compressed meanwhile has another name.
+            let length = kept.dir.path().join(name).metadata().map_or(0, |metadata| metadata.len());
+            assert!(length <= 4096, "{name}");
         }
         let found = kept.all();
         assert!(found.len() > 80, "{}", found.len());

@@ -152,7 +152,7 @@ impl Run {
         }
     }
 
-    /// Starts what was made.
+    /// Starts what was made; in the foreground it attaches before, and copies until the exit.
     async fn step_by_step(
         &self,
         session: &Session,
@@ -160,22 +160,11 @@ impl Run {
         request: &CreateRequest,
         id: &str,
     ) -> Result<u8, Failure> {
-        if !self.detach {
-            return self.foreground(session, client, request, id).await;
+        if self.detach {
+            start(client, id).await.map_err(|failure| failure.of_run(&session.called))?;
+            line(id)?;
+            return Ok(0);
         }
-        start(client, id).await.map_err(|failure| failure.of_run(&session.called))?;
-        line(id)?;
-        Ok(0)
-    }
-
-    /// Attaches, starts, copies until the exit.
-    async fn foreground(
-        &self,
-        session: &Session,
-        client: &Client<'_>,
-        request: &CreateRequest,
-        id: &str,
-    ) -> Result<u8, Failure> {
         let config = &request.config;
         let path = container_path(id);
         let keys = DetachKeys::parse(session.detach_keys(self.detach_keys.as_deref()))?;

@@ -86,7 +86,7 @@ impl Container {
         let mut layers = context.store.snapshots().overlay(self.id())?;
         // Nobody writes to the upper directory, which is the topmost layer then: nobody looks for changes in it.
         layers.lowers.splice(0..0, layers.upper.take());
-        layers.lowers.push(context.store.snapshots().mount_points());
+        context.ahead.give_mount_points(&mut layers);
         layers.work = None;
         let output = stream(move |out: &mut dyn Write| {
             let (root, first_id) = match running {

@@ -53,7 +53,7 @@ impl Containers {
         }
         self.context.emit_container("create", &record, &[]);
         driver::spawn(self, record, None, None);
-        self.context.ahead.refill();
+        self.context.pool.refill();
         Ok(CreateResponse { id, warnings })
     }
 

@@ -42,7 +42,6 @@ impl Driver {
         let Fresh { task, news } = context.pool.take(&self.record.id).await?;
         let result = self.bring_up(&context, &task, request).await;
         context.pool.refill();
-        context.ahead.refill();
         match result {
             Ok(pid) => {
                 self.news = Some(news);
@@ -65,7 +64,7 @@ impl Driver {
         let mut overlay = if again { snapshots.renew(&record.id)? } else { snapshots.overlay(&record.id)? };
         // What an auto-removed container wrote is never looked at again, so nothing has to reach the disk.
         overlay.volatile = record.host.auto_remove;
-        overlay.lowers.push(snapshots.mount_points());
+        context.ahead.give_mount_points(&mut overlay);
         let accounts = Accounts::of_overlay(&overlay);
         let identity = accounts.identify(&record.config.user, &record.host.group_add)?;
         let etc = context.etc_dir(&record.id);

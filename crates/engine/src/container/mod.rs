@@ -202,11 +202,7 @@ impl Ended {
         Self(Box::pin(async move { ended.wait_for(Option::is_some).await.ok()?.as_ref().map(|status| status.code) }))
     }
 
-    /// That of the container's present run, or of the next one.
-    fn of_run(container: &Container) -> Self {
-        Self::when(container, Condition::NextExit)
-    }
-
+    /// That of the container's present run, or of the next one, once `condition` holds.
     fn when(container: &Container, condition: Condition) -> Self {
         let ended = container.wait(condition);
         Self(Box::pin(async move { i32::try_from(ended.await.ok()?.status_code).ok() }))
@@ -557,7 +553,7 @@ impl Container {
             None
         };
         // What ends from here on counts, also while the stream is still asked for.
-        let ended = options.stream.then(|| Ended::of_run(self));
+        let ended = options.stream.then(|| Ended::when(self, Condition::NextExit));
         let stream = if options.stream { Some(self.stream(options, record.state.phase).await?) } else { None };
         self.shared.context.emit_container("attach", &record, &[]);
         let detach = Some(Detach { container: self.clone(), exec: None });

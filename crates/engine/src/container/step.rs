@@ -199,7 +199,7 @@ impl Containers {
     fn step_request(&self, record: &Record, step: StepSpec) -> Result<CreateRequest> {
         let identity = Accounts::of_overlay(&step.overlay).identify(&step.user, &[])?;
         let mut overlay = step.overlay;
-        overlay.lowers.push(self.context.store.snapshots().mount_points());
+        self.context.ahead.give_mount_points(&mut overlay);
         let etc = self.context.etc_dir(&record.id);
         etc::write(&self.context, record, &etc, &[])?;
         let attach = |point| Attachment { record: MountRecord::plain(point), ..Attachment::default() };

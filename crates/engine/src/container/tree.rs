@@ -120,9 +120,8 @@ impl Container {
 /// Puts together the file system of a container that does not run.
 fn build(context: &Context, record: &Record) -> Result<Tree> {
     let wrong = |error: io::Error| Error::io("mount the root of", record.id.as_ref(), error);
-    let snapshots = context.store.snapshots();
-    let mut overlay = snapshots.renew(&record.id)?;
-    overlay.lowers.push(snapshots.mount_points());
+    let mut overlay = context.store.snapshots().renew(&record.id)?;
+    context.ahead.give_mount_points(&mut overlay);
     let mounts: Vec<&MountRecord> = record.mounts.iter().filter(|mount| mount.point.kind != "tmpfs").collect();
     if mounts.is_empty() {
         let root = Root::from_fd(overlay.mount_detached().map_err(wrong)?);
@@ -163,10 +162,10 @@ fn build(context: &Context, record: &Record) -> Result<Tree> {
 /// The files that the engine's own come to lie on are there from the beginning, whether the container was ever started or
 /// not. What cannot be made is made, or told of, by the start.
 fn make_mount_points(root: &Root) {
-    for name in ["etc/resolv.conf", "etc/hostname", "etc/hosts"] {
-        if root.symlink_metadata(name).is_err() && root.metadata("etc").is_ok_and(|etc| etc.is_dir()) {
+    for name in super::etc::FILES.map(|name| format!("etc/{name}")) {
+        if root.symlink_metadata(&name).is_err() && root.metadata("etc").is_ok_and(|etc| etc.is_dir()) {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOCTTY;
-            let _ = root.open_with(name, flags, 0o644);
+            let _ = root.open_with(&name, flags, 0o644);
         }
     }
 }

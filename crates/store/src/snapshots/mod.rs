@@ -153,13 +153,6 @@ impl Snapshots {
         self.overlay(key)
     }
 
-    /// A tree that has what every container mounts something at, and nothing else. As the lowest lower of an overlay it
-    /// spares each the making of those that its image lacks.
-    #[must_use]
-    pub fn mount_points(&self) -> PathBuf {
-        self.layout.mount_points()
-    }
-
     /// A chain, read-only. There are always two lowers at least, as the kernel wants without an upper.
     pub fn view(&self, chain: Option<&Digest>) -> Result<Overlay> {
         let mut lowers = self.lowers(chain)?;
@@ -271,10 +264,8 @@ impl Snapshots {
 
     /// Takes away what a killed process left half done.
     pub(crate) fn clear_leftovers(&self) -> Result<()> {
-        for dir in [self.layout.staging(), self.layout.spare()] {
-            for name in names::entries(&dir)? {
-                self.layout.trash.discard(&dir.join(name))?;
-            }
+        for name in names::entries(&self.layout.staging())? {
+            self.layout.trash.discard(&self.layout.staging().join(name))?;
         }
         for (_, dir) in names::list(&self.layout.active(), "")? {
             if fs::symlink_metadata(dir.join("parent")).is_err() {
