@@ -18,6 +18,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, makedev};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 use teu_sys::mount::{self, Change, Overlay, Propagation, attribute};
+use teu_sys::process::Texts;
 use teu_sys::seccomp::Instruction;
 use teu_sys::{credentials, namespace, process, seccomp};
 
@@ -101,7 +102,8 @@ impl Floor {
             eprintln!("floor: {error}");
             100
         };
-        let inside = || Err::<i32, _>(process::execute(&self.program, std::slice::from_ref(&self.program), &[]));
+        let (args, env) = (Texts::from(vec![self.program.clone()]), Texts::default());
+        let inside = || Err::<i32, _>(process::execute(&self.program, &args, &env));
         // Only children of whoever entered a PID namespace are in it.
         let between = || {
             namespace::enter(&target, NAMESPACES)?;
@@ -127,7 +129,7 @@ impl Floor {
         rustix::system::sethostname(b"floor")?;
         credentials::set_no_new_privileges()?;
         seccomp::load(&self.filter, 0)?;
-        Err(process::execute(&self.program, std::slice::from_ref(&self.program), &[]))
+        Err(process::execute(&self.program, &vec![self.program.clone()].into(), &Texts::default()))
     }
 }
 

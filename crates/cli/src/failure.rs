@@ -5,7 +5,6 @@
 
 use std::fmt::Display;
 use std::io;
-use std::process::ExitCode;
 
 /// Why a command ends early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Failure {
     }
 
     /// Prints it and gives the exit code.
-    pub(crate) fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> u8 {
         if !self.message.is_empty() {
             crate::output::note!("{}", self.message);
         }
@@ -88,7 +87,7 @@ impl Failure {
         if let Some(help) = &self.help {
             crate::output::note!("\n{help}");
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 

@@ -31,7 +31,6 @@ mod terminal;
 mod zip;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 pub use commands::daemon::DaemonArgs;
 pub use commands::registry::RegistryArgs;
@@ -46,13 +45,13 @@ use table::Action;
 #[derive(Clone, Copy, Debug)]
 pub struct Faces {
     /// Runs the daemon in the foreground.
-    pub daemon: fn(DaemonArgs) -> ExitCode,
+    pub daemon: fn(DaemonArgs) -> u8,
     /// Serves a registry in the foreground.
-    pub registry: fn(RegistryArgs) -> ExitCode,
+    pub registry: fn(RegistryArgs) -> u8,
 }
 
 /// Runs one command line (without the program's name) and tells the exit code.
-pub fn run(args: impl IntoIterator<Item = OsString>, faces: &Faces) -> ExitCode {
+pub fn run(args: impl IntoIterator<Item = OsString>, faces: &Faces) -> u8 {
     let outcome = match arguments::read(args) {
         Ok(Reading::Help(text)) => output::print(&text).map(|()| 0),
         Ok(Reading::Command { session, entry, matches }) => match entry.action {
@@ -62,7 +61,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, faces: &Faces) -> ExitCode 
         Err(failure) => Err(failure),
     };
     match outcome {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }

@@ -8,8 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use teu_supervisor::protocol::{CreateRequest, Event, ExecRequest, ExitStatus, Request, Wanted};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -17,6 +20,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
+
+/// How long who is not taken yet waits until the next try.
+const CROWDED: Duration = Duration::from_millis(1);
 
 /// What a supervisor tells unasked about its container.
 #[derive(Debug)]
@@ -140,10 +146,7 @@ impl Task {
     /// Asks on a connection of its own.
     async fn converse(&self, what: &str, request: &Request) -> Result<(Event, BufReader<UnixStream>)> {
         let dir = self.dir();
-        let wrong = |error: io::Error| Error::io(what, &dir, error);
-        let mut stream = BufReader::new(dial(&dir).await.map_err(wrong)?);
-        let answer = ask(&mut stream, request).await.map_err(wrong)?;
-        Ok((answer, stream))
+        ask(&dir, request).await.map_err(|error| Error::io(what, &dir, error))
     }
 
     /// A watch on the end of an exec; register it before the exec is started.
@@ -177,17 +180,32 @@ pub(crate) fn done(answer: Event) -> Result<()> {
 /// Connects to `<dir>/socket` whatever the length of `dir`: a socket's address has room for 108 bytes only.
 async fn dial(dir: &Path) -> io::Result<UnixStream> {
     let handle = open_dir(dir)?;
-    UnixStream::connect(format!("/proc/self/fd/{}/socket", handle.as_raw_fd())).await
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/socket", handle.as_raw_fd()))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // A local connection is there at once, connect(2), or the supervisor has not yet taken as many as may wait.
+    while let Err(error) = rustix::net::connect(&socket, &address) {
+        match error {
+            Errno::AGAIN => tokio::time::sleep(CROWDED).await,
+            Errno::INTR => {}
+            error => return Err(error.into()),
+        }
+    }
+    UnixStream::from_std(socket.into())
 }
 
-/// Asks, and reads the one answer.
-async fn ask(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<Event> {
+/// Asks the supervisor that lives in `dir` on a connection of its own, and reads the one answer.
+async fn ask(dir: &Path, request: &Request) -> io::Result<(Event, BufReader<UnixStream>)> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.get_mut().write_all(&line).await?;
+    let stream = dial(dir).await?;
+    // It need not be waited for: what is there is there when the supervisor takes the connection.
+    let written = rustix::io::retry_on_intr(|| rustix::io::write(&stream, &line)).unwrap_or(0);
+    let mut stream = BufReader::new(stream);
+    stream.get_mut().write_all(&line[written..]).await?;
     let mut answer = String::new();
     stream.read_line(&mut answer).await?;
-    Ok(serde_json::from_str(&answer)?)
+    Ok((serde_json::from_str(&answer)?, stream))
 }
 
 pub(crate) fn open_dir(dir: &Path) -> io::Result<OwnedFd> {

@@ -35,6 +35,34 @@ pub(crate) struct Filter {
     pub(crate) flags: u32,
 }
 
+impl Filter {
+    /// The flags and the instructions, as this machine's kernel has them.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(4 + self.instructions.len() * 8);
+        bytes.extend(self.flags.to_ne_bytes());
+        for Instruction { code, jt, jf, k } in &self.instructions {
+            bytes.extend(code.to_ne_bytes());
+            bytes.extend([*jt, *jf]);
+            bytes.extend(k.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The filter that became `bytes`; none for what is none.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Filter> {
+        let (flags, rest) = bytes.split_first_chunk::<4>()?;
+        let (instructions, []) = rest.as_chunks::<8>() else { return None };
+        let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| Instruction {
+            code: u16::from_ne_bytes([*a, *b]),
+            jt: *jt,
+            jf: *jf,
+            k: u32::from_ne_bytes(*k),
+        };
+        let instructions = instructions.iter().map(instruction).collect();
+        Some(Filter { instructions, flags: u32::from_ne_bytes(*flags) })
+    }
+}
+
 impl Credentials {
     /// Reads a process' names. A capability that this kernel or this caller does not have, or that nobody knows, is left
     /// out, as nobody can grant it and the spec has it: see [`doubts`].

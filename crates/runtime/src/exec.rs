@@ -1,10 +1,14 @@
 //! One more process in a running container: its cgroup, its namespaces, the same rules, another program.
 //!
 //! It needs no process in between: the caller visits the container's pid namespace for the moment of the clone. Only an
-//! ordinary user has no right to, but in the container's user namespace, from which there is no way back.
+//! ordinary user has no right to, but in the container's user namespace, from which there is no way back. And it needs
+//! no memory of its own until it executes its program: it gets the caller's, who waits meanwhile.
 
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
@@ -17,6 +21,7 @@ use crate::credentials::Filter;
 use crate::error::During;
 use crate::hooks::Identity;
 use crate::launch::{self, Launch};
+use crate::program::Program;
 use crate::sync::{self, Report};
 use crate::{Cgroup, Error, Process, Stdio, Stock, birth, create, idmap, listener, namespaces, rootless};
 
@@ -38,6 +43,23 @@ pub struct Entrance {
     pub below: Vec<(Option<String>, std::path::PathBuf)>,
     /// The container's cgroup, where the spec's path is not where it is.
     pub cgroup: Option<Cgroup>,
+    /// The ways into it, where they are open already.
+    pub doors: Rc<Doors>,
+}
+
+/// The ways into a container's cgroup, which stay open for who has more than one exec: version 1 has one for each
+/// hierarchy, and to open them takes longer than to go through.
+#[derive(Debug, Default)]
+pub struct Doors(OnceCell<Vec<File>>);
+
+impl Doors {
+    fn open(&self, cgroup: &Cgroup) -> io::Result<&[File]> {
+        if let Some(open) = self.0.get() {
+            return Ok(open);
+        }
+        let open = cgroup.open_legacy_joins()?;
+        Ok(self.0.get_or_init(|| open))
+    }
 }
 
 /// What the new process needs to know.
@@ -47,9 +69,11 @@ struct Orders<'a> {
     kinds: u64,
     /// Whether its ids are the container's.
     maps_ids: bool,
-    joins: Vec<std::fs::File>,
+    joins: &'a [File],
     launch: Launch,
     filter: Option<Filter>,
+    /// The caller's place for what the new process executes: in lent memory nobody else frees it.
+    program: Option<Program>,
 }
 
 /// Runs `process` in the running container whose first process is behind `init` and whose spec is `spec`.
@@ -79,7 +103,7 @@ pub fn exec_with(
     entrance: Entrance,
     stock: &Stock,
 ) -> Result<Process, Error> {
-    let Entrance { stdio, descriptors, plain_terminal, identity, below, cgroup } = entrance;
+    let Entrance { stdio, descriptors, plain_terminal, identity, below, cgroup, doors } = entrance;
     let listener = listener::Reader::of(spec, identity)?;
     let linux = spec.linux.as_ref().ok_or_else(|| Error::refused("enter the container: its spec has no namespaces"))?;
     let cgroup = match (cgroup, &linux.cgroups_path) {
@@ -94,16 +118,19 @@ pub fn exec_with(
         init,
         kinds,
         maps_ids: kinds & namespace::USER != 0,
-        joins: joined.open_legacy_joins().during("open cgroup.procs")?,
+        joins: doors.open(&joined).during("open cgroup.procs")?,
         launch: Launch::new(program, descriptors)?.of_container(linux)?.on_plain_terminal(plain_terminal),
         filter: listener::filter(spec, stock)?,
+        program: None,
     };
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
+    // Who is waited for in memory that is lent cannot wait for the lender; and time namespaces refuse it, setns(2).
+    let alone = listener.is_some() || program.oom_score_adj.is_some() || kinds & namespace::TIME != 0;
     let born_in = |flags: u64, unified: Option<&OwnedFd>, orders: &mut Orders<'_>| {
-        process::spawn(flags, unified.map(AsFd::as_fd), || {
-            run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd())
-        })
+        let unified = unified.map(AsFd::as_fd);
+        let story = || run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd());
+        if alone { process::spawn(flags, unified, story) } else { process::lend(flags, unified, story) }
     };
     let born = |flags: u64, orders: &mut Orders<'_>| match born_in(flags, unified.as_ref(), orders) {
         // A container that has cgroups of its own with controllers (systemd, an engine) has no processes above them,
@@ -178,7 +205,7 @@ fn run(orders: &mut Orders<'_>, stdio: Option<[BorrowedFd<'_>; 3]>, socket: Borr
 /// Joins the cgroup and the namespaces.
 fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     orders.launch.go_to_first_processors()?;
-    orders.joins.iter_mut().try_for_each(|join| join.write_all(b"0")).during("join the cgroup")?;
+    orders.joins.iter().try_for_each(|mut join| join.write_all(b"0")).during("join the cgroup")?;
     orders.launch.go_to_last_processors()?;
     namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
     if orders.maps_ids {
@@ -188,9 +215,9 @@ fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::convert::Infallible, Error> {
+fn become_program(orders: &mut Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::convert::Infallible, Error> {
     let launch = &orders.launch;
-    let program = launch.program()?;
+    let program = orders.program.insert(launch.program()?);
     let mut master = None;
     if launch.terminal() {
         let pair = launch.open_terminal(devpts().during("open /dev/pts")?)?;
@@ -201,7 +228,7 @@ fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::co
     launch.own_streams();
     sync::report(socket, &Report::Ready, master.as_ref().map(AsFd::as_fd)).during("tell that the process is ready")?;
     drop(master);
-    Err(launch.execute(&program, orders.filter.as_ref(), socket, &|| Ok(())))
+    Err(launch.execute(program, orders.filter.as_ref(), socket, &|| Ok(())))
 }
 
 /// The container's `/dev/pts`, if it really is a devpts.

@@ -70,6 +70,7 @@ fn run_one(hook: &Hook, state: &serde_json::Value, fail: &dyn Fn(String) -> Erro
         args.push(program.clone());
     }
     let env = hook.env.iter().map(|entry| text(Path::new(entry))).collect::<Result<Vec<_>, _>>()?;
+    let (args, env) = (process::Texts::from(args), process::Texts::from(env));
     let input = memory(state.to_string().as_bytes()).during("tell a hook its state")?;
     // What it says is told where it fails.
     let output = memory(&[]).during("hear from a hook")?;

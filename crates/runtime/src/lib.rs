@@ -45,7 +45,7 @@ mod zygote;
 pub use cgroup::{Cgroup, Stats};
 pub use create::{Created, Options, Process, Stdio, create, create_telling, create_with, start_at};
 pub use error::Error;
-pub use exec::{Entrance, exec, exec_with};
+pub use exec::{Doors, Entrance, exec, exec_with};
 pub use mounts::plan::attribute_of;
 pub use rootfs::Rootfs;
 pub use stock::Stock;

@@ -4,6 +4,7 @@ use std::ffi::CString;
 
 use rustix::io::Errno;
 use teu_oci::runtime::Process;
+use teu_sys::process::Texts;
 
 use crate::Error;
 
@@ -15,8 +16,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(crate) struct Program {
     name: String,
     candidates: Vec<CString>,
-    args: Vec<CString>,
-    env: Vec<CString>,
+    args: Texts,
+    env: Texts,
 }
 
 impl Program {
@@ -35,25 +36,25 @@ impl Program {
         Ok(Program {
             name: name.clone(),
             candidates: strings(&candidates)?,
-            args: strings(&process.args)?,
-            env: strings(&last_of_each(&process.env))?,
+            args: strings(&process.args)?.into(),
+            env: strings(&last_of_each(&process.env))?.into(),
         })
     }
 
     /// Sets `HOME`, where it is not set, to the user's home of the container's own `/etc/passwd`. In the container.
     pub(crate) fn find_home(&mut self, uid: u32) {
         let is_home = |entry: &CString| entry.as_bytes().starts_with(b"HOME=");
-        if self.env.iter().any(|entry| is_home(entry) && entry.as_bytes().len() > 5) {
+        if self.env.texts().iter().any(|entry| is_home(entry) && entry.as_bytes().len() > 5) {
             return;
         }
-        self.env.retain(|entry| !is_home(entry));
         let home = home_of(uid).unwrap_or_else(|| "/".to_owned());
-        self.env.extend(CString::new(format!("HOME={home}")));
+        let others = self.env.texts().iter().filter(|entry| !is_home(entry)).cloned();
+        self.env = others.chain(CString::new(format!("HOME={home}")).ok()).collect::<Vec<_>>().into();
     }
 
     /// The environment, `NAME=value`.
     pub(crate) fn environment(&self) -> Vec<String> {
-        self.env.iter().map(|entry| entry.to_string_lossy().into_owned()).collect()
+        self.env.texts().iter().map(|entry| entry.to_string_lossy().into_owned()).collect()
     }
 
     /// Becomes the program. Returns only why that was impossible.

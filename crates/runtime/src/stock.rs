@@ -34,6 +34,26 @@ impl Stock {
         Ok(Stock { system_calls: profile.zip(filter), devices: program.map(|program| (rules, program)) })
     }
 
+    /// The system call filter of a container with this spec alone: as `kept`, what [`Stock::kept`] gave once, or made anew.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn of_filter(spec: &Spec, kept: Option<&[u8]>) -> Result<Stock, Error> {
+        let Some(profile) = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) else {
+            return Ok(Stock::default());
+        };
+        let filter = match kept.and_then(Filter::from_bytes) {
+            Some(filter) => Some(filter),
+            None => listener::filter(spec, &Stock::default())?,
+        };
+        Ok(Stock { system_calls: Some(profile.clone()).zip(filter), devices: None })
+    }
+
+    /// Its system call filter, to be kept.
+    pub(crate) fn kept(&self) -> Option<Vec<u8>> {
+        self.system_calls.as_ref().map(|(_, filter)| filter.to_bytes())
+    }
+
     /// The compiled form of that profile.
     pub(crate) fn filter(&self, profile: &Seccomp) -> Option<&Filter> {
         self.system_calls.as_ref().filter(|(known, _)| known == profile).map(|(_, filter)| filter)

@@ -35,7 +35,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
-use teu_sys::seccomp::Instruction;
 pub(crate) use teu_sys::socket::{MOST_DESCRIPTORS, receive as take, send};
 
 use crate::Error;
@@ -131,14 +130,8 @@ pub(crate) fn order(socket: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
         Order::Start(None) => send(socket, b"s", &[]),
         Order::Hold(None) => send(socket, b"h", &[]),
         Order::Start(Some(filter)) | Order::Hold(Some(filter)) => {
-            let mut bytes = Vec::with_capacity(5 + filter.instructions.len() * 8);
-            bytes.push(if matches!(order, Order::Hold(_)) { b'F' } else { b'f' });
-            bytes.extend(filter.flags.to_ne_bytes());
-            for Instruction { code, jt, jf, k } in &filter.instructions {
-                bytes.extend(code.to_ne_bytes());
-                bytes.extend([*jt, *jf]);
-                bytes.extend(k.to_ne_bytes());
-            }
+            let mut bytes = vec![if matches!(order, Order::Hold(_)) { b'F' } else { b'f' }];
+            bytes.extend(filter.to_bytes());
             send(socket, &bytes, &[])
         }
     }
@@ -156,16 +149,8 @@ pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
         [b'a'] => Some(Order::Heard),
         [b's'] => Some(Order::Start(None)),
         [b'h'] => Some(Order::Hold(None)),
-        [kind @ (b'f' | b'F'), a, b, c, d, rest @ ..] => {
-            let flags = u32::from_ne_bytes([*a, *b, *c, *d]);
-            let (instructions, _) = rest.as_chunks::<8>();
-            let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| Instruction {
-                code: u16::from_ne_bytes([*a, *b]),
-                jt: *jt,
-                jf: *jf,
-                k: u32::from_ne_bytes(*k),
-            };
-            let filter = Some(Filter { instructions: instructions.iter().map(instruction).collect(), flags });
+        [kind @ (b'f' | b'F'), rest @ ..] => {
+            let filter = Filter::from_bytes(rest);
             Some(if *kind == b'F' { Order::Hold(filter) } else { Order::Start(filter) })
         }
         _ => None,
@@ -174,6 +159,8 @@ pub(crate) fn obey(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
 
 #[cfg(test)]
 mod tests {
+    use teu_sys::seccomp::Instruction;
+
     use super::*;
 
     #[test]

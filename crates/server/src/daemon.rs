@@ -5,7 +5,6 @@
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use teu_buildkit::Buildkit;
 use teu_engine::Engine;
@@ -44,13 +43,13 @@ enum Error {
 
 /// Runs the daemon in the foreground until SIGTERM or SIGINT.
 #[must_use]
-pub fn daemon(args: &DaemonArgs) -> ExitCode {
+pub fn daemon(args: &DaemonArgs) -> u8 {
     match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             notify("STOPPING=1");
             eprintln!("teu daemon: {error}");
-            ExitCode::FAILURE
+            1
         }
     }
 }

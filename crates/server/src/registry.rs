@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use teu_store::Store;
@@ -15,14 +14,14 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs a registry at `listen` (`address:port`, `:port` or `port`) on the store in `root` until it is told to end.
 #[must_use]
-pub fn registry(listen: &str, root: &Path) -> ExitCode {
+pub fn registry(listen: &str, root: &Path) -> u8 {
     drop(daemon::log(tracing::Level::INFO, false));
     let runtime = daemon::runtime().map_err(|error| format!("start: {error}"));
     match runtime.and_then(|runtime| runtime.block_on(run(listen, root))) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(sentence) => {
             eprintln!("teu registry: {sentence}");
-            ExitCode::FAILURE
+            1
         }
     }
 }

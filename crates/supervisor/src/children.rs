@@ -11,13 +11,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use teu_oci::runtime::{ConsoleSize, IdMapping, Namespace, NamespaceKind, Resources, Spec};
 use teu_runtime::checkpoint::{self, CgroupMode, Choices, Subject};
 use teu_runtime::hooks::Identity;
-use teu_runtime::{Cgroup, Entrance, Error, Options, Process, Stock, Zygote};
+use teu_runtime::{Cgroup, Doors, Entrance, Error, Options, Process, Stock, Zygote};
 use teu_sys::process::{Exit, send_signal, try_wait};
 
 use crate::hooks;
@@ -111,6 +112,8 @@ pub(crate) struct Container {
     pub(crate) child: Child,
     pub(crate) log: Option<Log>,
     pub(crate) execs: Vec<(String, Child)>,
+    /// The ways by which execs enter its cgroup.
+    doors: Rc<Doors>,
     pub(crate) started_at: Option<String>,
     pub(crate) paused: bool,
 }
@@ -154,9 +157,20 @@ impl Container {
         }
         let (pid, created) = (created.pid(), Some(created));
         let child = Child { streams, process: None, ends_with_client: stdin_once, exit: None };
-        let (execs, started_at, paused) = (Vec::new(), None, false);
-        let container =
-            Container { id, identity, spec, created, network, descriptors, child, log, execs, started_at, paused };
+        let container = Container {
+            id,
+            identity,
+            spec,
+            created,
+            network,
+            descriptors,
+            child,
+            log,
+            execs: Vec::new(),
+            doors: Rc::default(),
+            started_at: None,
+            paused: false,
+        };
         Ok((container, pid))
     }
 
@@ -227,7 +241,8 @@ impl Container {
             let (outside, inside) = Streams::pipes(stdin, uid, gid).map_err(step("make pipes"))?;
             (streams, stdio) = (outside, Some(inside));
         }
-        let entrance = Entrance { stdio, cgroup: self.cgroup().cloned(), ..Entrance::default() };
+        let (cgroup, doors) = (self.cgroup().cloned(), self.doors.clone());
+        let entrance = Entrance { stdio, cgroup, doors, ..Entrance::default() };
         let mut process = teu_runtime::exec_with(init, &self.spec, &process, entrance, stock)?;
         if let Some(master) = process.terminal.take() {
             streams = terminal_streams(master, None)?;
@@ -302,7 +317,9 @@ impl Container {
         Ok(())
     }
 
-    pub(crate) fn update(&self, resources: &Resources) -> Result<(), Error> {
+    pub(crate) fn update(&mut self, resources: &Resources) -> Result<(), Error> {
+        // It may be in more hierarchies from now on.
+        self.doors = Rc::default();
         self.cgroup().map_or(Ok(()), |cgroup| cgroup.update(resources))
     }
 

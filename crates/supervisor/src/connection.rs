@@ -82,9 +82,10 @@ impl Connection {
         self.unsent = Vec::new();
     }
 
-    /// Becomes a raw stream: the socket, and the bytes that came after the line.
-    pub(crate) fn into_stream(self) -> (UnixStream, Vec<u8>) {
-        (self.stream, self.received)
+    /// Becomes a raw stream: the socket, and the bytes that came after the line. What is left is closed.
+    pub(crate) fn become_stream(&mut self) -> io::Result<(UnixStream, Vec<u8>)> {
+        self.closed = true;
+        Ok((self.stream.try_clone()?, std::mem::take(&mut self.received)))
     }
 }
 

@@ -15,7 +15,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use teu_runtime::Stock;
 use teu_sys::{process, signal, socket};
@@ -25,9 +24,9 @@ const SIGCHLD: i32 = 17;
 const LONGEST: usize = 128 << 10;
 
 /// Serves the daemon until it is gone: the main function of `teu supervise --nursery`.
-pub fn nursery(daemon: OwnedFd) -> ExitCode {
+pub fn nursery(daemon: OwnedFd) -> u8 {
     if crate::run::let_go().is_err() || signal::ignore(SIGCHLD).is_err() {
-        return ExitCode::FAILURE;
+        return 1;
     }
     let _ = rustix::thread::set_name(c"teu-nursery");
     let (mut daemon, mut stock) = (Some(daemon), Stock::default());
@@ -46,7 +45,7 @@ pub fn nursery(daemon: OwnedFd) -> ExitCode {
             _ => {}
         }
     }
-    ExitCode::SUCCESS
+    0
 }
 
 fn become_supervisor(daemon: &mut Option<OwnedFd>, dir: &[u8], listener: OwnedFd, stock: &Stock) -> i32 {

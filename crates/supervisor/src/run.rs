@@ -15,7 +15,6 @@ use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -43,9 +42,9 @@ const BUFFER: usize = 64 << 10;
 ///
 /// `dir` is the task directory, absolute; `listener` the number of the inherited, listening socket. A `warm` supervisor was
 /// started ahead of need and prepares what it can before it is given its container.
-pub fn run(dir: &Path, listener: RawFd, warm: bool) -> ExitCode {
+pub fn run(dir: &Path, listener: RawFd, warm: bool) -> u8 {
     let supervised = let_go().is_ok() && supervise(dir, listener, warm, &Stock::default());
-    if supervised { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if supervised { 0 } else { 1 }
 }
 
 /// The same in a process that has let go of its maker; false when something went wrong.
@@ -287,6 +286,8 @@ impl<'s> Supervisor<'s> {
             if let Ok(connection) = Connection::new(stream) {
                 self.connections.push(connection);
                 self.met = true;
+                // Who connects has something to say, and may have said it.
+                self.converse(self.connections.len() - 1);
             }
         }
     }
@@ -344,14 +345,8 @@ impl<'s> Supervisor<'s> {
     }
 
     fn attach(&mut self, index: usize, target: Option<String>, wanted: Wanted, greeting: &Event) {
-        // Others keep their places until the turn is over.
-        let Ok(placeholder) = std::os::unix::net::UnixStream::pair().and_then(|(one, _)| Connection::new(one)) else {
-            self.connections[index].closed = true;
-            return;
-        };
-        let connection = std::mem::replace(&mut self.connections[index], placeholder);
-        self.connections[index].closed = true;
-        let (stream, early) = connection.into_stream();
+        // It keeps its place until the turn is over, as the others do.
+        let Ok((stream, early)) = self.connections[index].become_stream() else { return };
         let mut attach = Attach::new(stream, early, target, wanted);
         attach.greet(greeting);
         self.attached.push(attach);

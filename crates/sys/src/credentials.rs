@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::OnceLock;
 
 /// The names of capabilities(7), by number.
 const NAMES: [&str; 41] = [
@@ -62,9 +63,11 @@ pub fn capability_names(set: u64) -> Vec<&'static str> {
     NAMES.iter().enumerate().filter(|(number, _)| set & (1 << number) != 0).map(|(_, name)| *name).collect()
 }
 
-/// The capabilities that this kernel knows and this process' bounding set holds.
+/// The capabilities that this kernel knows and this process' bounding set held when it was asked first.
 pub fn bounding() -> u64 {
-    (0..64).filter(|number| bounded(*number) == Some(true)).fold(0, |set, number| set | 1 << number)
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    let all = || (0..64).filter(|number| bounded(*number) == Some(true)).fold(0, |set, number| set | 1 << number);
+    *KNOWN.get_or_init(all)
 }
 
 /// Whether a capability is in the bounding set; none when the kernel does not know it.
@@ -86,9 +89,10 @@ pub fn limit_bounding(keep: u64) -> io::Result<()> {
         if keep & (1 << number) != 0 {
             continue;
         }
+        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
+        let Err(error) = check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) }.into()) else { continue };
         match bounded(number) {
-            // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
-            Some(true) => check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) }.into())?,
+            Some(true) => return Err(error),
             Some(false) => {}
             None => break,
         }

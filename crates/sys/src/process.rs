@@ -1,8 +1,8 @@
 //! Processes: making one in new namespaces, replacing its program, waiting for it and signalling it without pid races.
 //!
-//! Invariant: [`spawn`] is for single-threaded callers. The child is a copy of the whole process with one thread, so it
-//! may allocate and use the standard library; it ends by `execve` or by the code its closure returns, and never runs
-//! the parent's destructors.
+//! Invariant: [`spawn`] and [`lend`] are for single-threaded callers. The child is a copy of the whole process with one
+//! thread, or has the caller's memory while the caller waits, so it may allocate and use the standard library; it ends by
+//! `execve` or by the code its closure returns, and never runs the parent's destructors.
 
 #![allow(unsafe_code)]
 
@@ -19,6 +19,23 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// What a child ends with when its closure panics.
 pub const PANICKED: i32 = 101;
+
+/// What a program does first that has no `fn main`: standard input, output and error are open (what is opened next must not
+/// be taken for one of them), and who writes to a pipe that nobody reads hears of it as an error.
+pub fn begin() {
+    use rustix::event::{PollFd, PollFlags};
+    let (input, output, error) = (rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr());
+    let mut standard = [input, output, error].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty()));
+    let _ = rustix::event::poll(&mut standard, Some(&rustix::event::Timespec::default()));
+    for _ in standard.iter().filter(|fd| fd.revents().contains(PollFlags::NVAL)) {
+        // The lowest number that is free is taken, open(2), and never given back.
+        match rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()) {
+            Ok(null) => std::mem::forget(null),
+            Err(_) => end(PANICKED),
+        }
+    }
+    let _ = crate::signal::ignore(libc::SIGPIPE);
+}
 
 /// Lets go of the program's own code: it stays in the page cache, and what is executed again is mapped again, a few
 /// microseconds for each piece. For who has done what is done only once and will live long.
@@ -81,30 +98,95 @@ pub struct Exit {
 /// As clone3(2).
 pub fn spawn(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> io::Result<Child> {
     let mut pidfd: libc::c_int = -1;
+    let mut args = clone_args(flags, cgroup, &mut pidfd);
+    // SAFETY: no stack is given and memory is not shared, so this is fork(2) with more flags; `args` outlives the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => tell(child),
+        pid => Ok(born(pid, pidfd)),
+    }
+}
+
+/// The same for a child that soon executes a program: it gets the caller's memory, not a copy, and the caller waits until the
+/// child has executed its program or ended, as vfork(2).
+///
+/// What the child changes in memory the caller sees, and what it still owns when it executes its program is never freed:
+/// it puts that into a place of the caller's. Descriptors, signal actions, limits and identity are its own. Nobody may
+/// look into it who may not look into the caller. It cannot enter a time namespace, setns(2).
+///
+/// # Errors
+/// As clone3(2).
+#[cfg(target_arch = "x86_64")]
+pub fn lend<F: FnOnce() -> i32>(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: F) -> io::Result<Child> {
+    /// The child's first and last function. `story` is an `Option<F>` of the caller, who is waiting.
+    extern "C" fn begin<F: FnOnce() -> i32>(story: *mut Option<F>) -> ! {
+        // SAFETY: the caller's frame stays as it is while it waits, and nobody else looks at the story.
+        let story = unsafe { (*story).take() };
+        tell(|| story.map_or(PANICKED, |story| story()))
+    }
+    let (mut pidfd, mut story): (libc::c_int, _) = (-1, Some(child));
+    let mut args = clone_args(flags | (libc::CLONE_VM | libc::CLONE_VFORK) as u64, cgroup, &mut pidfd);
+    let result: i64;
+    // SAFETY: with CLONE_VFORK the kernel lets the caller go on only when the child has left its memory, so both can use one
+    // stack: the child calls from here and does not come back, what it writes lies below this frame, and the kernel
+    // restores the caller's registers. clone3(2) takes a null stack for the caller's. rcx and r11 are the kernel's.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw mut args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") &raw mut story,
+            in("r13") begin::<F> as extern "C" fn(*mut Option<F>) -> !,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    match result {
+        ..0 => Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EINVAL))),
+        pid => Ok(born(pid, pidfd)),
+    }
+}
+
+/// Elsewhere it is a copy.
+///
+/// # Errors
+/// As clone3(2).
+#[cfg(not(target_arch = "x86_64"))]
+pub fn lend<F: FnOnce() -> i32>(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: F) -> io::Result<Child> {
+    spawn(flags, cgroup, child)
+}
+
+fn clone_args(flags: u64, cgroup: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_int) -> libc::clone_args {
     // SAFETY: all zeroes is a valid `clone_args`.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
-    args.pidfd = (&raw mut pidfd) as u64;
+    args.pidfd = (&raw mut *pidfd) as u64;
     // A sibling ends with its parent's signal; naming another one is refused.
     args.exit_signal = if flags & PARENT == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(directory) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = directory.as_raw_fd() as u64;
     }
-    // SAFETY: no stack is given and memory is not shared, so this is fork(2) with more flags; `args` outlives the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
-    match pid {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            let code = std::panic::catch_unwind(AssertUnwindSafe(child)).unwrap_or(PANICKED);
-            end(code)
-        }
-        pid => {
-            // SAFETY: the kernel put a new descriptor there, and nobody else knows it.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child { pid: i32::try_from(pid).unwrap_or(i32::MAX), pidfd })
-        }
-    }
+    args
+}
+
+/// The child's whole life, but for a program that it becomes.
+fn tell(story: impl FnOnce() -> i32) -> ! {
+    end(std::panic::catch_unwind(AssertUnwindSafe(story)).unwrap_or(PANICKED))
+}
+
+fn born(pid: i64, pidfd: libc::c_int) -> Child {
+    // SAFETY: the kernel put a new descriptor there, and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Child { pid: i32::try_from(pid).unwrap_or(i32::MAX), pidfd }
 }
 
 /// Ends the process at once: no destructor, no buffer flushed.
@@ -113,17 +195,38 @@ pub fn end(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Replaces the program. Returns only the reason why it could not.
-pub fn execute(program: &CStr, args: &[CString], env: &[CString]) -> io::Error {
-    let argv = pointers(args);
-    let envp = pointers(env);
-    // SAFETY: both arrays end with a null pointer and their strings outlive the call.
-    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    io::Error::last_os_error()
+/// Texts as execve(2) takes them: arguments, or an environment.
+#[derive(Debug)]
+pub struct Texts {
+    pointers: Vec<*const libc::c_char>,
+    texts: Vec<CString>,
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+impl Texts {
+    /// The texts.
+    pub fn texts(&self) -> &[CString] {
+        &self.texts
+    }
+}
+
+impl From<Vec<CString>> for Texts {
+    fn from(texts: Vec<CString>) -> Texts {
+        let pointers = texts.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
+        Texts { pointers, texts }
+    }
+}
+
+impl Default for Texts {
+    fn default() -> Texts {
+        Vec::new().into()
+    }
+}
+
+/// Replaces the program. Returns only the reason why it could not.
+pub fn execute(program: &CStr, args: &Texts, env: &Texts) -> io::Error {
+    // SAFETY: both arrays end with a null pointer and point to what lives as long as they do.
+    unsafe { libc::execve(program.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 /// Makes every descriptor from `first` on close when the program is replaced.
@@ -270,11 +373,11 @@ pub fn set_title(title: &str) -> io::Result<()> {
 }
 
 /// Executes the program behind an open file, by execveat(2). Returns only the reason why it could not.
-pub fn execute_file(program: impl AsFd, args: &[CString], env: &[CString]) -> io::Error {
-    let (argv, envp) = (pointers(args), pointers(env));
+pub fn execute_file(program: impl AsFd, args: &Texts, env: &Texts) -> io::Error {
+    let (argv, envp) = (args.pointers.as_ptr(), env.pointers.as_ptr());
     let fd = program.as_fd().as_raw_fd();
-    // SAFETY: both arrays end with a null pointer and their strings outlive the call.
-    unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH) };
+    // SAFETY: both arrays end with a null pointer and point to what lives as long as they do.
+    unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH) };
     io::Error::last_os_error()
 }
 
@@ -383,5 +486,31 @@ mod tests {
         let after = std::fs::read_to_string("/proc/self/maps").expect("the maps");
         let own = |maps: &str| maps.lines().filter(|line| line.contains("r-xp")).count();
         assert_eq!(own(&before), own(&after));
+    }
+
+    #[test]
+    fn who_lends_memory_sees_what_the_child_did_and_goes_on() {
+        let mut seen = Vec::new();
+        let child = lend(0, None, || {
+            seen.extend([rustix::process::getpid().as_raw_nonzero().get(), 2]);
+            7
+        })
+        .expect("a child");
+        assert_eq!(seen, [child.pid, 2]);
+        assert_eq!(wait(&child.pidfd).expect("its end"), Exit { code: 7, signal: None });
+    }
+
+    #[test]
+    fn a_child_with_lent_memory_executes_its_program() {
+        let (args, none) = (Texts::from(vec![c"sh".into(), c"-c".into(), c"exit 3".into()]), Texts::default());
+        let child = lend(0, None, || execute(c"/bin/sh", &args, &none).raw_os_error().unwrap_or(99)).expect("a child");
+        assert_eq!(wait(&child.pidfd).expect("its end").code, 3);
+        assert!(lend(u64::MAX, None, || 0).is_err());
+    }
+
+    #[test]
+    fn a_panic_of_a_child_with_lent_memory_is_its_own() {
+        let child = lend(0, None, || panic!("on purpose")).expect("a child");
+        assert_eq!(wait(&child.pidfd).expect("its end").code, PANICKED);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches};
 use serde_json::{Map, Value};
@@ -356,7 +355,7 @@ impl DaemonArgs {
 }
 
 /// Hands over to the daemon.
-pub(crate) fn perform(matches: &ArgMatches, faces: &Faces) -> Result<ExitCode, Failure> {
+pub(crate) fn perform(matches: &ArgMatches, faces: &Faces) -> Result<u8, Failure> {
     let mut args = DaemonArgs::from_arg_matches(matches).map_err(|error| Failure::new(error.to_string()).code(125))?;
     args.fill_in(|name| std::env::var_os(name));
     if args.detached {

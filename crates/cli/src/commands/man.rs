@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{ArgMatches, Command, FromArgMatches};
 use clap_mangen::Man as Page;
@@ -19,13 +18,13 @@ pub(crate) struct Man {
 }
 
 /// Writes them.
-pub(crate) fn perform(matches: &ArgMatches, _: &Faces) -> Result<ExitCode, Failure> {
+pub(crate) fn perform(matches: &ArgMatches, _: &Faces) -> Result<u8, Failure> {
     let args = Man::from_arg_matches(matches).map_err(|error| Failure::new(error.to_string()))?;
     fs::create_dir_all(&args.folder).or_fail(format!("make folder {}", args.folder.display()))?;
     let mut tree = table::tree();
     tree.build();
     write(&args.folder, "teu", &tree)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Writes a command's page and those below it: `teu-image-pull.1`.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches};
 
@@ -38,7 +37,7 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 /// Hands over to the registry.
-pub(crate) fn perform(matches: &ArgMatches, faces: &Faces) -> Result<ExitCode, Failure> {
+pub(crate) fn perform(matches: &ArgMatches, faces: &Faces) -> Result<u8, Failure> {
     let args = RegistryArgs::from_arg_matches(matches).map_err(|error| Failure::new(error.to_string()).code(125))?;
     Ok((faces.registry)(args))
 }

@@ -5,7 +5,6 @@ mod globals;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
@@ -37,7 +36,7 @@ pub(crate) enum Action {
     /// By talking to the daemon.
     Client(for<'s> fn(&ArgMatches, &'s Session) -> Result<Work<'s>, Failure>),
     /// Right here, without a daemon.
-    Local(fn(&ArgMatches, &Faces) -> Result<ExitCode, Failure>),
+    Local(fn(&ArgMatches, &Faces) -> Result<u8, Failure>),
 }
 
 /// A command in the table.
@@ -133,7 +132,7 @@ const fn local<A: clap::Args>(
     name: &'static str,
     usage: &'static str,
     about: &'static str,
-    perform: fn(&ArgMatches, &Faces) -> Result<ExitCode, Failure>,
+    perform: fn(&ArgMatches, &Faces) -> Result<u8, Failure>,
 ) -> Entry {
     let action = Action::Local(perform);
     Entry { name, aliases: &[], usage, about, stops: false, hidden: false, arguments: A::augment_args, action }

@@ -80,8 +80,9 @@ impl Criu {
             name.push(value);
             CString::new(name.into_vec()).unwrap_or_default()
         });
-        let environment: Vec<_> = environment.collect();
-        let arguments = [c"criu".to_owned(), c"swrk".to_owned(), CString::new(SOCKET.to_string()).unwrap_or_default()];
+        let environment = process::Texts::from(environment.collect::<Vec<_>>());
+        let number = CString::new(SOCKET.to_string()).unwrap_or_default();
+        let arguments = process::Texts::from(vec![c"criu".to_owned(), c"swrk".to_owned(), number]);
         let (child, socket) = spawn(setting, "start criu", |parent| {
             first()?;
             // It looks for directories in `/proc/<pid>/fd` of whoever made the socket: itself, in its own mount namespace.

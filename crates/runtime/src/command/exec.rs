@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use teu_oci::runtime::{Capabilities, Process};
+use teu_oci::runtime::{Capabilities, Process, Spec};
 
 use super::arguments::Given;
 use super::foreground::{self, Foreground};
-use super::state::{Container, Status};
+use super::state::{Container, Sight, Status};
 use super::{Context, Failure, config, console, end_with, launch};
 use crate::Entrance;
 
@@ -19,7 +19,8 @@ pub(super) fn exec(context: &Context, given: &Given) -> Result<(), Failure> {
 
 fn run(context: &Context, given: &Given) -> Result<Option<i32>, Failure> {
     let container = Container::load(&context.root, given.argument(0))?;
-    match container.status() {
+    let Sight { status, process: init, cgroup } = container.look();
+    match status {
         Status::Stopped => return Err(Failure::new("cannot exec in a stopped container")),
         Status::Paused if !given.has("ignore-paused") => {
             return Err(Failure::new("cannot exec in a paused container (use --ignore-paused to override)"));
@@ -29,24 +30,25 @@ fn run(context: &Context, given: &Given) -> Result<Option<i32>, Failure> {
     let detach = given.has("detach");
     let pid_file = given.value("pid-file").map(std::path::absolute).transpose()?;
     let console = given.value("console-socket").filter(|path| !path.is_empty());
-    let mut process = process(given, &container)?;
+    let text = container.spec_text()?;
+    let spec = config::parse(&text)?;
+    let mut process = process(given, &container, &text, &spec)?;
     launch::check_terminal(&process, detach, console)?;
     crate::credentials::doubts(&process).iter().for_each(|doubt| context.log.warn(doubt));
     let descriptors = launch::pass_on(&mut process, given, false)?;
     let below = below(given)?;
-    let init = container.process().ok_or_else(|| Failure::new("cannot exec in a stopped container"))?;
+    let init = init.ok_or_else(|| Failure::new("cannot exec in a stopped container"))?;
     let signals = if detach { None } else { Some(foreground::take_signals()?) };
     let entrance = Entrance {
         descriptors,
         plain_terminal: console.is_none(),
         identity: container.identity(),
         below,
-        cgroup: Some(container.record.cgroup.open()?),
+        cgroup: Some(cgroup.map_or_else(|| container.record.cgroup.open(), Ok)?),
         ..Entrance::default()
     };
-    let spec = container.spec()?;
-    let mut entered =
-        crate::exec_with(std::os::fd::AsFd::as_fd(&init), &spec, &process, entrance, &crate::Stock::default())?;
+    let stock = container.filter(&spec)?;
+    let mut entered = crate::exec_with(std::os::fd::AsFd::as_fd(&init), &spec, &process, entrance, &stock)?;
     let tell = |entered: &mut crate::Process| -> Result<(), Failure> {
         use std::os::fd::AsFd;
         if let Some(path) = console
@@ -71,7 +73,7 @@ fn run(context: &Context, given: &Given) -> Result<Option<i32>, Failure> {
 }
 
 /// What is to be run: from a file, or the container's own process with what was said changed.
-fn process(given: &Given, container: &Container) -> Result<Process, Failure> {
+fn process(given: &Given, container: &Container, text: &[u8], spec: &Spec) -> Result<Process, Failure> {
     if let Some(path) = given.value("process") {
         let text = std::fs::read(path).map_err(|error| Failure::new(format!("open {path}: {error}")))?;
         let process: Process =
@@ -81,11 +83,11 @@ fn process(given: &Given, container: &Container) -> Result<Process, Failure> {
     }
     // The bundle may have been changed since, and then that is what is meant.
     let path = container.record.bundle.join("config.json");
-    let spec = match std::fs::read(&path) {
-        Ok(text) => config::parse(&text)?,
-        Err(_) => container.spec()?,
+    let present = match std::fs::read(&path) {
+        Ok(present) if present != text => config::parse(&present)?.process,
+        _ => spec.process.clone(),
     };
-    let mut process = spec.process.ok_or_else(|| Failure::new("process property must not be empty"))?;
+    let mut process = present.ok_or_else(|| Failure::new("process property must not be empty"))?;
     if given.arguments.len() < 2 {
         return Err(Failure::new("exec args cannot be empty"));
     }

@@ -34,7 +34,6 @@ mod update;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::rootless;
 use arguments::{Given, Verb};
@@ -99,13 +98,13 @@ pub fn is_called(name: &Path) -> bool {
 }
 
 /// Runs the command line `args`, of a program called `program`.
-pub fn run(program: &str, args: &[OsString]) -> ExitCode {
+pub fn run(program: &str, args: &[OsString]) -> u8 {
     let words: Vec<String> = args.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     match answer(program, &words) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err((log, failure)) => {
             log.error(&failure.message);
-            ExitCode::from(failure.code)
+            failure.code
         }
     }
 }

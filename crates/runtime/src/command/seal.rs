@@ -38,7 +38,7 @@ pub(super) fn seal() -> Result<(), Failure> {
     });
     let env = pairs.map(text).collect::<Result<Vec<_>, _>>();
     let (Ok(args), Ok(env)) = (args, env) else { return Err(Failure::new("a null byte in an argument")) };
-    let error = process::execute_file(program, &args, &env);
+    let error = process::execute_file(program, &args.into(), &env.into());
     Err(Failure::new(format!("execute the sealed program: {error}")))
 }
 

@@ -4,6 +4,7 @@
 //! <root>/<id>/          0711
 //!   state.json          who it is                    (the one who made it; update)
 //!   config.json         the bundle's, as it was read
+//!   filter              the compiled system call filter, from the first exec on
 //!   gate                there until it is started: the socket at which its first process waits
 //!   notify/             the socket of $NOTIFY_SOCKET
 //! ```
@@ -25,10 +26,12 @@ use teu_oci::runtime::{Resources, Spec};
 use super::Failure;
 use crate::cgroup::Place;
 use crate::hooks::Identity;
+use crate::{Cgroup, Stock};
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 const GATE: &str = "gate";
+const FILTER: &str = "filter";
 
 /// What is written down.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -69,6 +72,15 @@ impl Status {
             Status::Stopped => "stopped",
         }
     }
+}
+
+/// A container, looked at once.
+pub(super) struct Sight {
+    pub(super) status: Status,
+    /// Its first process, unless it has ended.
+    pub(super) process: Option<OwnedFd>,
+    /// Its cgroup, if it could be opened.
+    pub(super) cgroup: Option<Cgroup>,
 }
 
 /// A container that is known.
@@ -136,9 +148,13 @@ impl Container {
 
     /// The configuration it was made from.
     pub(super) fn spec(&self) -> Result<Spec, Failure> {
+        super::config::parse(&self.spec_text()?)
+    }
+
+    /// The text of that.
+    pub(super) fn spec_text(&self) -> Result<Vec<u8>, Failure> {
         let path = self.directory.join(CONFIG);
-        let text = std::fs::read(&path).map_err(|error| Failure::new(format!("read {}: {error}", path.display())))?;
-        super::config::parse(&text)
+        std::fs::read(&path).map_err(|error| Failure::new(format!("read {}: {error}", path.display())))
     }
 
     /// Writes down what has changed.
@@ -165,14 +181,34 @@ impl Container {
 
     /// What it is doing.
     pub(super) fn status(&self) -> Status {
-        if self.process().is_none() {
-            return Status::Stopped;
-        }
-        match self.record.cgroup.open() {
-            Ok(cgroup) if cgroup.is_frozen() => Status::Paused,
+        self.look().status
+    }
+
+    /// What it is doing, and by what that was seen.
+    pub(super) fn look(&self) -> Sight {
+        let Some(process) = self.process() else {
+            return Sight { status: Status::Stopped, process: None, cgroup: None };
+        };
+        let cgroup = self.record.cgroup.open().ok();
+        let status = match &cgroup {
+            Some(cgroup) if cgroup.is_frozen() => Status::Paused,
             _ if self.gate().exists() => Status::Created,
             _ => Status::Running,
+        };
+        Sight { status, process: Some(process), cgroup }
+    }
+
+    /// Its system call filter, ready to be loaded: compiled once, and kept.
+    pub(super) fn filter(&self, spec: &Spec) -> Result<Stock, Failure> {
+        let path = self.directory.join(FILTER);
+        let kept = std::fs::read(&path).ok();
+        let stock = Stock::of_filter(spec, kept.as_deref())?;
+        if let (None, Some(filter)) = (kept, stock.kept()) {
+            let new = self.directory.join(format!(".filter-{}", std::process::id()));
+            // Where it cannot be kept it is compiled again.
+            let _ = std::fs::write(&new, filter).and_then(|()| std::fs::rename(&new, &path));
         }
+        Ok(stock)
     }
 
     pub(super) fn identity(&self) -> Identity {

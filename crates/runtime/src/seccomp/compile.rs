@@ -1,14 +1,17 @@
 //! A profile becomes a program for the kernel's classic BPF machine.
 //!
 //! ```text
-//! load arch ─┬─ native ── load nr ── search tree ──┬─ return action
-//!            ├─ i386 ──── load nr ── search tree ──┼─ conditions of one call ── return action
-//!            └─ other ─── kill the process         └─ …
+//! load arch ─┬─ native ── load nr ─┬─────── search tree ──┬─ return action
+//!            │                     └─ x32 ─ search tree, and back to the native one ── …
+//!            ├─ i386 ──── load nr ── search tree ──────────┼─ conditions of one call ── return action
+//!            └─ other ─── kill the process                 └─ …
 //! ```
 //!
-//! Numbers with the same outcome are merged into ranges, and the tree halves the ranges: some eight comparisons decide
-//! any call, where a list needs hundreds. Jumps go forward only, so the program is written from its end: whatever a
-//! jump leads to exists already.
+//! Numbers with the same outcome are merged into ranges, ranges with few exceptions into stretches, and the tree halves
+//! the stretches: some eight comparisons decide any call, where a list needs hundreds. The kernel translates the program
+//! for each process anew, so its length counts as well: a number that is an exception takes one instruction, where as a
+//! range of its own it took two. Jumps go forward only, so the program is written from its end: whatever a jump leads
+//! to exists already.
 //!
 //! Rules are tried in the profile's order; the first whose conditions all hold decides. A rule with two conditions on
 //! the same argument means either of them, as runc reads it. Names that an architecture lacks are skipped. Calls newer
@@ -16,7 +19,7 @@
 //!
 //! Not here: 32-bit ARM programs, which are killed; and who reads what `SCMP_ACT_NOTIFY` passes on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use teu_oci::runtime::{Seccomp, SyscallArg, SyscallRule};
 use teu_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE, Instruction};
@@ -129,9 +132,14 @@ pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>, Error> {
     }
     let mut program = Program::default();
     let mut next = program.give(KILL_PROCESS);
-    for (audit, mut ranges) in trees.into_iter().rev() {
-        ranges.dedup_by(|later, earlier| later.1 == earlier.1);
-        let tree = program.tree(&ranges, default);
+    for (audit, ranges) in trees.into_iter().rev() {
+        let (native, x32) = ranges.split_at(ranges.partition_point(|(first, _)| *first < X32_BIT));
+        let mut tree = program.tree(&stretches(native), default);
+        if let Some((from, _)) = x32.first() {
+            program.native = Some(tree);
+            let upper = program.tree(&stretches(&beside(native, x32)), default);
+            tree = program.branch(JUMP_GE, *from, upper, tree);
+        }
         let tree = program.load(NR, tree);
         next = program.branch(JUMP_EQ, audit, tree, next);
     }
@@ -193,6 +201,8 @@ enum Outcome<'a> {
     Return(u32),
     /// The first alternative whose conditions all hold decides; else the default.
     Conditional(&'a [&'a Alternative<'a>]),
+    /// What is said of the number without [`X32_BIT`].
+    Native,
 }
 
 /// Conditions that must all hold, and then the action.
@@ -325,6 +335,56 @@ fn ranges<'a>(abi: &Abi, named: &'a Named<'a>, default: u32) -> Ranges<'a> {
     ranges
 }
 
+/// The ranges of x32 in terms of those of 64-bit x86: most of its calls are the same.
+fn beside<'a>(native: &[(u32, Outcome<'a>)], x32: &[(u32, Outcome<'a>)]) -> Ranges<'a> {
+    fn at<'r, 'a>(ranges: &'r [(u32, Outcome<'a>)], number: u32) -> Option<&'r Outcome<'a>> {
+        ranges[..ranges.partition_point(|(first, _)| *first <= number)].last().map(|(_, outcome)| outcome)
+    }
+    if x32.len() == 1 {
+        return x32.to_vec();
+    }
+    let firsts = x32.iter().chain(native).map(|(first, _)| first | X32_BIT).collect::<BTreeSet<_>>();
+    let outcome = |first: &u32| match at(x32, *first)? {
+        own if at(native, first & !X32_BIT) == Some(own) => Some((*first, Outcome::Native)),
+        own => Some((*first, own.clone())),
+    };
+    let mut ranges = firsts.iter().filter_map(outcome).collect::<Ranges<'a>>();
+    ranges.dedup_by(|later, earlier| later.1 == earlier.1);
+    ranges
+}
+
+/// How many exceptions a stretch has at most: they are compared one after the other.
+const EXCEPTIONS: usize = 4;
+
+/// A range, and the single numbers in it of which something else is said.
+struct Stretch<'r, 'a> {
+    first: u32,
+    outcome: &'r Outcome<'a>,
+    exceptions: &'r [(u32, Outcome<'a>)],
+}
+
+/// Joins ranges of the same outcome that only single numbers are between. Of its exceptions a stretch has those ranges too
+/// that go on after one.
+fn stretches<'r, 'a>(ranges: &'r [(u32, Outcome<'a>)]) -> Vec<Stretch<'r, 'a>> {
+    let single = |place: usize| ranges.get(place + 1).is_some_and(|(next, _)| *next == ranges[place].0 + 1);
+    let mut stretches = Vec::with_capacity(ranges.len());
+    let mut place = 0;
+    while let Some((first, outcome)) = ranges.get(place) {
+        let (mut end, mut exceptions) = (place, 0);
+        // To where the outcome comes back, as long as there are single numbers only until then.
+        while let Some(back) = (end + 1..ranges.len()).find(|later| !single(*later) || ranges[*later].1 == *outcome)
+            && ranges[back].1 == *outcome
+            && exceptions + (back - end - 1) <= EXCEPTIONS
+        {
+            exceptions += back - end - 1;
+            end = back;
+        }
+        stretches.push(Stretch { first: *first, outcome, exceptions: &ranges[place + 1..=end] });
+        place = end + 1;
+    }
+    stretches
+}
+
 /// An instruction that exists already: its place counted from the program's end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Place(usize);
@@ -334,6 +394,10 @@ struct Place(usize);
 struct Program {
     reversed: Vec<Instruction>,
     returns: BTreeMap<u32, Place>,
+    /// Where the calls of 64-bit x86 are decided.
+    native: Option<Place>,
+    /// Where those of x32 that are the same are.
+    shared: Option<Place>,
 }
 
 impl Program {
@@ -390,24 +454,51 @@ impl Program {
         }
     }
 
-    fn tree(&mut self, ranges: &[(u32, Outcome<'_>)], default: u32) -> Place {
-        match ranges {
+    fn tree(&mut self, stretches: &[Stretch<'_, '_>], default: u32) -> Place {
+        match stretches {
             [] => self.give(default),
-            [(_, Outcome::Return(action))] => self.give(*action),
-            [(_, Outcome::Conditional(alternatives))] => {
+            [Stretch { outcome, exceptions, .. }] => {
+                let mut next = self.outcome(outcome, default);
+                for (number, exception) in exceptions.iter().rev().filter(|(_, exception)| exception != *outcome) {
+                    let then = self.outcome(exception, default);
+                    next = self.branch(JUMP_EQ, *number, then, next);
+                }
+                next
+            }
+            _ => {
+                let (left, right) = stretches.split_at(stretches.len() / 2);
+                let from = right[0].first;
+                let right = self.tree(right, default);
+                let left = self.tree(left, default);
+                self.branch(JUMP_GE, from, right, left)
+            }
+        }
+    }
+
+    fn outcome(&mut self, outcome: &Outcome<'_>, default: u32) -> Place {
+        match outcome {
+            Outcome::Return(action) => self.give(*action),
+            Outcome::Native => self.shared(),
+            Outcome::Conditional(alternatives) => {
                 let mut next = self.give(default);
                 for alternative in alternatives.iter().rev() {
                     next = self.alternative(alternative, next);
                 }
                 next
             }
-            _ => {
-                let (left, right) = ranges.split_at(ranges.len() / 2);
-                let (from, _) = right[0];
-                let right = self.tree(right, default);
-                let left = self.tree(left, default);
-                self.branch(JUMP_GE, from, right, left)
+        }
+    }
+
+    /// Goes on with the number of 64-bit x86.
+    fn shared(&mut self) -> Place {
+        match (self.shared, self.native) {
+            (Some(place), _) => place,
+            (None, Some(tree)) => {
+                self.go(tree);
+                let place = self.push(AND, 0, 0, !X32_BIT);
+                *self.shared.insert(place)
             }
+            (None, None) => self.give(KILL_PROCESS),
         }
     }
 

@@ -104,7 +104,7 @@ fn every_number_of_every_abi_is_decided_as_the_profile_says() {
 #[test]
 fn any_plain_call_is_decided_in_a_dozen_steps_or_so() {
     let program = compile(&profile::default(&["CAP_CHOWN"])).expect("compiles");
-    assert!(program.len() < 700, "{} instructions", program.len());
+    assert!(program.len() < 300, "{} instructions", program.len());
     let steps = (0..335).map(|nr| run(&program, X86_64, nr, [0; 6]).1);
     let most = steps.clone().max().unwrap_or(0);
     let plain = (0..335).filter(|nr| ![41, 56, 135].contains(nr)).map(|nr| run(&program, X86_64, nr, [0; 6]).1).max();

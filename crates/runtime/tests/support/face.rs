@@ -8,5 +8,5 @@ fn main() -> ExitCode {
     let program = words.next().unwrap_or_default();
     let name = std::path::Path::new(&program).file_name().unwrap_or_default();
     let args: Vec<OsString> = words.collect();
-    teu_runtime::command::run(&name.to_string_lossy(), &args)
+    teu_runtime::command::run(&name.to_string_lossy(), &args).into()
 }

@@ -45,6 +45,39 @@ fn all_that_an_exec_wrote_comes_before_its_end() {
 }
 
 #[test]
+fn execs_leave_nothing_in_the_memory_that_they_are_lent() {
+    let task = Task::new();
+    let mut control = container(&task);
+    let path = format!("/proc/{}/smaps_rollup", task.process.id());
+    let private = || {
+        let smaps = std::fs::read_to_string(&path).expect("smaps");
+        let dirty = smaps.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).expect("a number");
+        dirty.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let mut some = |rounds: usize| {
+        for round in 0..rounds {
+            let name = format!("exec {round}");
+            let mut request = exec(&name, if round % 2 == 0 { "exit 3" } else { "exit 4" });
+            request.process.env.extend((0..100).map(|number| format!("VARIABLE_{number}={}", "x".repeat(100))));
+            if round % 5 == 4 {
+                request.process.args[0] = "/no/such/program".into();
+                let event = control.ask(&Request::Exec(Box::new(request)));
+                assert!(matches!(event, Event::Failed { .. }), "{event:?}");
+                continue;
+            }
+            control.exec(request);
+            assert_eq!(control.exited(Some(&name)).code, 3 + i32::from(round % 2 == 1));
+        }
+        private()
+    };
+    let before = some(20);
+    let after = some(200);
+    // Each brings 12 KiB of texts.
+    assert!(after < before + 200, "from {before} to {after} KiB");
+    end(control);
+}
+
+#[test]
 fn an_exec_does_not_wait_for_what_it_leaves_in_the_background() {
     let task = Task::new();
     let mut control = container(&task);

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             if teu_sys::process::place_descriptor(std::io::stdin().as_fd(), 3, true).is_err() {
                 return ExitCode::FAILURE;
             }
-            teu_supervisor::run(Path::new(dir), 3, options == ["--warm"])
+            teu_supervisor::run(Path::new(dir), 3, options == ["--warm"]).into()
         }
         [] => ExitCode::FAILURE,
     }

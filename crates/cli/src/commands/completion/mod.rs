@@ -9,8 +9,6 @@
 mod candidates;
 mod objects;
 
-use std::process::ExitCode;
-
 use clap::{ArgMatches, FromArgMatches};
 
 use crate::failure::Failure;
@@ -29,10 +27,10 @@ pub(crate) struct Completion {
 }
 
 /// Prints it.
-pub(crate) fn perform(matches: &ArgMatches, _: &Faces) -> Result<ExitCode, Failure> {
+pub(crate) fn perform(matches: &ArgMatches, _: &Faces) -> Result<u8, Failure> {
     let args = Completion::from_arg_matches(matches).map_err(|error| Failure::new(error.to_string()))?;
     output::print(script(&args.shell))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 fn script(shell: &str) -> &'static str {
