@@ -23,8 +23,9 @@ const LISTENERS: usize = 100;
 /// Containers that are made at the same time.
 const WORKERS: usize = 4;
 
-/// Before each round: what the last one's container has left to the kernel is no part of the next.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Before each round, with the rest before each measurement: what the last one's container has left to the kernel is no
+/// part of the next.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is only read.
 const READS: &[(&str, &str)] = &[

@@ -124,7 +124,7 @@ fn measure(
     arguments: &Arguments,
     teu: &Path,
     engines: &[Engine],
-    runtimes: Vec<Runtime>,
+    mut runtimes: Vec<Runtime>,
     registries: &[Registry],
     ground: &Ground,
     report: &mut Report,
@@ -141,11 +141,11 @@ fn measure(
         there(report, measured);
     }
     if begin("run") {
-        let measured = works::run(engines, runtimes, &mut floor, runs, report);
+        let measured = works::run(engines, &mut runtimes, &mut floor, runs, report);
         there(report, measured);
     }
     if begin("exec") {
-        let measured = works::exec(engines, &floor, runs, report);
+        let measured = works::exec(engines, &mut runtimes, &floor, runs, report);
         there(report, measured);
     }
     if begin("starts at once") {
@@ -210,6 +210,7 @@ fn set_marks(report: &mut Report) {
     report.mark_faster(works::RUN, 15.0, Contender::Docker);
     report.mark_at_most(works::EXEC, 2.0, Contender::Floor);
     report.mark_faster(works::EXEC, 10.0, Contender::Docker);
+    report.mark_at_most(works::EXEC_ALONE, 2.0, Contender::Floor);
     report.mark_faster(works::STARTS, 5.0, Contender::Docker);
     for count in [100, 500] {
         report.mark_flat(&api::start_beside(count), 1.25, &api::start_beside(10));

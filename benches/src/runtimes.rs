@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -82,11 +82,53 @@ impl Runtime {
         command
     }
 
+    /// A container that is there and waits for its start, to be entered.
+    pub(crate) fn hold(&mut self) -> Result<Held<'_>, Failure> {
+        self.runs += 1;
+        let held = Held { id: format!("teu-bench-{}-{}", std::process::id(), self.runs), runtime: self };
+        let mut command = held.command("create");
+        // It keeps what the command is given.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let ended = command.arg("--bundle").arg(&held.runtime.bundle).arg(&held.id).status()?;
+        if ended.success() { Ok(held) } else { Err(Failure(format!("create ended ({ended})"))) }
+    }
+
     /// Runs it once.
     pub(crate) fn run(&mut self) -> Result<Duration, Failure> {
         self.runs += 1;
         let mut command = self.command();
         command.arg("--root").arg(&self.state).arg("run").arg("--bundle").arg(&self.bundle);
         process::timed(command.arg(format!("teu-bench-{}-{}", std::process::id(), self.runs)))
+    }
+}
+
+/// A container of a runtime's; gone when dropped.
+pub(crate) struct Held<'r> {
+    runtime: &'r Runtime,
+    id: String,
+}
+
+impl Held<'_> {
+    /// Whose it is.
+    pub(crate) fn contender(&self) -> Contender {
+        self.runtime.contender
+    }
+
+    /// Enters it once.
+    pub(crate) fn enter(&self) -> Result<Duration, Failure> {
+        process::timed(self.command("exec").args([&self.id, "/true"]))
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = self.runtime.command();
+        command.arg("--root").arg(&self.runtime.state).arg(verb);
+        command
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // There is nobody to tell.
+        let _ = process::output(self.command("delete").args(["--force", &self.id]));
     }
 }

@@ -19,6 +19,7 @@ pub(crate) const RUN_WITHOUT_NETWORK: &str = "run --rm of a static true, no netw
 pub(crate) const RUN: &str = "run --rm of a static true, bridge";
 pub(crate) const BUNDLE: &str = "a bundle with a static true, run by the runtime alone";
 pub(crate) const EXEC: &str = "exec of a static true";
+pub(crate) const EXEC_ALONE: &str = "exec of a static true, by the runtime alone";
 pub(crate) const STARTS: &str = "100 starts at once with the bridge, each of them";
 pub(crate) const BUILD: &str = "build of four steps, no cache";
 pub(crate) const BUILD_CACHED: &str = "build of four steps, cached";
@@ -55,7 +56,7 @@ pub(crate) fn load(engine: &Engine, ground: &Ground) -> Result<(), Failure> {
 /// `run --rm`, with and without network, and runtimes by themselves, against the floor.
 pub(crate) fn run(
     engines: &[Engine],
-    mut runtimes: Vec<Runtime>,
+    runtimes: &mut [Runtime],
     floor: &mut Floor,
     rounds: usize,
     report: &mut Report,
@@ -70,7 +71,7 @@ pub(crate) fn run(
             let words = ["run", "--rm", "--network", "none", IMAGE, "/true"];
             note(RUN_WITHOUT_NETWORK, engine.contender, timed(&mut engine.command(&words))?);
         }
-        for runtime in &mut runtimes {
+        for runtime in &mut *runtimes {
             let took = runtime.run()?;
             note(BUNDLE, runtime.contender, took);
             if runtime.contender != Contender::Teu {
@@ -90,7 +91,13 @@ pub(crate) fn run(
 }
 
 /// `exec` in a container that runs, and the memory beside several of them.
-pub(crate) fn exec(engines: &[Engine], floor: &Floor, rounds: usize, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn exec(
+    engines: &[Engine],
+    runtimes: &mut [Runtime],
+    floor: &Floor,
+    rounds: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let name = |number: usize| format!("bench{number}");
     for engine in engines {
         for number in 0..CONTAINERS {
@@ -99,19 +106,26 @@ pub(crate) fn exec(engines: &[Engine], floor: &Floor, rounds: usize, report: &mu
     }
     let ours = engines.iter().find(|engine| engine.contender == Contender::Teu);
     let inside = ours.map(|engine| engine.pid(&name(0))).transpose()?;
+    let holds = runtimes.iter_mut().map(Runtime::hold).collect::<Result<Vec<_>, _>>()?;
     for round in 0..rounds + WARMING {
-        let mut note = |contender, took| {
+        let mut note = |work, contender, took| {
             if round >= WARMING {
-                report.time(EXEC, contender, took);
+                report.time(work, contender, took);
             }
         };
         for engine in engines {
-            note(engine.contender, timed(&mut engine.command(&["exec", &name(0), "/true"]))?);
+            note(EXEC, engine.contender, timed(&mut engine.command(&["exec", &name(0), "/true"]))?);
+        }
+        for held in &holds {
+            note(EXEC_ALONE, held.contender(), held.enter()?);
         }
         if let Some(pid) = inside {
-            note(Contender::Floor, floor.enter(pid)?);
+            let took = floor.enter(pid)?;
+            note(EXEC, Contender::Floor, took);
+            note(EXEC_ALONE, Contender::Floor, took);
         }
     }
+    drop(holds);
     for engine in engines {
         for number in 0..CONTAINERS {
             let memory = engine.supervisor_memory(&name(number))?;

@@ -125,12 +125,12 @@ pub fn exec_with(
     };
     let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
-    // Who is waited for in memory that is lent cannot wait for the lender; and time namespaces refuse it, setns(2).
-    let alone = listener.is_some() || program.oom_score_adj.is_some() || kinds & namespace::TIME != 0;
+    // Who has to do something for it before it executes its program cannot wait for that.
+    let apart = listener.is_some() || program.oom_score_adj.is_some() || has_memory_apart(linux);
     let born_in = |flags: u64, unified: Option<&OwnedFd>, orders: &mut Orders<'_>| {
         let unified = unified.map(AsFd::as_fd);
         let story = || run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd());
-        if alone { process::spawn(flags, unified, story) } else { process::lend(flags, unified, story) }
+        if apart { process::spawn(flags, unified, story) } else { process::lend(flags, unified, story) }
     };
     let born = |flags: u64, orders: &mut Orders<'_>| match born_in(flags, unified.as_ref(), orders) {
         // A container that has cgroups of its own with controllers (systemd, an engine) has no processes above them,
@@ -160,6 +160,14 @@ pub fn exec_with(
             Err(error)
         }
     }
+}
+
+/// Whether a process that enters takes a copy of the caller's memory: time namespaces refuse one that shares it, setns(2); and
+/// where the kernel ends a whole cgroup for want of memory it ends those too that share a member's, cgroups v2,
+/// "memory.oom.group". (One by itself it does not choose while its parent waits for it.)
+fn has_memory_apart(linux: &runtime::Linux) -> bool {
+    let ends_together = |resources: &runtime::Resources| resources.unified.contains_key("memory.oom.group");
+    namespaces::entered(linux) & namespace::TIME != 0 || linux.resources.as_ref().is_some_and(ends_together)
 }
 
 /// Does something while one's children are born in the pid namespace of `init`.

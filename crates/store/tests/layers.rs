@@ -255,6 +255,24 @@ fn a_snapshot_key_is_taken_once_and_free_at_once() {
 }
 
 #[test]
+fn a_snapshot_for_many_files_is_one_like_any_other() {
+    let (_dir, store) = store();
+    let snapshots = store.snapshots();
+    let few = snapshots.prepare("few", None).expect("prepared");
+    let many = snapshots.prepare_large("many", None).expect("prepared");
+    for (few, many) in [(few.upper, many.upper), (few.work, many.work)] {
+        let mode = |path: Option<PathBuf>| fs::metadata(path.expect("a path")).expect("there").permissions().mode();
+        assert_eq!(mode(few), mode(many));
+    }
+    assert!(matches!(snapshots.prepare_large("many", None), Err(Error::Exists { .. })));
+    assert!(matches!(snapshots.prepare_large("few", None), Err(Error::Exists { .. })));
+    let staging = fs::read_dir(store.root().join("snapshots/staging")).expect("a listing");
+    assert_eq!(staging.count(), 0);
+    snapshots.remove("many").expect("removed");
+    assert_eq!(snapshots.active().expect("keys"), ["few"]);
+}
+
+#[test]
 fn names_reserved_for_whiteouts_cannot_be_committed() {
     let (_dir, store) = store();
     let upper = store.snapshots().prepare("k", None).expect("prepared").upper.expect("an upper");

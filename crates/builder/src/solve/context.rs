@@ -108,7 +108,7 @@ impl Context {
     /// An empty tree of its own, and where it is.
     pub(super) fn make(store: Store) -> Result<(Self, PathBuf), Error> {
         let key = name("context")?;
-        let overlay = store.snapshots().prepare(&key, None)?;
+        let overlay = store.snapshots().prepare_large(&key, None)?;
         let upper = overlay.upper.ok_or_else(|| Error::Context("the context has no place".into()))?;
         let root = Root::open(&upper).map_err(Error::io("open the context"))?;
         Ok((Self { root, held: Some((store, key)), known: Known::default() }, upper))

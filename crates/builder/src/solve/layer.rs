@@ -22,7 +22,7 @@ impl Work {
     pub(super) fn begin(store: &Store, parent: Option<&Digest>) -> Result<Self, Error> {
         let key = name("step")?;
         let snapshots = store.snapshots().clone();
-        let overlay = snapshots.prepare(&key, parent)?;
+        let overlay = snapshots.prepare_large(&key, parent)?;
         let mut work = Self { snapshots, key, overlay, committed: false };
         // What a crash tears is made again, so nothing has to reach the disk before the image is named.
         work.overlay.volatile = true;

@@ -100,7 +100,7 @@ struct New {
 
 /// The folder of a cache, made if it is not there.
 fn folder(store: &Store, key: &str, new: &New) -> Result<std::path::PathBuf, Error> {
-    let made = store.snapshots().prepare(key, None);
+    let made = store.snapshots().prepare_large(key, None);
     let is_new = made.is_ok();
     let overlay = match made {
         Err(teu_store::Error::Exists { .. }) => store.snapshots().overlay(key)?,

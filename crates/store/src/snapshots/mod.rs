@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use teu_oci::Digest;
 use teu_sys::fs::{Dir, Root};
@@ -83,12 +84,41 @@ impl Snapshots {
     ///
     /// As long as it exists its parents are kept from the collector.
     pub fn prepare(&self, key: &str, parent: Option<&Digest>) -> Result<Overlay> {
+        self.prepare_by(key, parent, |dir| self.spares.place(dir))
+    }
+
+    /// The same for many files: where the disk has room for them. To look there takes a moment longer.
+    pub fn prepare_large(&self, key: &str, parent: Option<&Digest>) -> Result<Overlay> {
+        self.prepare_by(key, parent, |dir| if self.place_apart(dir) { Ok(()) } else { self.spares.place(dir) })
+    }
+
+    /// Makes both directories of an active snapshot in staging and gives them their place, unless it is taken.
+    fn place_apart(&self, dir: &Path) -> bool {
+        if dir.exists() {
+            return false;
+        }
+        let Ok(made) = self.stage() else { return false };
+        let placed = make_one(&made.join("work"), 0o700).is_ok()
+            && renameat_with(CWD, &made, CWD, dir, RenameFlags::NOREPLACE).is_ok();
+        if !placed {
+            // What stays is cleared at the next open.
+            let _ = self.layout.trash.discard(&made);
+        }
+        placed
+    }
+
+    fn prepare_by(
+        &self,
+        key: &str,
+        parent: Option<&Digest>,
+        place: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<Overlay> {
         let lease = Lease::new(&self.layout, "a snapshot being prepared");
         parent.iter().for_each(|parent| lease.hold(parent));
         let lowers = self.lowers(parent)?;
         let dir = self.active_path(key);
         names::make_parents(&self.layout.active(), &dir)?;
-        match self.spares.place(&dir) {
+        match place(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists { what: format!("snapshot {key:?}") });
             }
