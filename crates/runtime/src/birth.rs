@@ -22,8 +22,13 @@ use crate::{Error, create, rootless};
 /// Who visits a pid namespace in use calls it before: its child is seen there from the first moment. A program that is
 /// executed is visible again, and a change of ids may make it so: then it is called once more.
 pub(crate) fn hide() -> Result<(), Error> {
+    hide_from_all().during("hide from ptrace")
+}
+
+/// The same, for who takes no memory.
+pub(crate) fn hide_from_all() -> std::io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide from ptrace")
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Makes a child in the container's new namespaces. For `Namespaces::pid` the caller visits that namespace.

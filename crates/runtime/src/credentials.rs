@@ -8,7 +8,7 @@ use teu_sys::credentials::{self, ProcessSets};
 use teu_sys::seccomp::{self, Instruction};
 
 use crate::Error;
-use crate::error::During;
+use crate::error::errno;
 
 /// Who a process is to be, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,36 +116,55 @@ impl Credentials {
 
     /// Takes the identity on. `enter` goes to the working directory: with the privileges of before if it can (a
     /// private directory may be the one the user is put in), otherwise as the user (a network's root may be nobody).
-    /// `listen` is given the filter's listener, where it has one.
-    pub(crate) fn assume(
+    /// `listen` is given the filter's listener, where it has one. Takes no memory, unless an error does.
+    pub(crate) fn assume<E: Obstacle>(
         &self,
         filter: Option<&Filter>,
-        enter: impl Fn() -> Result<(), Error>,
-        listen: impl Fn(OwnedFd) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let load = |filter: &Filter| -> Result<(), Error> {
-            let listener = seccomp::load(&filter.instructions, filter.flags).during("load the seccomp filter")?;
-            listener.map_or(Ok(()), &listen)
+        enter: impl Fn() -> Result<(), E>,
+        listen: impl Fn(OwnedFd) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let load = |filter: &Filter| -> Result<(), E> {
+            let listener = seccomp::load(&filter.instructions, filter.flags);
+            listener.map_err(|error| E::at("load the seccomp filter", error))?.map_or(Ok(()), &listen)
         };
         let entered = enter();
         if self.no_new_privileges {
-            credentials::set_no_new_privileges().during("set no_new_privs")?;
+            credentials::set_no_new_privileges().map_err(|error| E::at("set no_new_privs", error))?;
         }
-        credentials::limit_bounding(self.bounding).during("limit the bounding set")?;
+        credentials::limit_bounding(self.bounding).map_err(|error| E::at("limit the bounding set", error))?;
         if let Some(filter) = filter.filter(|_| !self.no_new_privileges) {
             // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so it comes before what it might forbid.
             load(filter)?;
         }
-        self.take_ids().during("set user and groups")?;
+        self.take_ids().map_err(|error| E::at("set user and groups", error))?;
         entered.or_else(|_| enter())?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask & 0o777));
         let Credentials { effective, permitted, inheritable, .. } = *self;
-        credentials::set_capabilities(ProcessSets { effective, permitted, inheritable }).during("set capabilities")?;
-        credentials::set_ambient(self.ambient).during("set ambient capabilities")?;
+        credentials::set_capabilities(ProcessSets { effective, permitted, inheritable })
+            .map_err(|error| E::at("set capabilities", error))?;
+        credentials::set_ambient(self.ambient).map_err(|error| E::at("set ambient capabilities", error))?;
         if let Some(filter) = filter.filter(|_| self.no_new_privileges) {
             load(filter)?;
         }
         Ok(())
+    }
+}
+
+/// What stops a process on its way: named, for who can tell of it, or the kernel's number alone.
+pub(crate) trait Obstacle {
+    /// That error in that step.
+    fn at(step: &'static str, error: std::io::Error) -> Self;
+}
+
+impl Obstacle for Error {
+    fn at(step: &'static str, error: std::io::Error) -> Error {
+        Error::Step { step: step.to_owned(), errno: errno(&error) }
+    }
+}
+
+impl Obstacle for std::io::Error {
+    fn at(_: &'static str, error: std::io::Error) -> std::io::Error {
+        error
     }
 }
 

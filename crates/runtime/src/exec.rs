@@ -1,14 +1,16 @@
 //! One more process in a running container: its cgroup, its namespaces, the same rules, another program.
 //!
 //! It needs no process in between: the caller visits the container's pid namespace for the moment of the clone. Only an
-//! ordinary user has no right to, but in the container's user namespace, from which there is no way back. And it needs
-//! no memory of its own until it executes its program: it gets the caller's, who waits meanwhile.
+//! ordinary user has no right to, but in the container's user namespace, from which there is no way back. Mostly it needs no
+//! memory of its own either until it executes its program ([`crate::lean`]); what takes more than system calls, or goes
+//! wrong, is done by a process with a copy of the caller's, which can tell of it.
 
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
@@ -21,7 +23,7 @@ use crate::credentials::Filter;
 use crate::error::During;
 use crate::hooks::Identity;
 use crate::launch::{self, Launch};
-use crate::program::Program;
+use crate::lean::Plan;
 use crate::sync::{self, Report};
 use crate::{Cgroup, Error, Process, Stdio, Stock, birth, create, idmap, listener, namespaces, rootless};
 
@@ -72,8 +74,6 @@ struct Orders<'a> {
     joins: &'a [File],
     launch: Launch,
     filter: Option<Filter>,
-    /// The caller's place for what the new process executes: in lent memory nobody else frees it.
-    program: Option<Program>,
 }
 
 /// Runs `process` in the running container whose first process is behind `init` and whose spec is `spec`.
@@ -121,16 +121,20 @@ pub fn exec_with(
         joins: doors.open(&joined).during("open cgroup.procs")?,
         launch: Launch::new(program, descriptors)?.of_container(linux)?.on_plain_terminal(plain_terminal),
         filter: listener::filter(spec, stock)?,
-        program: None,
     };
-    let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
+    let by_usher = own_pids && orders.maps_ids && rootless::is_ordinary();
+    birth::hide()?;
     // Who has to do something for it before it executes its program cannot wait for that.
-    let apart = listener.is_some() || program.oom_score_adj.is_some() || has_memory_apart(linux);
+    let apart = by_usher || listener.is_some() || program.oom_score_adj.is_some() || has_memory_apart(linux);
+    if !apart && let Some(Child { pid, pidfd }) = orders.enter_lean(stdio.as_ref(), unified.as_ref(), own_pids) {
+        return Ok(Process { pid, pidfd, terminal: None, cgroup });
+    }
+    let (socket, theirs) = sync::pair().during("make a socket pair")?;
     let born_in = |flags: u64, unified: Option<&OwnedFd>, orders: &mut Orders<'_>| {
-        let unified = unified.map(AsFd::as_fd);
-        let story = || run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd());
-        if apart { process::spawn(flags, unified, story) } else { process::lend(flags, unified, story) }
+        process::spawn(flags, unified.map(AsFd::as_fd), || {
+            run(orders, stdio.as_ref().map(Stdio::borrow), theirs.as_fd())
+        })
     };
     let born = |flags: u64, orders: &mut Orders<'_>| match born_in(flags, unified.as_ref(), orders) {
         // A container that has cgroups of its own with controllers (systemd, an engine) has no processes above them,
@@ -140,8 +144,7 @@ pub fn exec_with(
         }
         other => other,
     };
-    birth::hide()?;
-    let child = if own_pids && orders.maps_ids && rootless::is_ordinary() {
+    let child = if by_usher {
         orders.kinds &= !namespace::USER;
         birth::by_usher(|| {
             namespace::enter(init, namespace::USER | namespace::PID).during("enter the user namespace")?;
@@ -159,6 +162,32 @@ pub fn exec_with(
             create::end(&child);
             Err(error)
         }
+    }
+}
+
+impl Orders<'_> {
+    /// A process in the caller's memory that has become the program; none where that was not to be.
+    fn enter_lean(&self, stdio: Option<&Stdio>, unified: Option<&OwnedFd>, own_pids: bool) -> Option<Child> {
+        let (program, directory) = self.launch.lean(self.init)?;
+        let plan = Plan {
+            init: self.init,
+            kinds: self.kinds,
+            maps_ids: self.maps_ids,
+            joins: self.joins,
+            stdio: stdio.map(Stdio::borrow),
+            launch: &self.launch,
+            filter: self.filter.as_ref(),
+            program,
+            directory,
+        };
+        let executes = AtomicBool::new(false);
+        let lend = || process::lend(0, unified.map(AsFd::as_fd), || plan.run(&executes));
+        let child = if own_pids { visit(self.init, lend) } else { lend() }.ok()?;
+        if executes.load(Ordering::Relaxed) {
+            return Some(child);
+        }
+        create::end(&child);
+        None
     }
 }
 
@@ -223,9 +252,9 @@ fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn become_program(orders: &mut Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::convert::Infallible, Error> {
+fn become_program(orders: &Orders<'_>, socket: BorrowedFd<'_>) -> Result<std::convert::Infallible, Error> {
     let launch = &orders.launch;
-    let program = orders.program.insert(launch.program()?);
+    let program = launch.program()?;
     let mut master = None;
     if launch.terminal() {
         let pair = launch.open_terminal(devpts().during("open /dev/pts")?)?;
@@ -236,7 +265,7 @@ fn become_program(orders: &mut Orders<'_>, socket: BorrowedFd<'_>) -> Result<std
     launch.own_streams();
     sync::report(socket, &Report::Ready, master.as_ref().map(AsFd::as_fd)).during("tell that the process is ready")?;
     drop(master);
-    Err(launch.execute(program, orders.filter.as_ref(), socket, &|| Ok(())))
+    Err(launch.execute(&program, orders.filter.as_ref(), socket, &|| Ok(())))
 }
 
 /// The container's `/dev/pts`, if it really is a devpts.

@@ -1,8 +1,10 @@
 //! The steps that a container's first process and every later one have in common: descriptors, terminal, limits,
 //! scheduling, working directory, labels, identity, program.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Gid, Uid};
 use serde::{Deserialize, Serialize};
@@ -126,8 +128,37 @@ impl Launch {
     /// The program, looked at but not yet looked for. In the container.
     pub(crate) fn program(&self) -> Result<Program, Error> {
         let mut program = Program::new(&self.process)?;
-        program.find_home(self.credentials.uid());
+        program.find_home(Path::new("/"), self.credentials.uid());
         Ok(program)
+    }
+
+    /// The same for who is outside the container, whose first process is behind `init`, and the working directory. None for
+    /// what takes more than system calls once it is in: a terminal, labels, a schedule.
+    pub(crate) fn lean(&self, init: BorrowedFd<'_>) -> Option<(Program, CString)> {
+        if self.process.terminal || !self.labels.is_empty() || self.schedule != Schedule::default() {
+            return None;
+        }
+        let mut program = Program::new(&self.process).ok()?;
+        if program.lacks_home() {
+            // Of a process that is gone there is no namespace to enter either.
+            let root = format!("/proc/{}/root", crate::cgroup::pid_of(init).ok()?);
+            program.find_home(Path::new(&root), self.credentials.uid());
+        }
+        Some((program, CString::new(self.cwd()).ok()?))
+    }
+
+    /// Sets the limits, takes on the identity and the filter in the working directory `cwd`. Takes no memory.
+    pub(crate) fn take_lean(&self, cwd: &CStr, filter: Option<&Filter>) -> io::Result<()> {
+        for (number, soft, hard) in &self.limits {
+            process::set_limit(*number, *soft, *hard)?;
+        }
+        self.own_streams();
+        process::close_on_exec_from(3 + self.descriptors)?;
+        let enter = || {
+            rustix::process::chdir(cwd)?;
+            if process::is_below_root()? { Ok(()) } else { Err(rustix::io::Errno::NOENT.into()) }
+        };
+        self.credentials.assume(filter, enter, |_| Err(rustix::io::Errno::NOTSUP.into()))
     }
 
     /// Makes a terminal in `devpts`, of the size asked for and owned by the user.
@@ -211,11 +242,10 @@ impl Launch {
         let wrong = |errno: i32| Error::WorkingDirectory { path: path.to_owned(), errno };
         let enter = || {
             rustix::process::chdir(path).map_err(|error| wrong(error.raw_os_error()))?;
-            // A directory outside the root (left open by somebody, say) has no path that begins with a slash.
-            match rustix::process::getcwd(Vec::new()) {
-                Ok(real) if real.as_bytes().starts_with(b"/") => Ok(()),
-                Ok(_) => Err(wrong(rustix::io::Errno::NOENT.raw_os_error())),
-                Err(error) => Err(wrong(error.raw_os_error())),
+            match process::is_below_root() {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(wrong(rustix::io::Errno::NOENT.raw_os_error())),
+                Err(error) => Err(wrong(errno(&error))),
             }
         };
         // Before the filter and the identity, which may forbid it.
@@ -235,7 +265,7 @@ impl Launch {
 
     /// Takes on the identity and the filter of the process, without becoming its program.
     pub(crate) fn become_user(&self, filter: Option<&Filter>) -> Result<(), Error> {
-        self.credentials.assume(filter, || Ok(()), |_| Ok(()))?;
+        self.credentials.assume::<Error>(filter, || Ok(()), |_| Ok(()))?;
         // A change of ids made the process readable again.
         crate::birth::hide()
     }
@@ -260,6 +290,13 @@ impl Launch {
     }
 }
 
+/// Makes `stdio` the descriptors 0, 1 and 2, whatever numbers they have; those below `free` may be in use. Takes no memory.
+pub(crate) fn place_streams(stdio: [BorrowedFd<'_>; 3], free: i32) -> io::Result<()> {
+    let aside = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, free);
+    let copies = [aside(stdio[0])?, aside(stdio[1])?, aside(stdio[2])?];
+    (0..).zip(&copies).try_for_each(|(number, copy)| process::place_descriptor(copy.as_fd(), number, false))
+}
+
 /// Gives the new process its own signals, session and descriptors: 0, 1 and 2 from `stdio` (or as they were), those
 /// after them that the program is to get, the socket to the parent, the gate, and nothing else.
 ///
@@ -276,12 +313,7 @@ pub(crate) fn settle(
     // A copy beyond the places that are about to be filled, whatever numbers the originals have.
     let aside = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, number + 2);
     let (socket, gate) = (aside(socket)?, gate.map(aside).transpose()?);
-    if let Some(stdio) = stdio {
-        let copies = [aside(stdio[0])?, aside(stdio[1])?, aside(stdio[2])?];
-        for (number, copy) in (0..).zip(&copies) {
-            process::place_descriptor(copy.as_fd(), number, false)?;
-        }
-    }
+    stdio.map_or(Ok(()), |stdio| place_streams(stdio, number + 2))?;
     process::place_descriptor(socket.as_fd(), number, true)?;
     if let Some(gate) = &gate {
         process::place_descriptor(gate.as_fd(), number + 1, true)?;

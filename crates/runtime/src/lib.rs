@@ -24,6 +24,7 @@ pub mod idmap;
 mod init;
 mod labels;
 mod launch;
+mod lean;
 mod listener;
 mod mounts;
 mod namespaces;

@@ -1,6 +1,8 @@
 //! The program: arguments and environment as the kernel wants them, found along the container's own PATH.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use teu_oci::runtime::Process;
@@ -18,6 +20,17 @@ pub(crate) struct Program {
     candidates: Vec<CString>,
     args: Texts,
     env: Texts,
+}
+
+/// Why a program was not executed.
+#[derive(Debug)]
+pub(crate) enum Stop<'p> {
+    /// It is there, but not what is to read it.
+    NoInterpreter(&'p CStr),
+    /// The kernel's reason.
+    NotExecutable(Errno),
+    /// There is none of that name.
+    NotThere,
 }
 
 impl Program {
@@ -41,15 +54,19 @@ impl Program {
         })
     }
 
-    /// Sets `HOME`, where it is not set, to the user's home of the container's own `/etc/passwd`. In the container.
-    pub(crate) fn find_home(&mut self, uid: u32) {
-        let is_home = |entry: &CString| entry.as_bytes().starts_with(b"HOME=");
-        if self.env.texts().iter().any(|entry| is_home(entry) && entry.as_bytes().len() > 5) {
+    /// Sets `HOME`, where it is not set, to the user's home of the container's own `/etc/passwd`: `root` is its root.
+    pub(crate) fn find_home(&mut self, root: &Path, uid: u32) {
+        if !self.lacks_home() {
             return;
         }
-        let home = home_of(uid).unwrap_or_else(|| "/".to_owned());
-        let others = self.env.texts().iter().filter(|entry| !is_home(entry)).cloned();
+        let home = home_of(root, uid).unwrap_or_else(|| "/".to_owned());
+        let others = self.env.texts().iter().filter(|entry| !entry.as_bytes().starts_with(b"HOME=")).cloned();
         self.env = others.chain(CString::new(format!("HOME={home}")).ok()).collect::<Vec<_>>().into();
+    }
+
+    /// Whether the environment does not say where the user's home is.
+    pub(crate) fn lacks_home(&self) -> bool {
+        !self.env.texts().iter().any(|entry| entry.as_bytes().len() > 5 && entry.as_bytes().starts_with(b"HOME="))
     }
 
     /// The environment, `NAME=value`.
@@ -59,24 +76,32 @@ impl Program {
 
     /// Becomes the program. Returns only why that was impossible.
     pub(crate) fn execute(&self) -> Error {
+        match self.attempt(&AtomicBool::new(false)) {
+            Stop::NoInterpreter(candidate) => Error::NoInterpreter { path: candidate.to_string_lossy().into_owned() },
+            Stop::NotExecutable(errno) => self.not_executable(errno),
+            Stop::NotThere => Error::NoSuchProgram { name: self.name.clone() },
+        }
+    }
+
+    /// The same without taking any memory. `executes` is true while the kernel is at it, and for ever after.
+    pub(crate) fn attempt(&self, executes: &AtomicBool) -> Stop<'_> {
         let mut obstacle = None;
         for candidate in &self.candidates {
+            executes.store(true, Ordering::Relaxed);
             let error = teu_sys::process::execute(candidate, &self.args, &self.env);
+            executes.store(false, Ordering::Relaxed);
             match Errno::from_io_error(&error) {
                 Some(Errno::NOENT) if rustix::fs::access(candidate, rustix::fs::Access::EXISTS).is_ok() => {
-                    return Error::NoInterpreter { path: candidate.to_string_lossy().into_owned() };
+                    return Stop::NoInterpreter(candidate);
                 }
                 // Not here: perhaps further along the path, as execvp(3) goes on.
                 Some(Errno::NOENT) => {}
                 Some(Errno::NOTDIR) if self.candidates.len() > 1 => {}
                 Some(Errno::ACCESS) => obstacle = Some(Errno::ACCESS),
-                other => return self.not_executable(other.unwrap_or(Errno::IO)),
+                other => return Stop::NotExecutable(other.unwrap_or(Errno::IO)),
             }
         }
-        match obstacle {
-            Some(errno) => self.not_executable(errno),
-            None => Error::NoSuchProgram { name: self.name.clone() },
-        }
+        obstacle.map_or(Stop::NotThere, Stop::NotExecutable)
     }
 
     /// Looks whether there is something to execute, without doing it; the first candidate that there is decides.
@@ -133,9 +158,9 @@ fn last_of_each(env: &[String]) -> Vec<String> {
 }
 
 /// A user's home, by the container's `/etc/passwd`: a regular file of a reasonable length, or none.
-fn home_of(uid: u32) -> Option<String> {
+fn home_of(root: &Path, uid: u32) -> Option<String> {
     use std::io::Read;
-    let file = teu_sys::fs::Root::open(std::path::Path::new("/")).ok()?.open_file("etc/passwd").ok()?;
+    let file = teu_sys::fs::Root::open(root).ok()?.open_file("etc/passwd").ok()?;
     let mut text = Vec::new();
     file.take(1 << 20).read_to_end(&mut text).ok()?;
     let uid = uid.to_string();

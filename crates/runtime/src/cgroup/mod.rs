@@ -57,6 +57,12 @@ pub struct Cgroup {
     unmade: Vec<Legacy>,
 }
 
+/// The id of the process behind `pidfd`, as procfs has it (pidfd_open(2)).
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<String> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    Ok(about.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap_or_default().trim().to_owned())
+}
+
 impl Cgroup {
     /// The cgroup `path`, which exists.
     ///
@@ -307,8 +313,7 @@ impl Cgroup {
 
     /// The directory of the v2 tree, at or below this one, that a process is in.
     pub(crate) fn open_unified_of(&self, pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap_or_default().trim();
+        let pid = pid_of(pidfd)?;
         let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
         let path = table.lines().find_map(|line| line.strip_prefix("0::/")).map(Path::new);
         let mount = self.hierarchies.unified.as_ref();

@@ -78,6 +78,24 @@ fn execs_leave_nothing_in_the_memory_that_they_are_lent() {
 }
 
 #[test]
+fn a_container_that_kills_whoever_enters_harms_nobody_else() {
+    let task = Task::new();
+    let mut control = task.control();
+    control.run(task.request("while :; do kill -9 -1; done"));
+    for round in 0..200 {
+        let name = format!("exec {round}");
+        match control.ask(&Request::Exec(Box::new(exec(&name, "sleep 100")))) {
+            Event::Started { .. } => assert_eq!(control.exited(Some(&name)).code, 137),
+            // Its maker has heard nothing of it.
+            Event::Failed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(control.ask(&Request::State), Event::State(state) if state.running && state.execs.is_empty()));
+    end(control);
+}
+
+#[test]
 fn an_exec_does_not_wait_for_what_it_leaves_in_the_background() {
     let task = Task::new();
     let mut control = container(&task);
