@@ -94,6 +94,18 @@ fn catches(client: &Running) {
     });
 }
 
+/// Waits until a client has asked: it sleeps, and has a connection.
+fn waits_for_an_answer(client: &Running) {
+    let place = format!("/proc/{}", client.pid().as_raw_nonzero());
+    let is_socket = |path: std::path::PathBuf| path.to_string_lossy().starts_with("socket:");
+    eventually("the client waits", || {
+        let mut entries = std::fs::read_dir(format!("{place}/fd")).ok()?.flatten();
+        let connected = entries.any(|entry| std::fs::read_link(entry.path()).is_ok_and(is_socket));
+        let stat = std::fs::read_to_string(format!("{place}/stat")).ok()?;
+        (connected && stat.contains(") S ")).then_some(())
+    });
+}
+
 #[test]
 fn signals_that_come_before_the_container_wait_for_it() {
     let daemon = Daemon::start();
@@ -108,7 +120,10 @@ fn signals_that_come_before_the_container_wait_for_it() {
     daemon.signal(Signal::CONT);
     client.finish().ends_with(143);
     // Who insists does not wait for a daemon that does not answer.
-    let code = asleep(&[Signal::TERM, Signal::HUP, Signal::INT]).finish().code;
+    let client = asleep(&[]);
+    waits_for_an_answer(&client);
+    [Signal::TERM, Signal::HUP, Signal::INT].iter().for_each(|signal| client.signal(*signal));
+    let code = client.finish().code;
     assert!([129, 130, 143].contains(&code), "{code}");
     daemon.signal(Signal::CONT);
     eventually("what it had asked for is there", || (!daemon.ok(["ps", "-aq"]).is_empty()).then_some(()));
@@ -294,6 +309,43 @@ fn a_container_that_removes_itself_outlives_a_restart_without_patience() {
         daemon.ok([ending, ending]);
         eventually("it is gone", || (daemon.teu(["inspect", ending]).code != 0).then_some(()));
     }
+}
+
+#[test]
+fn who_stops_those_who_enter_does_not_hold_the_container() {
+    let mut daemon = Daemon::start();
+    // A stopped newcomer never executes its program, and its supervisor waits for that.
+    let stop_everybody = "echo up; while :; do kill -STOP -1; done";
+    let id = daemon.ok(["run", "-d", "--init", "--name", "box", "busybox", "sh", "-c", stop_everybody]);
+    daemon.spawn(["logs", "-f", "box"]).until("up");
+    // The init has executed no program either, but nobody waits for it.
+    daemon.ok(["kill", "-s", "STOP", "box"]);
+    hold_somebody(&daemon, &id).finish().refused(1, &["its process ended before it was ready"]);
+    assert_eq!(daemon.inspect("box", "{{.State.Status}}"), "running");
+    // A daemon that comes meanwhile reaches the supervisor too.
+    let held = hold_somebody(&daemon, &id);
+    daemon.kill9();
+    daemon.restart();
+    held.finish();
+    assert_eq!(daemon.inspect("box", "{{.State.Status}}"), "running");
+    let held = hold_somebody(&daemon, &id);
+    daemon.ok(["kill", "box"]);
+    held.finish();
+    assert_eq!(daemon.ok(["wait", "box"]), "137");
+}
+
+/// Has programs executed in the container until one is stopped too early for that.
+fn hold_somebody(daemon: &Daemon, id: &str) -> Running {
+    let stat = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let known = ["(init)", "(sh)", "(true)"];
+    let is_held = |stat: &str| stat.contains(") T ") && !known.iter().any(|name| stat.contains(name));
+    let held = || processes_of(id).into_iter().map(stat).any(|stat| is_held(&stat));
+    eventually("somebody is held", || {
+        let newcomer = daemon.spawn(["exec", "-d", "box", "true"]);
+        let client = newcomer.pid().as_raw_nonzero().get();
+        eventually("it is held or over", || (held() || stat(client).contains(") Z ")).then_some(()));
+        held().then_some(newcomer)
+    })
 }
 
 #[test]

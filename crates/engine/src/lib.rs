@@ -27,6 +27,7 @@ mod pipe;
 mod plain;
 mod pool;
 mod prune;
+mod rescue;
 mod restore;
 mod signals;
 mod size;

@@ -20,6 +20,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
+use crate::rescue;
 
 /// How long who is not taken yet waits until the next try.
 const CROWDED: Duration = Duration::from_millis(1);
@@ -92,7 +93,19 @@ impl Task {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::internal("the container's supervisor is gone");
         self.inner.requests.send((line, reply)).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        self.patiently(answer).await.map_err(|_| gone())
+    }
+
+    /// Waits for what the supervisor has to say, and now and then frees it from what holds it.
+    async fn patiently<T>(&self, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(rescue::PATIENCE, &mut answer).await {
+                return answer;
+            }
+            let dir = self.dir();
+            let _ = tokio::task::spawn_blocking(move || rescue::rescue(&dir)).await;
+        }
     }
 
     /// The same of a container that runs. A supervisor goes when its container has ended: then there is nothing left to do
@@ -146,7 +159,7 @@ impl Task {
     /// Asks on a connection of its own.
     async fn converse(&self, what: &str, request: &Request) -> Result<(Event, BufReader<UnixStream>)> {
         let dir = self.dir();
-        ask(&dir, request).await.map_err(|error| Error::io(what, &dir, error))
+        self.patiently(ask(&dir, request)).await.map_err(|error| Error::io(what, &dir, error))
     }
 
     /// A watch on the end of an exec; register it before the exec is started.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// How long a client may take to read the head of an answer before what follows is sent all the same.
+/// How long a client may take to read what it was sent before things go on all the same.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A connection.
@@ -49,22 +49,28 @@ impl Connection {
     /// Some clients throw away what comes in the same read as the head of the answer, so the raw stream must not begin
     /// before they have the head.
     pub(crate) async fn taken(&self) {
-        let Self::Unix(socket) = self else { return };
-        let taken = async {
-            let mut rounds = 0_u32;
-            while teu_sys::socket::has_unread(socket).unwrap_or(false) {
-                rounds += 1;
-                if rounds < 64 {
-                    // The client may wait for this very processor.
-                    std::thread::yield_now();
-                    tokio::task::yield_now().await;
-                } else {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(PATIENCE, taken).await;
+        if let Self::Unix(socket) = self {
+            taken(socket).await;
+        }
     }
+}
+
+/// Waits until the other end of `socket` has read what was sent to it, though not for ever.
+async fn taken(socket: &UnixStream) {
+    let taken = async {
+        let mut rounds = 0_u32;
+        while teu_sys::socket::has_unread(socket).unwrap_or(false) {
+            rounds += 1;
+            if rounds < 64 {
+                // The client may wait for this very processor.
+                std::thread::yield_now();
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, taken).await;
 }
 
 /// Tells when a client has gone for good, although nothing is written to it.
@@ -73,13 +79,20 @@ pub(crate) struct Departure(Option<UnixStream>);
 impl Departure {
     /// Returns when the other end is closed in both directions. Over TCP an end that has gone cannot be told from one
     /// that has only finished speaking: there this never returns.
-    pub(crate) async fn wait(self) -> io::Result<()> {
-        let Some(socket) = self.0 else { return std::future::pending().await };
+    pub(crate) async fn wait(&self) -> io::Result<()> {
+        let Some(socket) = &self.0 else { return std::future::pending().await };
         while !socket.ready(Interest::WRITABLE).await?.is_write_closed() {
             // Nothing is written: this only says that the next edge is to be waited for.
             let _ = socket.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
         Ok(())
+    }
+
+    /// Waits until the client has read what was sent to it, as [`Connection::taken`].
+    pub(crate) async fn taken(&self) {
+        if let Some(socket) = &self.0 {
+            taken(socket).await;
+        }
     }
 }
 

@@ -9,13 +9,15 @@
 //! socket whose other end is closed hangs up, one that is only half-closed does not.
 
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::stream::poll_fn;
+use futures_util::{FutureExt, Stream, StreamExt};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use hyper::ext::ReasonPhrase;
@@ -25,7 +27,7 @@ use teu_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM, StreamKind};
 use teu_engine::{Attachment, Ended};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::io::ReaderStream;
 
 use crate::body;
@@ -131,12 +133,13 @@ pub(crate) fn last_words(text: String, tty: bool, exit: Option<i32>) -> Attachme
 fn within_http(mut attachment: Attachment, wants: &Wants, body: Body, kind: HeaderValue) -> Response {
     let (mut writer, reader) = tokio::io::duplex(BUFFER);
     let (framing, input) = (Framing::between(attachment.tty, wants.raw), wants.input);
+    let (all_said, delivery) = oneshot::channel();
     let job = Job::start(async move {
         let Ok(Some(container)) = past(&mut attachment, &mut writer).await else { return };
         let (output, stdin) = tokio::io::split(container);
         let outward = async {
             let _ = framing.copy(output, &mut writer).await;
-            drop(attachment.delivery);
+            let _ = all_said.send(attachment.delivery);
             if let Some(ended) = attachment.ended {
                 ended.wait().await;
             }
@@ -151,8 +154,31 @@ fn within_http(mut attachment: Attachment, wants: &Wants, body: Body, kind: Head
             () = feed(body, stdin) => outward.await,
         }
     });
-    let output = ReaderStream::with_capacity(reader, BUFFER).inspect(move |_| job.is_held());
-    ([(header::CONTENT_TYPE, kind)], Body::from_stream(output)).into_response()
+    let pieces = ReaderStream::with_capacity(reader, BUFFER).inspect(move |_| job.is_held());
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(delivering(pieces, delivery))).into_response()
+}
+
+/// The pieces of a body. What comes through `delivery` when all has been said is dropped when all has been sent: whoever
+/// sends a body sends what he has when the next piece is not there yet, and comes again when he is woken.
+fn delivering<T, D>(pieces: impl Stream<Item = T> + Unpin, delivery: oneshot::Receiver<D>) -> impl Stream<Item = T> {
+    let (mut pieces, mut delivery) = (pieces, Some(delivery));
+    let (mut held, mut sent) = (None, false);
+    poll_fn(move |cx| {
+        let piece = pieces.poll_next_unpin(cx);
+        if piece.is_ready() {
+            sent = false;
+        } else if held.is_some() {
+            if std::mem::replace(&mut sent, true) {
+                held = None;
+            } else {
+                cx.waker().wake_by_ref();
+            }
+        } else if let Some(Poll::Ready(all)) = delivery.as_mut().map(|delivery| delivery.poll_unpin(cx)) {
+            (delivery, held) = (None, all.ok());
+            cx.waker().wake_by_ref();
+        }
+        piece
+    })
 }
 
 async fn feed(body: Body, mut stdin: impl AsyncWrite + Unpin) {
@@ -244,6 +270,10 @@ impl Relay {
         };
         let outward = async {
             framing.copy(output, &mut to_client).await?;
+            // Others are told of the end when the client has the output, not when it could have it.
+            if attachment.delivery.is_some() {
+                departure.taken().await;
+            }
             drop(attachment.delivery);
             if let (Some(code), true) = (settled(attachment.ended).await, wants.exit) {
                 to_client.write_all(&exit_frame(code)).await?;
@@ -334,6 +364,25 @@ mod tests {
         assert_eq!(text(&mut client).await, "late");
         drop(client);
         relay.await.expect("joined").expect("relayed");
+    }
+
+    #[tokio::test]
+    async fn a_delivery_is_let_go_when_its_last_piece_has_been_sent() {
+        let (sender, mut pieces) = mpsc::unbounded_channel();
+        let (all_said, delivery) = oneshot::channel();
+        let mut body = delivering(poll_fn(move |cx| pieces.poll_recv(cx)), delivery);
+        let (held, mut gone) = oneshot::channel::<()>();
+        assert!(futures_util::poll!(body.next()).is_pending());
+        sender.send("last").expect("taken");
+        all_said.send(held).expect("waited for");
+        assert_eq!(futures_util::poll!(body.next()), Poll::Ready(Some("last")));
+        // Whoever sends it has only got it by now.
+        for _ in 0..2 {
+            assert!(futures_util::poll!(body.next()).is_pending());
+            assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        }
+        assert!(futures_util::poll!(body.next()).is_pending());
+        assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Closed));
     }
 
     #[tokio::test]

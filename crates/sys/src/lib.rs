@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod clock;
 pub mod credentials;
 pub mod fs;
+pub mod heap;
 pub mod link;
 pub mod mount;
 pub mod namespace;

@@ -1,8 +1,8 @@
 //! Processes: making one in new namespaces, replacing its program, waiting for it and signalling it without pid races.
 //!
 //! Invariant: [`spawn`] and [`lend`] are for single-threaded callers. The child is a copy of the whole process with one
-//! thread, or has the caller's memory while the caller waits, so it may allocate and use the standard library; it ends by
-//! `execve` or by the code its closure returns, and never runs the parent's destructors.
+//! thread, so it may allocate and use the standard library, or has the caller's memory while the caller waits, with what
+//! [`lend`] says of that; it ends by `execve` or by the code its closure returns, and never runs the parent's destructors.
 
 #![allow(unsafe_code)]
 
@@ -10,6 +10,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The child becomes a child of the caller's own parent (`CLONE_PARENT`).
 pub const PARENT: u64 = libc::CLONE_PARENT as u64;
@@ -19,6 +20,15 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// What a child ends with when its closure panics.
 pub const PANICKED: i32 = 101;
+
+/// Whether this memory is a child's at the moment.
+static LENT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the caller is a child that has another's memory ([`lend`]) until it executes its program.
+#[must_use]
+pub fn is_lent() -> bool {
+    LENT.load(Ordering::Relaxed)
+}
 
 /// What a program does first that has no `fn main`: standard input, output and error are open (what is opened next must not
 /// be taken for one of them), and who writes to a pipe that nobody reads hears of it as an error.
@@ -122,6 +132,7 @@ pub fn spawn(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() ->
 pub fn lend<F: FnOnce() -> i32>(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: F) -> io::Result<Child> {
     /// The child's first and last function. `story` is an `Option<F>` of the caller, who is waiting.
     extern "C" fn begin<F: FnOnce() -> i32>(story: *mut Option<F>) -> ! {
+        LENT.store(true, Ordering::Relaxed);
         // SAFETY: the caller's frame stays as it is while it waits, and nobody else looks at the story.
         let story = unsafe { (*story).take() };
         tell(|| story.map_or(PANICKED, |story| story()))
@@ -150,6 +161,7 @@ pub fn lend<F: FnOnce() -> i32>(flags: u64, cgroup: Option<BorrowedFd<'_>>, chil
             lateout("r11") _,
         );
     }
+    LENT.store(false, Ordering::Relaxed);
     match result {
         ..0 => Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EINVAL))),
         pid => Ok(born(pid, pidfd)),

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use teu_supervisor::protocol::Request;
+use teu_supervisor::protocol::{Event, Request};
 
 use super::{Condition, Container, Phase, Record, driver};
 use crate::error::{Error, Kind, Result};
-use crate::task::done;
+use crate::rescue;
+use crate::task::{Task, done};
 
 /// How long `stop` waits before it kills, unless the container says otherwise.
 const STOP_SECONDS: i64 = 10;
@@ -104,7 +105,7 @@ impl Container {
 
     pub(super) async fn signal(&self, signal: i32) -> Result<()> {
         match self.task() {
-            Ok(task) => match task.request(&Request::Signal { exec: None, signal, all: false }).await {
+            Ok(task) => match self.tell(&task, signal).await {
                 // A supervisor goes when its container has ended, whether the driver has heard of that yet or not.
                 Err(_) => Ok(()),
                 Ok(answer) => match done(answer) {
@@ -114,6 +115,30 @@ impl Container {
                 },
             },
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Has the supervisor send a signal. What is to be killed does not wait for one that is busy.
+    async fn tell(&self, task: &Task, signal: i32) -> Result<Event> {
+        let request = Request::Signal { exec: None, signal, all: false };
+        let mut answer = std::pin::pin!(task.request(&request));
+        if signal == crate::signals::KILL {
+            if let Ok(answer) = tokio::time::timeout(rescue::PATIENCE, &mut answer).await {
+                return answer;
+            }
+            tokio::task::block_in_place(|| self.end_without_supervisor());
+        }
+        answer.await
+    }
+
+    /// Kills whatever is in its cgroup. Its supervisor tells of the end as of any other.
+    fn end_without_supervisor(&self) {
+        let container = self.id();
+        tracing::warn!(container, "the supervisor does not answer: all that is in the container's cgroup is killed");
+        let killed =
+            self.cgroup().and_then(|cgroup| cgroup.kill().map_err(|e| Error::io("kill", container.as_ref(), e)));
+        if let Err(error) = killed {
+            tracing::warn!(%error, container, "kill what is in a container's cgroup");
         }
     }
 
