@@ -236,6 +236,55 @@ fn old_files_are_rotated_away_and_the_rest_is_read_in_order() {
 }
 
 #[test]
+fn in_the_middle_of_a_rotation_every_file_is_found() {
+    let mut kept = Kept::new(LogFormat::JsonFile, 1 << 10, 6, false);
+    let mut reader = kept.reader(&Query::default());
+    kept.lines(0..50);
+    assert_eq!(kept.names(), ["log", "log.1", "log.2", "log.3"]);
+    let all = expected(0..50);
+    assert!(reader.advance().expect("read"));
+    // The oldest was renamed first; the newest comes last.
+    let path = |age: u32| kept.dir.path().join(format!("log.{age}"));
+    for age in (0..4).rev() {
+        let from = if age == 0 { kept.dir.path().join("log") } else { path(age) };
+        std::fs::rename(from, path(age + 1)).expect("renamed");
+        same(&kept.all(), &all, "all");
+        same(&kept.tail(45), &all[5..], "the tail");
+    }
+    same(&read(&mut reader), &all[1..], "the rest");
+}
+
+#[test]
+fn whoever_reads_beside_rotations_misses_nothing() {
+    let mut kept = Kept::new(LogFormat::JsonFile, 1 << 10, 400, false);
+    let path = kept.file().path.clone();
+    kept.lines(0..10);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers = scope.spawn(|| {
+            let mut longest = 0;
+            let mut follower = Reader::open(LogFormat::JsonFile, &path, &Query::default()).expect("opened");
+            let mut followed = read(&mut follower);
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let found = read(&mut Reader::open(LogFormat::JsonFile, &path, &Query::default()).expect("opened"));
+                longest = longest.max(found.len());
+                same(&found, &expected(0..i64::try_from(found.len()).expect("a number")), "what there was");
+                followed.extend(read(&mut follower));
+            }
+            followed.extend(read(&mut follower));
+            (longest, followed)
+        });
+        for from in (10..3000).step_by(10) {
+            kept.lines(from..from + 10);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (longest, followed) = readers.join().expect("read");
+        same(&followed, &expected(0..3000), "what was followed");
+        assert!(longest >= 10, "{longest}");
+    });
+}
+
+#[test]
 fn full_files_are_compressed_and_read_all_the_same() {
     for (format, suffix) in [(LogFormat::JsonFile, ".gz"), (LogFormat::Local, ".zst")] {
         let mut kept = Kept::new(format, 100_000, 5, true);

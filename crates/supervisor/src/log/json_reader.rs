@@ -245,23 +245,10 @@ impl JsonReader {
             return Ok(());
         }
         let Some(newest) = self.held.back().or(self.current.as_ref()) else { return Ok(()) };
-        let newest = newest.identity;
-        loop {
-            let Some(age) = age(&self.path, newest)? else {
-                // Rotated out of existence: whatever there is is newer.
-                self.held.extend(parts(&self.path)?.into_iter().rev());
-                return Ok(());
-            };
-            let mut newer = VecDeque::new();
-            for age in (0..age).rev() {
-                newer.extend(Part::open(&self.path, age)?);
-            }
-            // Another rotation between the looks would have put newer files under these names.
-            if self::age(&self.path, newest)? == Some(age) {
-                self.held.append(&mut newer);
-                return Ok(());
-            }
-        }
+        // Where it was rotated out of existence, whatever there is is newer.
+        let newer = parts(&self.path, Some(newest.identity))?;
+        self.held.extend(newer.into_iter().rev());
+        Ok(())
     }
 
     /// At the end of the present file: goes on with the next newer one; false when there is none.
@@ -295,38 +282,45 @@ fn existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// How often the file `wanted` has been rotated; none when it has no name any more.
-fn age(path: &Path, wanted: Identity) -> io::Result<Option<u32>> {
-    for age in 0.. {
-        match Part::open(path, age)? {
-            Some(found) if found.identity == wanted => return Ok(Some(age)),
-            Some(_) => {}
-            // The newest file is missing for a moment in every rotation.
-            None if age > 0 => break,
-            None => {}
+/// Every file of the log that is newer than `than`, or that exists, newest first.
+fn parts(path: &Path, than: Option<Identity>) -> io::Result<Vec<Part>> {
+    loop {
+        if let Some(parts) = walk(path, than)? {
+            return Ok(parts);
         }
     }
-    Ok(None)
 }
 
-/// Every file of the log that exists, newest first.
-fn parts(path: &Path) -> io::Result<Vec<Part>> {
-    let mut parts: Vec<Part> = Vec::new();
+/// Goes from the newest file to older ones; none when so much was rotated meanwhile that their order is not known.
+///
+/// A rotation renames the oldest first, so each is met at its age or at the next one, and some age is without a file for a
+/// moment. Several rotations bring one again that was met before.
+fn walk(path: &Path, than: Option<Identity>) -> io::Result<Option<Vec<Part>>> {
+    let (mut parts, mut missing): (Vec<Part>, _) = (Vec::new(), 0);
     for age in 0.. {
-        match Part::open(path, age)? {
-            // A rotation during this walk shows the same file twice.
-            Some(part) if parts.last().is_some_and(|last| last.identity == part.identity) => {}
-            Some(part) => parts.push(part),
-            None if age > 0 => break,
-            None => {}
+        let Some(part) = Part::open(path, age)? else {
+            missing += 1;
+            if missing == 2 {
+                break;
+            }
+            continue;
+        };
+        missing = 0;
+        if than == Some(part.identity) {
+            break;
+        }
+        match parts.iter().position(|met| met.identity == part.identity) {
+            None => parts.push(part),
+            Some(at) if at + 1 == parts.len() => {}
+            Some(_) => return Ok(None),
         }
     }
-    Ok(parts)
+    Ok(Some(parts))
 }
 
 /// The oldest file that was written to after `since`, or else the newest.
 fn oldest(path: &Path, since: Option<Timestamp>) -> io::Result<Option<Part>> {
-    let mut parts = parts(path)?;
+    let mut parts = parts(path, None)?;
     let since = since.map_or(i64::MIN, Timestamp::as_second);
     while parts.len() > 1 && parts.last().map(Part::modified).transpose()?.is_some_and(|time| time < since) {
         parts.pop();
@@ -338,7 +332,7 @@ fn oldest(path: &Path, since: Option<Timestamp>) -> io::Result<Option<Part>> {
 fn tail(path: &Path, lines: usize) -> io::Result<(Option<Part>, usize)> {
     let (mut missing, mut skip) = (lines, 0);
     let mut begin = None;
-    for mut part in parts(path)? {
+    for mut part in parts(path, None)? {
         (skip, missing) = part.seek_tail(missing)?;
         begin = Some(part);
         if missing == 0 {
