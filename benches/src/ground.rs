@@ -29,12 +29,9 @@ impl Ground {
         for name in ["proc", "sys", "dev", "etc"] {
             fs::create_dir_all(ground.rootfs().join(name))?;
         }
-        let source = ground.path("true.c");
-        fs::write(&source, "int main(void) { return 0; }\n")?;
-        let compiler =
-            process::find("cc").ok_or_else(|| Failure("cc is not installed: apt-get install gcc libc6-dev".into()))?;
         let program = ground.rootfs().join("true");
-        process::output(Command::new(compiler).args(["-Os", "-static", "-s", "-o"]).arg(&program).arg(&source))?;
+        ground.compile("int main(void) { return 0; }\n", &program)?;
+        ground.compile(ENTER, &ground.path("enter"))?;
         ground.context("small", "FROM busybox\nCOPY true /true\n")?;
         fs::copy(&program, ground.path("small/true"))?;
         ground.context("steps", STEPS)?;
@@ -60,6 +57,23 @@ impl Ground {
         self.path("busybox.tar")
     }
 
+    /// Makes a static program.
+    fn compile(&self, text: &str, program: &Path) -> Result<(), Failure> {
+        let compiler =
+            process::find("cc").ok_or_else(|| Failure("cc is not installed: apt-get install gcc libc6-dev".into()))?;
+        let source = self.path("program.c");
+        fs::write(&source, text).while_doing(source.display())?;
+        process::output(Command::new(compiler).args(["-Os", "-static", "-s", "-o"]).arg(program).arg(&source))?;
+        Ok(())
+    }
+
+    /// The least that a command takes to run `/true` in the namespaces of the process `pid`.
+    pub(crate) fn enter(&self, pid: u32) -> Command {
+        let mut command = Command::new(self.path("enter"));
+        command.arg(pid.to_string()).arg("/true");
+        command
+    }
+
     pub(crate) fn context(&self, name: &str, dockerfile: &str) -> Result<(), Failure> {
         fs::create_dir_all(self.path(name))?;
         fs::write(self.path(name).join("Dockerfile"), dockerfile).while_doing(name)
@@ -74,6 +88,35 @@ impl Ground {
         Ok(())
     }
 }
+
+/// A static program that runs another one in the namespaces of a process: setns(2), fork, `execve`, wait.
+const ENTER: &str = r#"
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    if (argc < 3)
+        return 126;
+    int target = syscall(SYS_pidfd_open, atoi(argv[1]), 0);
+    int all = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET;
+    if (target < 0 || setns(target, all) != 0)
+        return 125;
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        execv(argv[2], argv + 2);
+        _exit(127);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return 125;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+}
+"#;
 
 /// Four steps after FROM, as a small program's Dockerfile has them.
 const STEPS: &str = "FROM busybox\nCOPY file /app/file\nRUN cat /app/file /app/file > /app/twice\n\

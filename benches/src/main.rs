@@ -145,7 +145,7 @@ fn measure(
         there(report, measured);
     }
     if begin("exec") {
-        let measured = works::exec(engines, &mut runtimes, &floor, runs, report);
+        let measured = works::exec(engines, &mut runtimes, &floor, ground, runs, report);
         there(report, measured);
     }
     if begin("starts at once") {

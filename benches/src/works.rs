@@ -19,6 +19,7 @@ pub(crate) const RUN_WITHOUT_NETWORK: &str = "run --rm of a static true, no netw
 pub(crate) const RUN: &str = "run --rm of a static true, bridge";
 pub(crate) const BUNDLE: &str = "a bundle with a static true, run by the runtime alone";
 pub(crate) const EXEC: &str = "exec of a static true";
+const EXEC_WITHOUT_COMMAND: &str = "entering the namespaces and a static true, by a process that runs already";
 pub(crate) const EXEC_ALONE: &str = "exec of a static true, by the runtime alone";
 pub(crate) const STARTS: &str = "100 starts at once with the bridge, each of them";
 pub(crate) const BUILD: &str = "build of four steps, no cache";
@@ -95,6 +96,7 @@ pub(crate) fn exec(
     engines: &[Engine],
     runtimes: &mut [Runtime],
     floor: &Floor,
+    ground: &Ground,
     rounds: usize,
     report: &mut Report,
 ) -> Result<(), Failure> {
@@ -120,9 +122,11 @@ pub(crate) fn exec(
             note(EXEC_ALONE, held.contender(), held.enter()?);
         }
         if let Some(pid) = inside {
-            let took = floor.enter(pid)?;
+            // A command has to be started itself.
+            let took = timed(&mut ground.enter(pid))?;
             note(EXEC, Contender::Floor, took);
             note(EXEC_ALONE, Contender::Floor, took);
+            note(EXEC_WITHOUT_COMMAND, Contender::Floor, floor.enter(pid)?);
         }
     }
     drop(holds);
