@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::support::{Daemon, Running, eventually, processes_of};
+use super::support::{Daemon, Running, eventually, probe, processes_of};
 
 #[test]
 fn exit_codes_are_the_programs_or_125_126_127() {
@@ -332,6 +332,27 @@ fn who_stops_those_who_enter_does_not_hold_the_container() {
     daemon.ok(["kill", "box"]);
     held.finish();
     assert_eq!(daemon.ok(["wait", "box"]), "137");
+}
+
+#[test]
+fn a_program_that_cannot_be_opened_holds_the_container_for_a_while_only() {
+    let daemon = Daemon::start();
+    let bind = format!("{}:/probe:ro", probe().display());
+    let script = "cp /bin/busybox /x/true && exec /probe lease /x/true";
+    let words = ["run", "-d", "--name", "box", "-v", &bind, "--tmpfs", "/x:exec", "busybox", "sh", "-c", script];
+    let id = daemon.ok(words);
+    daemon.spawn(["logs", "-f", "box"]).until("held");
+    let waiting = daemon.spawn(["exec", "-d", "box", "/x/true"]);
+    eventually("somebody waits for the program", || (processes_of(&id).len() == 2).then_some(()));
+    // Its supervisor does not answer now.
+    daemon.ok(["stop", "-t", "1", "box"]);
+    assert_eq!(daemon.inspect("box", "{{.State.ExitCode}}"), "137");
+    waiting.finish();
+    daemon.ok(["start", "box"]);
+    daemon.spawn(["logs", "-f", "--since", "0s", "box"]).until("held");
+    let waiting = daemon.spawn(["exec", "-d", "box", "/x/true"]);
+    assert_eq!(daemon.ok(["exec", "box", "echo", "here"]), "here");
+    waiting.finish();
 }
 
 /// Has programs executed in the container until one is stopped too early for that.

@@ -5,11 +5,13 @@
  *   probe ask tcp|udp|sctp ADDRESS PORT     sends "hello" and prints the answer; status 1 without one within 5 s
  *   probe calls                        tries system calls that containers are not to have; a line "name errno" for each
  *   probe identities SOCKET            asks the ssh agent at a socket for its keys; prints the kind of its answer and how many
+ *   probe lease FILE                   takes the write lease on a file, says "held", keeps it from whoever opens the file
  *   probe hold MEGABYTES               touches that much memory, says "held", sleeps
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/keyctl.h>
 #include <linux/netlink.h>
 #include <sched.h>
@@ -212,6 +214,20 @@ static int keyring(void) {
     return 0;
 }
 
+/* Who opens the file waits for /proc/sys/fs/lease-break-time, fcntl(2). */
+static int lease(const char *path) {
+    int file = open(path, O_RDWR);
+    signal(SIGIO, SIG_IGN);
+    if (file < 0 || fcntl(file, F_SETLEASE, F_WRLCK) != 0) {
+        perror(path);
+        return 1;
+    }
+    puts("held");
+    fflush(stdout);
+    for (;;)
+        pause();
+}
+
 int main(int count, char **words) {
     if (count == 3 && !strcmp(words[1], "echo"))
         return echo(words[2]);
@@ -219,12 +235,15 @@ int main(int count, char **words) {
         return ask(words[2], words[3], words[4]);
     if (count == 3 && !strcmp(words[1], "hold"))
         return hold(words[2]);
+    if (count == 3 && !strcmp(words[1], "lease"))
+        return lease(words[2]);
     if (count == 3 && !strcmp(words[1], "identities"))
         return identities(words[2]);
     if (count == 2 && !strcmp(words[1], "calls"))
         return calls();
     if (count == 2 && !strcmp(words[1], "keyring"))
         return keyring();
-    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | keyring | identities SOCKET | hold MEGABYTES\n", stderr);
+    fputs("probe echo PORT | ask tcp|udp ADDRESS PORT | calls | keyring | identities SOCKET | lease FILE | hold MEGABYTES\n",
+          stderr);
     return 2;
 }

@@ -36,23 +36,27 @@ impl Container {
             return Err(if idle { Error::new(Kind::NotModified, "container is not running") } else { error });
         }
         self.emit_kill(signal);
-        self.signal(signal).await?;
-        if record.state.phase == Phase::Paused {
-            // What is frozen hears no signal.
-            let _ = self.unpause().await;
-        }
         let patience = u64::try_from(seconds).map_or(Duration::MAX, Duration::from_secs);
         tokio::pin!(ended);
         let heard = async {
+            self.signal(signal).await?;
+            if record.state.phase == Phase::Paused {
+                // What is frozen hears no signal.
+                let _ = self.unpause().await;
+            }
             tokio::select! {
                 _ = &mut ended => {}
                 () = self.insist(&record, signal) => {}
             }
+            Ok::<_, Error>(())
         };
-        if tokio::time::timeout(patience, heard).await.is_err() {
-            self.emit_kill(crate::signals::KILL);
-            self.signal(crate::signals::KILL).await?;
-            ended.await?;
+        match tokio::time::timeout(patience, heard).await {
+            Ok(heard) => heard?,
+            Err(_) => {
+                self.emit_kill(crate::signals::KILL);
+                self.signal(crate::signals::KILL).await?;
+                ended.await?;
+            }
         }
         self.shared.context.emit_container("stop", &record, &[]);
         Ok(())
