@@ -270,8 +270,9 @@ impl Relay {
         };
         let outward = async {
             framing.copy(output, &mut to_client).await?;
-            // Others are told of the end when the client has the output, not when it could have it.
-            if attachment.delivery.is_some() {
+            // Others are told of the end when the client has the output, not when it could have it. Who hears of the end by
+            // this very stream asks nobody else.
+            if attachment.delivery.is_some() && !wants.exit {
                 departure.taken().await;
             }
             drop(attachment.delivery);
