@@ -215,7 +215,8 @@ pub struct Throttle {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HugepageLimit {
-    /// `2MB`, `1GB`, …
+    /// `2MB`, `1GB`, … Programs that write the name in small letters are read too: in Go they are the same.
+    #[serde(alias = "pagesize")]
     pub page_size: String,
     /// Bytes.
     pub limit: u64,

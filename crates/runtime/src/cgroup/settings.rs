@@ -90,6 +90,12 @@ pub(crate) fn plan(resources: &Resources, version_of: &dyn Fn(&str) -> Option<Ve
         plan_block_io(&mut list, block_io)?;
     }
     for page in &resources.hugepage_limits {
+        if !is_page_size(&page.page_size) {
+            return Err(Error::refused(format!(
+                "invalid configuration: hugepageLimits: page size \"{}\" is not one like 2MB or 1GB",
+                page.page_size
+            )));
+        }
         let legacy = format!("hugetlb.{}.limit_in_bytes", page.page_size);
         let unified = format!("hugetlb.{}.max", page.page_size);
         let value = page.limit.to_string();
@@ -238,6 +244,12 @@ fn weight_of_bfq(weight: u16) -> u64 {
     1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990
 }
 
+/// `<size><prefix>B`, config-linux.md, "Huge page limits".
+fn is_page_size(text: &str) -> bool {
+    let number = text.strip_suffix('B').and_then(|text| text.strip_suffix(['K', 'M', 'G']));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn plan_block_io(list: &mut List<'_>, block_io: &BlockIo) -> Result<(), Error> {
     let controller = if (list.version_of)("blkio").is_some() { "blkio" } else { "io" };
     if let Some(weight) = block_io.weight.filter(|weight| *weight != 0) {
@@ -380,6 +392,23 @@ mod tests {
         assert_eq!(choices(Version::Unified), pairs(&unified));
         let legacy = [("blkio.weight_device", "8:16 1000"), ("blkio.bfq.weight_device", "8:16 1000")];
         assert_eq!(choices(Version::Legacy), pairs(&legacy));
+    }
+
+    #[test]
+    fn a_huge_pages_size_names_the_file_and_nothing_else() {
+        let resources = |text: &str| Resources {
+            hugepage_limits: serde_json::from_str(text).expect("a limit"),
+            ..Resources::default()
+        };
+        for name in ["pageSize", "pagesize"] {
+            let limit = resources(&format!(r#"[{{"{name}": "2MB", "limit": 4194304}}]"#));
+            assert_eq!(written(&limit, Version::Unified), pairs(&[("hugetlb.2MB.max", "4194304")]));
+        }
+        for size in ["", "MB", "2", "2mB", "../2MB"] {
+            let limit = resources(&format!(r#"[{{"pageSize": "{size}", "limit": 1}}]"#));
+            let error = plan(&limit, &|_| Some(Version::Unified)).expect_err(size).to_string();
+            assert!(error.contains("hugepageLimits") && error.contains(size), "{error}");
+        }
     }
 
     #[test]
