@@ -340,7 +340,7 @@ fn a_program_that_cannot_be_opened_holds_the_container_for_a_while_only() {
     let bind = format!("{}:/probe:ro", probe().display());
     let script = "cp /bin/busybox /x/true && exec /probe lease /x/true";
     let words = ["run", "-d", "--name", "box", "-v", &bind, "--tmpfs", "/x:exec", "busybox", "sh", "-c", script];
-    let id = daemon.ok(words);
+    let id = daemon.ok(&words);
     daemon.spawn(["logs", "-f", "box"]).until("held");
     let waiting = daemon.spawn(["exec", "-d", "box", "/x/true"]);
     eventually("somebody waits for the program", || (processes_of(&id).len() == 2).then_some(()));
@@ -348,8 +348,9 @@ fn a_program_that_cannot_be_opened_holds_the_container_for_a_while_only() {
     daemon.ok(["stop", "-t", "1", "box"]);
     assert_eq!(daemon.inspect("box", "{{.State.ExitCode}}"), "137");
     waiting.finish();
-    daemon.ok(["start", "box"]);
-    daemon.spawn(["logs", "-f", "--since", "0s", "box"]).until("held");
+    daemon.ok(["rm", "box"]);
+    daemon.ok(&words);
+    daemon.spawn(["logs", "-f", "box"]).until("held");
     let waiting = daemon.spawn(["exec", "-d", "box", "/x/true"]);
     assert_eq!(daemon.ok(["exec", "box", "echo", "here"]), "here");
     waiting.finish();
