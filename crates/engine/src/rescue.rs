@@ -66,7 +66,8 @@ fn is_held(pid: i32, supervisor: i32) -> bool {
         .is_some_and(|look| look.is_held(supervisor, now) && (look.state == 'T' || cgroups(pid) != cgroups(supervisor)))
 }
 
-/// Ends what holds the supervisor that lives in `dir`: its children that do not come to execute their program. Not the container's first process, which may be one that executes nothing (`--init`).
+/// Ends what holds the supervisor that lives in `dir`: its children that do not come to execute their program. Not
+/// the container's first process, which may be one that executes nothing (`--init`).
 pub(crate) fn rescue(dir: &Path) {
     let first = fs::read_to_string(dir.join("pid")).ok().and_then(|text| text.trim().parse().ok());
     let Some(first) = first else { return };
