@@ -9,6 +9,7 @@ mod advisories_races;
 mod checkpoint;
 mod devices;
 mod files;
+mod inherited;
 mod isolation;
 mod life;
 mod limits;

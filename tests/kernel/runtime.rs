@@ -13,7 +13,7 @@ use super::support::{Bundle, eventually};
 
 /// Makes the container without a stream of the test's, which it would hold open.
 #[track_caller]
-fn create(bundle: &Bundle) {
+pub(super) fn create(bundle: &Bundle) {
     let null = || fs::File::options().read(true).write(true).open("/dev/null").expect("null");
     let status = bundle.command(&["create", &bundle.id]).stdin(null()).stdout(null()).stderr(null()).status();
     assert!(status.expect("ran").success(), "create");

@@ -16,16 +16,18 @@ use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use teu_oci::runtime::{self, Spec};
 use teu_sys::fs::Root;
+use teu_sys::mount;
 use teu_sys::namespace;
 use teu_sys::process::{self, Child};
 
+use crate::cgroup::pid_of;
 use crate::credentials::Filter;
 use crate::error::During;
 use crate::hooks::Identity;
 use crate::launch::{self, Launch};
 use crate::lean::Plan;
 use crate::sync::{self, Report};
-use crate::{Cgroup, Error, Process, Stdio, Stock, birth, create, idmap, listener, namespaces, rootless};
+use crate::{Cgroup, Error, Process, Stdio, Stock, birth, create, idmap, listener, namespaces, rootless, shown};
 
 /// The magic number of devpts, statfs(2).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
@@ -69,6 +71,8 @@ struct Orders<'a> {
     init: BorrowedFd<'a>,
     /// What it enters.
     kinds: u64,
+    /// The container's root, where it is in the caller's mount namespace.
+    root: Option<OwnedFd>,
     /// Whether its ids are the container's.
     maps_ids: bool,
     joins: &'a [File],
@@ -113,20 +117,25 @@ pub fn exec_with(
     };
     let joined = cgroup.below(&below)?;
     let unified = joined.open_unified().during("open the cgroup")?;
-    let kinds = namespaces::entered(linux);
+    let (kinds, root) = entered(linux, init)?;
     let mut orders = Orders {
         init,
         kinds,
+        root,
         maps_ids: kinds & namespace::USER != 0,
         joins: doors.open(&joined).during("open cgroup.procs")?,
         launch: Launch::new(program, descriptors)?.of_container(linux)?.on_plain_terminal(plain_terminal),
         filter: listener::filter(spec, stock)?,
     };
-    let own_pids = linux.namespaces.iter().any(|namespace| namespace.kind == runtime::NamespaceKind::Pid);
+    let own_pids = namespaces::has(linux, runtime::NamespaceKind::Pid);
     let by_usher = own_pids && orders.maps_ids && rootless::is_ordinary();
     birth::hide()?;
     // Who has to do something for it before it executes its program cannot wait for that.
-    let apart = by_usher || listener.is_some() || program.oom_score_adj.is_some() || has_memory_apart(linux);
+    let apart = by_usher
+        || orders.root.is_some()
+        || listener.is_some()
+        || program.oom_score_adj.is_some()
+        || has_memory_apart(linux);
     if !apart && let Some(Child { pid, pidfd }) = orders.enter_lean(stdio.as_ref(), unified.as_ref(), own_pids) {
         return Ok(Process { pid, pidfd, terminal: None, cgroup });
     }
@@ -156,13 +165,19 @@ pub fn exec_with(
         born(0, &mut orders).during("make the process")?
     };
     drop((theirs, stdio));
-    match await_program(&child, &socket, program, listener.as_ref()) {
-        Ok(terminal) => Ok(Process { pid: child.pid, pidfd: child.pidfd, terminal, cgroup }),
-        Err(error) => {
-            create::end(&child);
-            Err(error)
-        }
+    let told = await_program(&child, &socket, program, listener.as_ref()).inspect_err(|_| create::end(&child));
+    Ok(Process { terminal: told?, pid: child.pid, pidfd: child.pidfd, cgroup })
+}
+
+/// The kinds of namespaces that are entered, and the container's root where it is in the caller's mount namespace.
+fn entered(linux: &runtime::Linux, init: BorrowedFd<'_>) -> Result<(u64, Option<OwnedFd>), Error> {
+    let kinds = namespaces::entered(linux);
+    if namespaces::has(linux, runtime::NamespaceKind::Mount) {
+        return Ok((kinds, None));
     }
+    let pid = pid_of(init).during("find the container's process")?;
+    let root = shown::root_beside(&pid).during("open the container's root")?;
+    Ok((if root.is_some() { kinds & !namespace::MOUNT } else { kinds }, root))
 }
 
 impl Orders<'_> {
@@ -245,6 +260,9 @@ fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     orders.joins.iter().try_for_each(|mut join| join.write_all(b"0")).during("join the cgroup")?;
     orders.launch.go_to_last_processors()?;
     namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
+    if let Some(root) = &orders.root {
+        mount::enter_over_root(root).during("enter the container's root")?;
+    }
     if orders.maps_ids {
         idmap::become_root().during("become the root of the user namespace")?;
         birth::hide()?;

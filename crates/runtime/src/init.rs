@@ -22,6 +22,7 @@ use crate::mounts::apply::{self, Mounts, Supply};
 use crate::mounts::mask::{self, Mask};
 use crate::namespaces::User;
 use crate::orders::Orders;
+use crate::shown::Return;
 use crate::sources::{self, CgroupDirectories, Sources};
 use crate::sync::{self, Order, Report};
 use crate::{Error, Rootfs, birth, devices, idmap, reaper, sysctl};
@@ -51,6 +52,21 @@ pub(crate) type Own<'a> = (&'a Rootfs, &'a CgroupDirectories);
 
 /// The story. Returns `None` when the parent went away before it said *start*.
 fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> Result<Option<Infallible>, Error> {
+    let mut back = None;
+    let end = live(orders, own, settled, &mut back);
+    // It has not become the program, and perhaps nobody else knows what there is of it.
+    if let Some(back) = back {
+        back.undo();
+    }
+    end
+}
+
+fn live(
+    orders: &Orders,
+    own: Option<Own<'_>>,
+    settled: Settled,
+    back: &mut Option<Return>,
+) -> Result<Option<Infallible>, Error> {
     let socket = settled.socket;
     // Nobody who gets into the container may look into a process that is still half the supervisor. But an ordinary user
     // cannot map the ids of a process that hides, and nobody else is in its user namespace yet.
@@ -78,7 +94,7 @@ fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> 
     }
     let root = build_root(orders, &mut Supplier { orders, own, ears: &mut ears })?;
     let Some(pid) = await_hooks(orders, &root.root, &mut ears)? else { return Ok(None) };
-    let master = finish_root(orders, root)?;
+    let master = finish_root(orders, root, &mut ears, back)?;
     let program = orders.launch.program()?;
     if orders.placed_by_parent && !ears.placed {
         let Some(Order::Placed) = sync::obey(socket).during("wait for the cgroup")? else { return Ok(None) };
@@ -350,7 +366,12 @@ fn make_mask(orders: &Orders) -> Result<Option<Mask>, Error> {
 }
 
 /// Covers what is to be covered and makes the tree the root. Returns the terminal's master side.
-fn finish_root(orders: &Orders, NewRoot { root, mounts, mask }: NewRoot) -> Result<Option<OwnedFd>, Error> {
+fn finish_root(
+    orders: &Orders,
+    NewRoot { root, mounts, mask }: NewRoot,
+    ears: &mut Ears,
+    back: &mut Option<Return>,
+) -> Result<Option<OwnedFd>, Error> {
     // Hooks that enter the mount namespace must not find themselves in the mask.
     let mask = if orders.in_place() { make_mask(orders)? } else { mask };
     let mut master = None;
@@ -373,18 +394,38 @@ fn finish_root(orders: &Orders, NewRoot { root, mounts, mask }: NewRoot) -> Resu
     if orders.read_only_root {
         mount::set_attributes(&root, false, read_only).during("make the root read-only")?;
     }
-    if orders.no_pivot {
-        hide_kernel_files(orders)?;
-        mount::change_root_into(&root).during("change the root")?;
-    } else {
-        let enter = if orders.on_empty_root { mount::enter_over_root } else { mount::pivot_into };
-        enter(&root).during("change the root")?;
-    }
+    let root = change_root(orders, root, ears, back)?;
     if let Some(propagation) = orders.propagation.filter(|propagation| *propagation != Propagation::Private) {
         let change = Change { propagation: Some(propagation), ..Change::default() };
         mount::set_attributes(&root, false, change).during("set the root's propagation")?;
     }
     Ok(master)
+}
+
+/// Makes the tree the root; returns the mount that is it now.
+fn change_root(orders: &Orders, root: Root, ears: &mut Ears, back: &mut Option<Return>) -> Result<Root, Error> {
+    let step = "change the root";
+    if orders.namespaces.shares_mounts {
+        let (socket, gone) = (ears.socket, || Error::refused("show the container's tree: the runtime is gone"));
+        let supplied = || match ears.next("wait to be shown")? {
+            Some(Order::Supplied(fd)) => Ok(fd),
+            _ => Err(gone()),
+        };
+        let (tree, asked) = Return::ask(&root, socket, supplied)?;
+        let back = back.insert(asked);
+        let Some(Order::Go(_)) = ears.next("wait to be shown")? else { return Err(gone()) };
+        back.go()?;
+        mount::enter_over_root(&tree).during(step)?;
+        return Ok(Root::from_fd(tree));
+    }
+    if orders.no_pivot {
+        hide_kernel_files(orders)?;
+        mount::change_root_into(&root).during(step)?;
+    } else {
+        let enter = if orders.on_empty_root { mount::enter_over_root } else { mount::pivot_into };
+        enter(&root).during(step)?;
+    }
+    Ok(root)
 }
 
 /// Without pivot_root the host's tree stays underneath, and whoever sees an unmasked procfs there may mount a new one.

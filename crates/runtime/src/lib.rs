@@ -4,7 +4,8 @@
 //! child's is in `init`: it turns itself into the container and never logs; whatever stops it is an [`Error`], which
 //! is data and crosses the socket between the two (drawn in `sync`). `exec` is the same for a further process.
 //!
-//! Invariants: callers are single-threaded; nothing is ever mounted in the host's mount namespace; every path inside a
+//! Invariants: callers are single-threaded; nothing is ever mounted in the host's mount namespace, but for the one
+//! container whose configuration asks for that (`shown`); every path inside a
 //! container is resolved against a descriptor of its root, and every mount lands on a descriptor; what is to be done
 //! is computed first (`mounts::plan`, `cgroup::settings`, `process`), so the child mostly applies it.
 //!
@@ -36,6 +37,7 @@ mod rootfs;
 mod rootless;
 mod schedule;
 pub mod seccomp;
+mod shown;
 mod sources;
 mod stock;
 mod sync;
@@ -49,5 +51,6 @@ pub use error::Error;
 pub use exec::{Doors, Entrance, exec, exec_with};
 pub use mounts::plan::attribute_of;
 pub use rootfs::Rootfs;
+pub use shown::Shown;
 pub use stock::Stock;
 pub use zygote::{Herald, Zygote};

@@ -19,6 +19,8 @@ pub(crate) struct Namespaces {
     pub(crate) pid: Option<PathBuf>,
     /// The mount namespace that the container's tree is built in, instead of a new one.
     pub(crate) mount: Option<PathBuf>,
+    /// Whether it is in the runtime's mount namespace, see `shown`.
+    pub(crate) shares_mounts: bool,
     /// What init enters, by kind.
     pub(crate) joined: Vec<(u64, PathBuf)>,
     /// The user namespace to be in.
@@ -53,8 +55,8 @@ pub(crate) fn flag(kind: NamespaceKind) -> u64 {
     }
 }
 
-/// Sorts the spec's list.
-pub(crate) fn plan(linux: &Linux) -> Result<Namespaces, Error> {
+/// Sorts the spec's list. A mount namespace that is not listed is inherited if that can be, and made otherwise.
+pub(crate) fn plan(linux: &Linux, inherits_mounts: bool) -> Result<Namespaces, Error> {
     let mut plan = Namespaces::default();
     let mut seen = 0;
     for namespace in &linux.namespaces {
@@ -87,8 +89,16 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces, Error> {
     if plan.user == User::Shared && mapped {
         return Err(Error::refused("map ids: user namespace mappings specified, but there is no user namespace"));
     }
-    // Without one of its own, the container's mounts would be the host's: it gets one, see docs/differences.md.
-    plan.born |= if seen & namespace::MOUNT == 0 { namespace::MOUNT } else { 0 };
+    if seen & namespace::MOUNT == 0 {
+        // Its tree is built there in any case.
+        plan.born |= namespace::MOUNT;
+        plan.shares_mounts = inherits_mounts;
+    }
+    if plan.shares_mounts && plan.user != User::Shared {
+        let what = "use namespaces: with a user namespace the container may not mount in the runtime's mount namespace, \
+                    and needs one of its own";
+        return Err(Error::refused(what));
+    }
     Ok(plan)
 }
 
@@ -102,6 +112,11 @@ impl Namespaces {
     pub(crate) fn needs_usher(&self) -> bool {
         matches!(self.user, User::Joined(_)) || (self.user == User::Born && !self.joined.is_empty())
     }
+}
+
+/// Whether a kind is listed, to be made or to be joined.
+pub(crate) fn has(linux: &Linux, kind: NamespaceKind) -> bool {
+    linux.namespaces.iter().any(|namespace| namespace.kind == kind)
 }
 
 /// Every kind that the container does not share with the host, but for pid: what an exec enters.
@@ -125,7 +140,7 @@ mod tests {
     fn a_joined_namespace_is_not_made() {
         use NamespaceKind::{Cgroup, Mount, Network, Pid};
         let plan =
-            plan(&linux(&[(Mount, None), (Pid, None), (Network, Some("/run/n")), (Cgroup, None)])).expect("plan");
+            plan(&linux(&[(Mount, None), (Pid, None), (Network, Some("/run/n")), (Cgroup, None)]), true).expect("plan");
         assert_eq!(plan.born, namespace::MOUNT | namespace::PID);
         assert_eq!(plan.joined, [(namespace::NETWORK, PathBuf::from("/run/n"))]);
         assert!(plan.cgroup);
@@ -133,13 +148,19 @@ mod tests {
 
     #[test]
     fn a_mount_namespace_that_is_joined_is_not_made() {
-        let plan = plan(&linux(&[(NamespaceKind::Mount, Some("/run/m")), (NamespaceKind::Pid, None)])).expect("plan");
+        let plan =
+            plan(&linux(&[(NamespaceKind::Mount, Some("/run/m")), (NamespaceKind::Pid, None)]), true).expect("plan");
         assert_eq!((plan.born, plan.mount), (namespace::PID, Some(PathBuf::from("/run/m"))));
     }
 
     #[test]
-    fn a_container_on_the_hosts_mounts_gets_its_own() {
-        let plan = plan(&linux(&[(NamespaceKind::Pid, None)])).expect("plan");
-        assert_eq!(plan.born, namespace::MOUNT | namespace::PID);
+    fn a_mount_namespace_that_is_not_listed_is_inherited_where_it_can_be() {
+        let without = linux(&[(NamespaceKind::Pid, None)]);
+        for inherits in [false, true] {
+            let plan = plan(&without, inherits).expect("plan");
+            assert_eq!((plan.born, plan.shares_mounts), (namespace::MOUNT | namespace::PID, inherits));
+        }
+        let mapped = linux(&[(NamespaceKind::User, Some("/run/u"))]);
+        assert!(plan(&mapped, false).is_ok() && plan(&mapped, true).is_err());
     }
 }

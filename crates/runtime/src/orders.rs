@@ -69,7 +69,7 @@ impl Orders {
         let process = spec.process.as_ref().ok_or_else(|| Error::refused("execute: the spec has no process"))?;
         let none = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&none);
-        let namespaces = namespaces::plan(linux)?;
+        let namespaces = namespaces::plan(linux, options.inherits_mounts)?;
         sysctl::check(&linux.sysctl, &namespaces)?;
         let own_names =
             namespaces.born & namespace::UTS != 0 || namespaces.joined.iter().any(|(kind, _)| *kind == namespace::UTS);
@@ -82,6 +82,9 @@ impl Orders {
         let mut mounts = plan::plan(&spec.mounts, linux)?;
         let maps = Maps { users: linux.uid_mappings.clone(), groups: linux.gid_mappings.clone() };
         imply_maps(&mut mounts, &namespaces, &maps)?;
+        if namespaces.shares_mounts {
+            refuse_unbindable(&mounts)?;
+        }
         let directory = match rootfs {
             Rootfs::Directory(path) => Some(path.clone()),
             Rootfs::Overlay(_) => None,
@@ -129,7 +132,8 @@ impl Orders {
     /// Whether init needs nothing of the host's tree but what it is sent, and nobody but its parent.
     pub(crate) fn is_plain(&self) -> bool {
         let Orders { namespaces, later, no_pivot, hooks, gated, .. } = self;
-        let alone = !namespaces.maps_ids() && !namespaces.time && self.launch.descriptors() == 0;
+        let alone =
+            !namespaces.maps_ids() && !namespaces.time && !namespaces.shares_mounts && self.launch.descriptors() == 0;
         alone && later.is_empty() && !no_pivot && hooks.is_none() && !gated
     }
 
@@ -158,6 +162,15 @@ fn binds_in_root(mounts: &mut [Planned], directory: Option<&Path>) -> Vec<usize>
         }
     }
     found
+}
+
+/// A copy of the tree, which is what is shown of it, would not have them.
+fn refuse_unbindable(mounts: &[Planned]) -> Result<(), Error> {
+    let unbindable = |planned: &&Planned| matches!(planned.propagation, Some((Propagation::Unbindable, _)));
+    mounts.iter().find(unbindable).map_or(Ok(()), |planned| {
+        let what = "an unbindable mount takes a mount namespace of the container's own";
+        Err(Error::refused(format!("mount {}: {what}", planned.destination)))
+    })
 }
 
 /// A mount that is idmapped without mappings has the container's.

@@ -14,6 +14,7 @@
 //!  (sets limits and compiles the filter meanwhile)
 //!  hooks              ◀────────── Built, before pivot_root
 //!                                     Go(pid) ────────▶ createContainer hooks
+//!  without a mount namespace: see `shown`
 //!                                     ◀────────── Ready (+ terminal's master side)
 //!  Created
 //!  …the caller plugs in the network…
@@ -55,6 +56,8 @@ pub(crate) enum Report {
     Want(usize),
     /// The root is built and waits for hooks.
     Built,
+    /// The tree is complete, and a copy of it comes along to be shown.
+    Whole,
     /// Everything is in place.
     Ready,
     /// The filter is in force, and its listener has this number here.
@@ -70,9 +73,9 @@ pub(crate) enum Order {
     Mounts(Vec<OwnedFd>),
     /// It is in its cgroups.
     Placed,
-    /// The mount that it wanted.
+    /// The mount that it wanted, or what it takes to be shown.
     Supplied(OwnedFd),
-    /// The runtime's hooks are over; the number is init's process id outside.
+    /// The runtime's hooks are over, or its tree is shown; the number is init's process id outside.
     Go(i32),
     /// Execute the program, under this filter.
     Start(Option<Filter>),

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -453,7 +454,69 @@ pub fn enter_over_root(root: impl AsFd) -> io::Result<()> {
     Ok(rustix::process::chroot(".")?)
 }
 
-fn mount_id(directory: impl AsFd, path: &str) -> io::Result<u64> {
+/// Takes off what lies topmost on the root of the mount behind `fd`, be it that mount itself, lazily and with all that is
+/// mounted below it. The caller visits the place for it, and has one thread.
+///
+/// # Errors
+/// As umount2(2); `EINVAL` where it is not mounted in the caller's mount namespace.
+pub fn take_off(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let before = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::process::fchdir(fd)?;
+    let taken = rustix::mount::unmount(".", UnmountFlags::DETACH);
+    rustix::process::fchdir(before)?;
+    Ok(taken?)
+}
+
+/// Ids and places of the mounts in the text of proc_pid_mountinfo(5), in its order.
+pub fn table(text: &[u8]) -> impl Iterator<Item = (u64, PathBuf)> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        Some((id, unescape(fields.nth(3)?)))
+    })
+}
+
+/// A path as proc_pid_mountinfo(5) has it, with its spaces.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+        match (first, tail.get(..3).and_then(octal)) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+/// The id of the mount that `path`, seen from a directory, lies on, as proc_pid_mountinfo(5) has it too.
+///
+/// # Errors
+/// As statx(2).
+pub fn mount_id(directory: impl AsFd, path: &str) -> io::Result<u64> {
     let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
     Ok(rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_table_is_read_with_the_spaces_of_its_paths() {
+        let text = br"22 1 0:20 / /a\040b\134c rw - proc proc rw
+23 1 0:21 / /plain\04 rw - tmpfs tmpfs rw
+
+no mount at all
+";
+        let expected = [(22, PathBuf::from(r"/a b\c")), (23, PathBuf::from(r"/plain\04"))];
+        assert_eq!(table(text).collect::<Vec<_>>(), expected);
+    }
 }

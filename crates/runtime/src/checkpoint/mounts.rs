@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -81,28 +80,7 @@ fn cgroup_places(destination: &str, cgroup: &Cgroup) -> Vec<String> {
 /// Where something is mounted in the mount namespace of a process, as it sees it.
 fn mount_points(pid: i32) -> io::Result<HashSet<PathBuf>> {
     let text = std::fs::read(format!("/proc/{pid}/mountinfo"))?;
-    let lines = text.split(|byte| *byte == b'\n');
-    Ok(lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescape).collect())
-}
-
-/// A path as proc_pid_mountinfo(5) has it, with its spaces.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match (first, tail.get(..3).and_then(octal)) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+    Ok(mount::table(&text).map(|(_, place)| place).collect())
 }
 
 /// What of the host's tree a restored container gets, at a place where only its criu looks.
@@ -239,15 +217,4 @@ impl<'a> Stage<'a> {
 fn open(path: &Path) -> Result<OwnedFd, Error> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .during_with(|| format!("open {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_point_has_its_spaces_again() {
-        assert_eq!(unescape(br"/a\040b\134c"), Path::new(r"/a b\c"));
-        assert_eq!(unescape(br"/plain\04"), Path::new(r"/plain\04"));
-    }
 }

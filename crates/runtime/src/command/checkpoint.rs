@@ -33,6 +33,9 @@ pub(super) fn checkpoint(context: &Context, given: &Given) -> Result<(), Failure
     if !matches!(status, Status::Running | Status::Paused) {
         return Err(Failure::new(format!("Container cannot be checkpointed in {} state", status.text())));
     }
+    if container.record.shown.is_some() {
+        return Err(Failure::new("a container in the runtime's mount namespace cannot be checkpointed"));
+    }
     let choices = choices(given)?;
     let goes_on = choices.leave_running || choices.pre_dump;
     let record = &container.record;

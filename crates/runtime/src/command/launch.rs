@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use teu_oci::runtime::{Process, Spec};
+use teu_oci::runtime::{NamespaceKind, Process, Spec};
 use teu_sys::process::Exit;
 
 use super::arguments::Given;
@@ -15,8 +15,8 @@ use super::home::Home;
 use super::notify::Notify;
 use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
-use crate::{Created, Options, Rootfs};
-use crate::{checkpoint, hooks, rootless};
+use crate::{Created, Options, Rootfs, Shown};
+use crate::{checkpoint, hooks, namespaces, rootless};
 
 /// Makes a container up to its program, and leaves it waiting for `start`.
 pub(super) fn create(context: &Context, given: &Given) -> Result<(), Failure> {
@@ -44,6 +44,8 @@ struct Launch {
     callers_keyring: bool,
     directory: PathBuf,
     notify: Option<Notify>,
+    /// What there is of it in this mount namespace, once it has been made there.
+    shown: Option<Shown>,
 }
 
 impl Launch {
@@ -60,6 +62,7 @@ impl Launch {
         check_terminal(process, detach, console.as_deref())?;
         crate::credentials::doubts(process).iter().for_each(|doubt| context.log.warn(doubt));
         let descriptors = pass_on(process, given, true)?;
+        refuse_shared_root(context, &bundle)?;
         let directory = state::make_directory(&context.root, &id)?;
         let notify = Notify::plan(&directory, &mut bundle.spec);
         Ok(Launch {
@@ -73,6 +76,7 @@ impl Launch {
             bundle,
             directory,
             notify,
+            shown: None,
         })
     }
 
@@ -88,9 +92,7 @@ impl Launch {
         let gate = open_gate(&self.directory)?;
         let (created, _) = self.make(context, Some(gate))?;
         let process = created.leave()?;
-        self.tell_process(process.pid, process.pidfd.as_fd()).inspect_err(|_| {
-            let _ = teu_sys::process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
-        })
+        self.tell_process(process.pid, process.pidfd.as_fd()).inspect_err(|_| abandon(&process))
     }
 
     fn run(mut self, context: &Context, given: &Given) -> Result<Option<Exit>, Failure> {
@@ -138,9 +140,7 @@ impl Launch {
             self.tell_process(process.pid, process.pidfd.as_fd())
         };
         if let Err(error) = after() {
-            let _ = teu_sys::process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
-            let _ = teu_sys::process::wait(&process.pidfd);
-            let _ = process.cgroup.remove();
+            abandon(&process);
             return Err(error);
         }
         if let (Some(notify), Some(listening)) = (&self.notify, listening) {
@@ -168,6 +168,7 @@ impl Launch {
             bundle: self.bundle.directory.clone(),
             no_pivot: self.no_pivot,
             callers_keyring: self.callers_keyring,
+            inherits_mounts: true,
             ..Options::default()
         };
         let rootfs = Rootfs::Directory(self.bundle.rootfs.clone());
@@ -182,6 +183,7 @@ impl Launch {
                 // What was refused before anything was made has left this.
                 home.abandon();
             })?;
+        self.shown = created.shown().cloned();
         if let Some(console) = &self.console
             && let Some(terminal) = created.terminal()
         {
@@ -200,6 +202,7 @@ impl Launch {
             annotations: spec.annotations.clone(),
             cgroup: home.place.clone(),
             streams: checkpoint::streams_of(created.pid()),
+            shown: self.shown.clone(),
             ..Record::default()
         };
         state::save_new(&self.directory, &record, &self.bundle.text)?;
@@ -217,10 +220,37 @@ impl Launch {
     fn undo_unless<T>(self, made: Result<T, Failure>) -> Result<T, Failure> {
         if made.is_err() {
             // The error that led here is the one to tell.
+            let _ = self.shown.as_ref().map(Shown::take_off);
             let _ = std::fs::remove_dir_all(&self.directory);
         }
         made
     }
+}
+
+/// Ends what has been made, and was then not to be.
+fn abandon(process: &crate::Process) {
+    // The error that led here is the one to tell.
+    let _ = teu_sys::process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
+    let _ = teu_sys::process::wait(&process.pidfd);
+    let _ = process.cgroup.remove();
+}
+
+/// A tree that is shown at its root's own path is no root for a second one, which would be part of it.
+fn refuse_shared_root(context: &Context, bundle: &Bundle) -> Result<(), Failure> {
+    if bundle.spec.linux.as_ref().is_some_and(|linux| namespaces::has(linux, NamespaceKind::Mount)) {
+        return Ok(());
+    }
+    let real = std::fs::canonicalize(&bundle.rootfs)?;
+    for entry in std::fs::read_dir(&context.root).into_iter().flatten().flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        let Ok(other) = Container::load(&context.root, &id) else { continue };
+        if other.record.shown.is_some_and(|shown| shown.place == real) {
+            let what =
+                format!("container {id}, which is in this mount namespace too, has the same root: delete it first");
+            return Err(Failure::new(what));
+        }
+    }
+    Ok(())
 }
 
 /// A terminal and a way to it go together.

@@ -165,6 +165,9 @@ pub(super) fn destroy_with(
         Err(failure) if context.rootless => context.log.warn(&failure.message),
         other => other.map_err(|failure| failure.during("remove the cgroup"))?,
     }
+    if let Some(shown) = &container.record.shown {
+        shown.take_off()?;
+    }
     match std::fs::remove_dir_all(&container.directory) {
         // Somebody else has done it all: a checkpoint, say, of one that ran in the foreground.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -26,7 +26,7 @@ use teu_oci::runtime::{Resources, Spec};
 use super::Failure;
 use crate::cgroup::Place;
 use crate::hooks::Identity;
-use crate::{Cgroup, Stock};
+use crate::{Cgroup, Shown, Stock};
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -50,6 +50,8 @@ pub(super) struct Record {
     pub(super) cgroup: Place,
     /// What its descriptors 0, 1 and 2 were at its birth.
     pub(super) streams: Vec<String>,
+    /// What there is of it in the runtime's mount namespace, if it has none of its own.
+    pub(super) shown: Option<Shown>,
     /// What `update` has changed.
     pub(super) updated: Resources,
 }
