@@ -214,6 +214,15 @@ mod tests {
 
     #[test]
     fn a_program_goes_on_from_another_path_where_it_cannot_be_written() {
+        const ALONE: &str = "TEU_TEST_ALONE";
+        const NAME: &str = "program::tests::a_program_goes_on_from_another_path_where_it_cannot_be_written";
+        if std::env::var_os(ALONE).is_none() {
+            // In a process without other tests: one that panics maps the program's file to tell where.
+            let mut own = std::process::Command::new(std::env::current_exe().expect("this program"));
+            let ran = own.args(["--exact", NAME]).env(ALONE, "1").output().expect("ran");
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+            return;
+        }
         let story =
             || replace_and_look().map_or_else(|error| error.raw_os_error().unwrap_or(1), |good| i32::from(!good));
         let child = process::spawn(0, None, story).expect("a child");
