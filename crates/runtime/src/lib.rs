@@ -33,6 +33,7 @@ mod netdev;
 mod orders;
 mod program;
 mod reaper;
+mod resctrl;
 mod rootfs;
 mod rootless;
 mod schedule;

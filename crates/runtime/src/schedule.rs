@@ -114,9 +114,8 @@ impl Schedule {
             ));
         }
         if linux.intel_rdt.is_some() {
-            return Err(Error::refused(
-                "use intelRdt: neither Intel RDT nor AMD QoS is there (the resctrl file system is not mounted)",
-            ));
+            // Its groups outlive the process: who keeps a record of them makes them, see `command`.
+            return Err(Error::refused("use intelRdt: nobody here would remove the groups of resctrl"));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use teu_oci::runtime::NamespaceKind;
+use teu_oci::runtime::{IntelRdt, NamespaceKind};
 use teu_sys::process::{self, Exit};
 
 use super::arguments::Given;
@@ -14,12 +14,13 @@ use super::foreground::Foreground;
 use super::home::Home;
 use super::launch::{check_terminal, write_pid};
 use super::state::{self, Container, Record, Status};
-use super::{Context, Failure, console, end_with, foreground, life};
+use super::{Context, Failure, console, end_with, foreground, launch, life};
 use crate::Rootfs;
 use crate::cgroup::Place;
 use crate::checkpoint::{self, CgroupMode, Choices, Revival, Subject};
 use crate::create::Process;
 use crate::hooks::Identity;
+use crate::resctrl::{self, Groups};
 
 /// Where images are unless it is said.
 const IMAGES: &str = "checkpoint";
@@ -57,6 +58,7 @@ pub(super) fn restore(context: &Context, given: &Given) -> Result<(), Failure> {
 struct Restore {
     id: String,
     bundle: Bundle,
+    shares: Option<IntelRdt>,
     pid_file: Option<PathBuf>,
     console: Option<String>,
     choices: Choices,
@@ -69,13 +71,15 @@ impl Restore {
         state::check_id(&id)?;
         let pid_file = given.value("pid-file").map(std::path::absolute).transpose()?;
         let choices = choices(given)?;
-        let bundle = Bundle::open(context, given.value("bundle"))?;
+        let mut bundle = Bundle::open(context, given.value("bundle"))?;
+        let shares = bundle.spec.linux.as_mut().and_then(|linux| linux.intel_rdt.take());
+        shares.as_ref().map(|shares| resctrl::Plan::new(shares, &id)).transpose()?;
         let console = given.value("console-socket").filter(|path| !path.is_empty()).map(str::to_owned);
         if let Some(process) = &bundle.spec.process {
             check_terminal(process, given.has("detach"), console.as_deref())?;
         }
         let directory = state::make_directory(&context.root, &id)?;
-        Ok(Restore { id, bundle, pid_file, console, choices, directory })
+        Ok(Restore { id, bundle, shares, pid_file, console, choices, directory })
     }
 
     fn run(mut self, context: &Context, given: &Given) -> Result<Option<Exit>, Failure> {
@@ -106,12 +110,11 @@ impl Restore {
             // The error that led here is the one to tell.
             let _ = home.cgroup.remove();
         })?;
+        let groups = record.groups.clone();
         let made = self.tell(&mut process).map(|()| Container { directory: self.directory.clone(), record });
         let container = made.inspect_err(|_| {
-            // It may have ended by itself.
-            let _ = process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
-            let _ = process::wait(&process.pidfd);
-            let _ = process.cgroup.remove();
+            launch::abandon(&process);
+            let _ = groups.as_ref().map(Groups::remove);
         })?;
         let foreground = signals.map(|signals| Foreground {
             pid: process.pid,
@@ -141,11 +144,15 @@ impl Restore {
         context.log.debug(&format!("bring it back from {}", self.choices.images.display()));
         let mut record = Record::default();
         let known = &mut |pid| {
-            let saved = self.make_known(pid, home.place.clone());
+            let saved = self.make_known(pid, &home.place);
             record = saved.map_err(|failure| crate::Error::refused(failure.message))?;
             Ok(())
         };
-        let process = checkpoint::restore(revival, &self.choices, known)?;
+        let restored = checkpoint::restore(revival, &self.choices, known);
+        let process = restored.inspect_err(|_| {
+            // The error that led here is the one to tell.
+            let _ = record.groups.as_ref().map(Groups::remove);
+        })?;
         // Nothing but an empty directory.
         let _ = std::fs::remove_dir(&place);
         Ok((process, record))
@@ -162,10 +169,13 @@ impl Restore {
     }
 
     /// Writes down what there is.
-    fn make_known(&self, pid: i32, place: Place) -> Result<Record, Failure> {
+    fn make_known(&self, pid: i32, place: &Place) -> Result<Record, Failure> {
         let gone = || Failure::new("the container's process is gone");
         let (started, _) = state::look_at(pid).ok_or_else(gone)?;
         let spec = &self.bundle.spec;
+        let shares = self.shares.as_ref().map(|shares| resctrl::Plan::new(shares, &self.id)).transpose()?;
+        let everybody = || Ok::<_, Failure>(place.open()?.processes()?);
+        let groups = shares.map(|shares| Ok::<_, Failure>(shares.make(&everybody()?)?)).transpose()?;
         let record = Record {
             oci_version: spec.oci_version.clone(),
             id: self.id.clone(),
@@ -175,11 +185,13 @@ impl Restore {
             rootfs: self.bundle.rootfs.clone(),
             created: Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
-            cgroup: place,
+            cgroup: place.clone(),
             streams: checkpoint::streams_of(pid),
+            groups,
             ..Record::default()
         };
-        state::save_new(&self.directory, &record, &self.config(pid)?)?;
+        let saved = self.config(pid).and_then(|text| Ok(state::save_new(&self.directory, &record, &text)?));
+        saved.inspect_err(|_| drop(record.groups.as_ref().map(Groups::remove)))?;
         Ok(record)
     }
 }

@@ -28,7 +28,11 @@ pub(super) fn events(context: &Context, given: &Given) -> Result<(), Failure> {
     }
     let cgroup = container.record.cgroup.require()?;
     let stats = |cgroup: &Cgroup| -> Result<(), Failure> {
-        say(&json!({ "type": "stats", "id": id, "data": describe(&cgroup.stats()?, cgroup) }))
+        let mut data = describe(&cgroup.stats()?, cgroup);
+        if let Some(groups) = &container.record.groups {
+            data["intel_rdt"] = groups.stats();
+        }
+        say(&json!({ "type": "stats", "id": id, "data": data }))
     };
     if given.has("stats") {
         return stats(&cgroup);

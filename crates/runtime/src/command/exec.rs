@@ -31,7 +31,8 @@ fn run(context: &Context, given: &Given) -> Result<Option<i32>, Failure> {
     let pid_file = given.value("pid-file").map(std::path::absolute).transpose()?;
     let console = given.value("console-socket").filter(|path| !path.is_empty());
     let text = container.spec_text()?;
-    let spec = config::parse(&text)?;
+    let mut spec = config::parse(&text)?;
+    spec.linux.as_mut().map(|linux| linux.intel_rdt.take());
     let mut process = process(given, &container, &text, &spec)?;
     launch::check_terminal(&process, detach, console)?;
     crate::credentials::doubts(&process).iter().for_each(|doubt| context.log.warn(doubt));
@@ -48,6 +49,10 @@ fn run(context: &Context, given: &Given) -> Result<Option<i32>, Failure> {
         ..Entrance::default()
     };
     let stock = container.filter(&spec)?;
+    if let Some(groups) = &container.record.groups {
+        // What is born here is there from the first moment.
+        groups.join(std::process::id().cast_signed())?;
+    }
     let mut entered = crate::exec_with(std::os::fd::AsFd::as_fd(&init), &spec, &process, entrance, &stock)?;
     let tell = |entered: &mut crate::Process| -> Result<(), Failure> {
         use std::os::fd::AsFd;

@@ -33,7 +33,7 @@ pub(super) fn features() -> Result<(), Failure> {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": {
                 "modes": schedule::MODES.map(|(name, _)| name),
                 "flags": schedule::MODE_FLAGS.map(|(name, _)| name),

@@ -15,8 +15,9 @@ use super::home::Home;
 use super::notify::Notify;
 use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
+use crate::resctrl::Groups;
 use crate::{Created, Options, Rootfs, Shown};
-use crate::{checkpoint, hooks, namespaces, rootless};
+use crate::{checkpoint, hooks, namespaces, resctrl, rootless};
 
 /// Makes a container up to its program, and leaves it waiting for `start`.
 pub(super) fn create(context: &Context, given: &Given) -> Result<(), Failure> {
@@ -46,6 +47,8 @@ struct Launch {
     notify: Option<Notify>,
     /// What there is of it in this mount namespace, once it has been made there.
     shown: Option<Shown>,
+    /// Its groups in resctrl, once they are made.
+    groups: Option<Groups>,
 }
 
 impl Launch {
@@ -77,6 +80,7 @@ impl Launch {
             directory,
             notify,
             shown: None,
+            groups: None,
         })
     }
 
@@ -159,6 +163,8 @@ impl Launch {
     /// Makes the container, writes it down, and sends its terminal away.
     fn make(&mut self, context: &Context, gate: Option<OwnedFd>) -> Result<(Created, Record), Failure> {
         let spec = &mut self.bundle.spec;
+        let shares = spec.linux.as_mut().and_then(|linux| linux.intel_rdt.take());
+        let shares = shares.as_ref().map(|shares| resctrl::Plan::new(shares, &self.id)).transpose()?;
         let home = Home::begin(context, &self.id, spec)?;
         let options = Options {
             cgroup: Some(home.cgroup.clone()),
@@ -184,6 +190,7 @@ impl Launch {
                 home.abandon();
             })?;
         self.shown = created.shown().cloned();
+        self.groups = shares.map(|shares| shares.make(&[created.pid()])).transpose()?;
         if let Some(console) = &self.console
             && let Some(terminal) = created.terminal()
         {
@@ -203,6 +210,7 @@ impl Launch {
             cgroup: home.place.clone(),
             streams: checkpoint::streams_of(created.pid()),
             shown: self.shown.clone(),
+            groups: self.groups.clone(),
             ..Record::default()
         };
         state::save_new(&self.directory, &record, &self.bundle.text)?;
@@ -221,6 +229,7 @@ impl Launch {
         if made.is_err() {
             // The error that led here is the one to tell.
             let _ = self.shown.as_ref().map(Shown::take_off);
+            let _ = self.groups.as_ref().map(Groups::remove);
             let _ = std::fs::remove_dir_all(&self.directory);
         }
         made
@@ -228,7 +237,7 @@ impl Launch {
 }
 
 /// Ends what has been made, and was then not to be.
-fn abandon(process: &crate::Process) {
+pub(super) fn abandon(process: &crate::Process) {
     // The error that led here is the one to tell.
     let _ = teu_sys::process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
     let _ = teu_sys::process::wait(&process.pidfd);

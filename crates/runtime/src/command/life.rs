@@ -168,6 +168,9 @@ pub(super) fn destroy_with(
     if let Some(shown) = &container.record.shown {
         shown.take_off()?;
     }
+    if let Some(groups) = &container.record.groups {
+        groups.remove().map_err(|error| Failure::new(format!("remove the groups of resctrl: {error}")))?;
+    }
     match std::fs::remove_dir_all(&container.directory) {
         // Somebody else has done it all: a checkpoint, say, of one that ran in the foreground.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -26,6 +26,7 @@ use teu_oci::runtime::{Resources, Spec};
 use super::Failure;
 use crate::cgroup::Place;
 use crate::hooks::Identity;
+use crate::resctrl::Groups;
 use crate::{Cgroup, Shown, Stock};
 
 const STATE: &str = "state.json";
@@ -52,6 +53,8 @@ pub(super) struct Record {
     pub(super) streams: Vec<String>,
     /// What there is of it in the runtime's mount namespace, if it has none of its own.
     pub(super) shown: Option<Shown>,
+    /// Its groups in resctrl, if it has any.
+    pub(super) groups: Option<Groups>,
     /// What `update` has changed.
     pub(super) updated: Resources,
 }

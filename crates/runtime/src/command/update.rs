@@ -1,21 +1,19 @@
 //! `update`: other limits for a container that is there.
 
 use std::io::Read;
+use std::path::Path;
 
 use teu_oci::runtime::{BlockIo, Cpu, Memory, Pids, Resources};
 
 use super::arguments::Given;
 use super::state::Container;
 use super::{Context, Failure, log};
+use crate::resctrl;
 
 /// Changes limits; what is not named stays.
 pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
     let mut container = Container::load(&context.root, given.argument(0))?;
-    for (name, what) in [("l3-cache-schema", "l3 cache schema"), ("mem-bw-schema", "memory bandwidth schema")] {
-        if given.value(name).is_some_and(|value| !value.is_empty()) {
-            return Err(Failure::new(format!("Intel RDT: {what} is not enabled")));
-        }
-    }
+    let shares = shares(given, &container, resctrl::root().as_deref())?;
     let mut resources = match given.value("resources").filter(|path| !path.is_empty()) {
         Some(path) => read(path)?,
         None => from_flags(given, &context.log)?,
@@ -28,8 +26,32 @@ pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
         refuse_too_little(&resources, &cgroup)?;
     }
     cgroup.update(&resources)?;
+    if let Some(groups) = &container.record.groups {
+        groups.write_schemata(&shares)?;
+    }
     remember(&mut container.record.updated, resources);
     container.save()
+}
+
+/// The lines of resctrl's `schemata` that are changed.
+fn shares(given: &Given, container: &Container, root: Option<&Path>) -> Result<String, Failure> {
+    let kinds = [
+        ("l3-cache-schema", "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        ("mem-bw-schema", "MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ];
+    let mut lines = String::new();
+    for (name, kind, absent) in kinds {
+        let Some(line) = given.value(name).filter(|line| !line.is_empty()) else { continue };
+        if !root.is_some_and(|root| root.join("info").join(kind).is_dir()) {
+            return Err(Failure::new(absent));
+        }
+        if container.record.groups.is_none() {
+            return Err(Failure::new("updating a non-existent Intel RDT configuration is not supported"));
+        }
+        lines.push_str(line);
+        lines.push('\n');
+    }
+    Ok(lines)
 }
 
 fn read(path: &str) -> Result<Resources, Failure> {
