@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::runtime::create;
-use super::support::{Bundle, Running, eventually, run};
+use super::support::{Bundle, Running, TEU, eventually, run};
 
 /// A bundle without a mount namespace.
 fn bundle(script: &str) -> Bundle {
@@ -173,30 +173,174 @@ fn none_of_its_mounts_appears_in_another_namespace_and_the_hosts_stay_as_they_we
     assert_eq!(running.finish().code, 0);
 }
 
+/// What the container is given of the host both ways stays the host's.
 #[test]
-fn what_others_have_mounted_over_it_is_not_touched() {
-    let bundle = bundle("sleep 1000");
+fn nothing_of_the_hosts_is_taken_off_with_it() {
+    let mut bundle = bundle("mount -t tmpfs of-container /volume/own && sleep 1000");
+    empower(&mut bundle);
+    let volume = bundle.outside("volume");
+    for name in ["before", "later", "own"] {
+        fs::create_dir(volume.join(name)).expect("a folder");
+    }
+    let peer = Peer::of(&volume);
+    let mount = |name: &str| run(Command::new("mount").args(["-t", "tmpfs", name]).arg(volume.join(name))).ok();
+    mount("before");
+    bundle.bind(&volume, "/volume", &["rbind", "rshared"]);
+    let names = || {
+        let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+        let below = points.filter_map(|point| point.strip_prefix(&volume).ok().map(Path::to_owned));
+        below.map(|point| point.to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    create(&bundle);
+    bundle.runtime(&["start", &bundle.id]).ok();
+    eventually("the container has mounted", || names().contains(&"own".to_owned()).then_some(()));
+    mount("later");
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!((names(), mounted(&bundle, "self")), (["", "before", "own", "later"].map(String::from).into(), vec![]));
+    bundle.config["process"]["args"] = json!(["nope"]);
+    assert_eq!((bundle.run().code, names().len()), (1, 4), "nor with one that comes to nothing");
+    for name in ["own", "later", "before"] {
+        run(Command::new("umount").arg(volume.join(name))).ok();
+    }
+    drop(peer);
+}
+
+#[test]
+fn what_was_mounted_on_it_goes_with_it_and_what_hides_it_is_not_touched() {
+    let mut bundle = bundle("mount -t tmpfs of-container / && exit 7");
+    empower(&mut bundle);
+    assert_eq!((bundle.run().code, mounted(&bundle, "self")), (7, vec![]));
     create(&bundle);
     let root = bundle.rootfs();
     run(Command::new("mount").args(["-t", "tmpfs", "of-another"]).arg(&root)).ok();
-    let refused = bundle.runtime(&["delete", &bundle.id]);
-    assert!(refused.code == 1 && refused.err.contains("something else is mounted over it"), "{}", refused.err);
-    run(Command::new("umount").arg(&root)).ok();
     bundle.runtime(&["delete", &bundle.id]).ok();
     assert_eq!(mounted(&bundle, "self"), [""; 0]);
-    // What somebody has taken off already is no obstacle.
     create(&bundle);
-    run(Command::new("umount").args(["--lazy"]).arg(&root)).ok();
+    let state = bundle.path().join("state");
+    run(Command::new("mount").args(["-t", "tmpfs", "of-another"]).arg(bundle.path())).ok();
+    fs::create_dir(&state).expect("a folder");
+    run(Command::new("umount").arg("--lazy").arg(bundle.path())).ok();
     bundle.runtime(&["delete", &bundle.id]).ok();
+    // What somebody has taken off already is no obstacle, and what they have put there since is theirs.
+    create(&bundle);
+    run(Command::new("umount").args(["--lazy", "--recursive"]).arg(&root)).ok();
+    run(Command::new("mount").args(["-t", "tmpfs", "of-another"]).arg(&root)).ok();
+    bundle.runtime(&["delete", &bundle.id]).ok();
+    assert_eq!(mounted(&bundle, "self"), [root.to_str().expect("a path")]);
+    run(Command::new("umount").arg(&root)).ok();
+}
+
+#[test]
+fn from_another_mount_namespace_it_is_entered_and_deleted_all_the_same() {
+    let bundle = bundle("sleep 1000");
+    fs::write(bundle.rootfs().join("etc/mark"), "the container's").expect("written");
+    create(&bundle);
+    bundle.runtime(&["start", &bundle.id]).ok();
+    let elsewhere = |args: &[&str]| {
+        let own = bundle.command(args);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]).arg(own.get_program()).args(own.get_args());
+        run(command.current_dir(bundle.path()))
+    };
+    assert_eq!(elsewhere(&["exec", &bundle.id, "sh", "-c", "cat /etc/mark; ls /"]).ok(), INSIDE);
+    elsewhere(&["delete", "--force", &bundle.id]).ok();
     assert_eq!(mounted(&bundle, "self"), [""; 0]);
+}
+
+/// The mark, and the root of such a bundle.
+const INSIDE: &str = "the container'sbin\ndev\netc\nproc\nrun\nsys\ntmp";
+
+#[test]
+fn exec_is_where_its_first_process_is_wherever_that_went() {
+    let mut bundle = bundle("exec unshare -m sleep 1000");
+    empower(&mut bundle);
+    fs::write(bundle.rootfs().join("etc/mark"), "the container's").expect("written");
+    let kinds = |bundle: &mut Bundle, kinds: &[&str]| {
+        bundle.config["linux"]["namespaces"] = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+    };
+    for listed in [&["pid", "uts"][..], &["pid"], &[]] {
+        kinds(&mut bundle, listed);
+        bundle.config.as_object_mut().expect("an object").remove("hostname");
+        create(&bundle);
+        bundle.runtime(&["start", &bundle.id]).ok();
+        assert_eq!(bundle.exec("cat /etc/mark; ls /"), INSIDE, "{listed:?}");
+        bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+        assert_eq!(mounted(&bundle, "self"), [""; 0]);
+    }
+}
+
+#[test]
+fn a_bundle_that_was_moved_meanwhile_leaves_nothing_mounted() {
+    let bundle = bundle("true");
+    create(&bundle);
+    let moved = bundle.path().with_extension("moved");
+    fs::rename(bundle.path(), &moved).expect("moved");
+    run(Command::new(TEU).args(["runtime", "--root"]).arg(moved.join("state")).args(["delete", &bundle.id])).ok();
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+    assert!(!table.contains(moved.to_str().expect("a path")));
+    fs::rename(&moved, bundle.path()).expect("moved back");
+}
+
+/// Under a filter that ends whoever mounts, what is wrong is told all the same.
+#[test]
+fn a_failure_is_told_before_anything_else_is_done() {
+    let mut bundle = bundle("true");
+    let deadly = json!({ "names": ["setns", "umount2", "mount", "fchdir"], "action": "SCMP_ACT_KILL_PROCESS" });
+    bundle.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [deadly] });
+    bundle.config["process"]["args"] = json!(["/bin/prog"]);
+    let program = bundle.rootfs().join("bin/prog");
+    fs::copy("/bin/busybox", &program).expect("a program");
+    create(&bundle);
+    fs::remove_file(&program).expect("removed");
+    run(Command::new("mount").args(["-t", "tmpfs", "of-another"]).arg(bundle.rootfs().join("run"))).ok();
+    let started = bundle.runtime(&["start", &bundle.id]);
+    assert!(started.code == 1 && started.err.contains("/bin/prog"), "{}: {}", started.code, started.err);
+    assert!(mounted(&bundle, "self").len() > 3, "that is for delete to do");
+    bundle.runtime(&["delete", &bundle.id]).ok();
+    create_fails(&bundle, "/bin/prog");
+}
+
+/// Its program may mount what it likes, where others read of it. In a mount namespace apart: the other tests read too.
+#[test]
+fn what_it_mounts_is_no_hindrance_to_others() {
+    let mut bundle = bundle(
+        "d=$(printf '/tmp/\\377'); mkdir \"$d\" /tmp/d && mount -t tmpfs none \"$d\" \
+         && mount -t cgroup -o none,name=teu-test none /tmp/d && echo up >/etc/up; sleep 1000",
+    );
+    empower(&mut bundle);
+    let other = Bundle::new("echo fine");
+    let line = |bundle: &Bundle, args: &[&str]| {
+        let command = bundle.command(args);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        format!(
+            "cd {}; {}",
+            bundle.path().display(),
+            words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        )
+    };
+    let script = format!(
+        "{}; while ! [ -e {}/etc/up ]; do sleep 0.01; done; ({}); {}; grep -c teu-test /proc/self/mountinfo",
+        line(&bundle, &["run", "--detach", &bundle.id]),
+        bundle.rootfs().display(),
+        line(&other, &["run", &other.id]),
+        line(&bundle, &["delete", "--force", &bundle.id]),
+    );
+    let mut apart = Command::new("unshare");
+    let ran = run(apart.args(["--mount", "--propagation", "private", "timeout", "60", "sh", "-c", &script]));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("fine\n0\n", ""));
+    eventually("nobody has made a cgroup in the hierarchy, and it is gone", || {
+        let hierarchies = fs::read_to_string("/proc/self/cgroup").expect("hierarchies");
+        (!hierarchies.contains("teu-test")).then_some(())
+    });
 }
 
 #[test]
 fn what_cannot_be_in_the_runtimes_mount_namespace_is_refused() {
     let mut bundle = bundle("sleep 1000");
     create(&bundle);
-    let second = bundle.runtime(&["create", "second"]);
-    assert!(second.code == 1 && second.err.contains("has the same root: delete it first"), "{}", second.err);
+    let second = bundle.runtime(&["--root", "/tmp/of-nobody", "create", "second"]);
+    assert!(second.code == 1 && second.err.contains("that of another container"), "{}", second.err);
     bundle.runtime(&["delete", "--force", &bundle.id]).ok();
     let mounts = bundle.config["mounts"].clone();
     let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "none", "options": ["unbindable"] });
@@ -208,4 +352,7 @@ fn what_cannot_be_in_the_runtimes_mount_namespace_is_refused() {
     bundle.config["linux"]["uidMappings"] = map.clone();
     bundle.config["linux"]["gidMappings"] = map;
     create_fails(&bundle, "with a user namespace the container may not mount");
+    let mut hosts = self::bundle("true");
+    hosts.config["root"]["path"] = json!("/");
+    create_fails(&hosts, "show the container's tree at /: the runtime's own root");
 }

@@ -71,7 +71,7 @@ struct Orders<'a> {
     init: BorrowedFd<'a>,
     /// What it enters.
     kinds: u64,
-    /// The container's root, where it is in the caller's mount namespace.
+    /// The container's root, where it may be another than its mount namespace's.
     root: Option<OwnedFd>,
     /// Whether its ids are the container's.
     maps_ids: bool,
@@ -169,15 +169,18 @@ pub fn exec_with(
     Ok(Process { terminal: told?, pid: child.pid, pidfd: child.pidfd, cgroup })
 }
 
-/// The kinds of namespaces that are entered, and the container's root where it is in the caller's mount namespace.
+/// The kinds of namespaces that are entered, and the container's root unless that is the root of a mount namespace of its own.
 fn entered(linux: &runtime::Linux, init: BorrowedFd<'_>) -> Result<(u64, Option<OwnedFd>), Error> {
     let kinds = namespaces::entered(linux);
-    if namespaces::has(linux, runtime::NamespaceKind::Mount) {
+    let made = |one: &runtime::Namespace| {
+        one.kind == runtime::NamespaceKind::Mount && one.path.as_ref().is_none_or(|path| path.as_os_str().is_empty())
+    };
+    if linux.namespaces.iter().any(made) {
         return Ok((kinds, None));
     }
     let pid = pid_of(init).during("find the container's process")?;
-    let root = shown::root_beside(&pid).during("open the container's root")?;
-    Ok((if root.is_some() { kinds & !namespace::MOUNT } else { kinds }, root))
+    let (root, is_beside) = shown::root_of(&pid).during("open the container's root")?;
+    Ok((if is_beside { kinds & !namespace::MOUNT } else { kinds }, Some(root)))
 }
 
 impl Orders<'_> {
@@ -259,7 +262,9 @@ fn enter(orders: &mut Orders<'_>) -> Result<(), Error> {
     orders.launch.go_to_first_processors()?;
     orders.joins.iter().try_for_each(|mut join| join.write_all(b"0")).during("join the cgroup")?;
     orders.launch.go_to_last_processors()?;
-    namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
+    if orders.kinds != 0 {
+        namespace::enter(orders.init, orders.kinds).during("enter the container's namespaces")?;
+    }
     if let Some(root) = &orders.root {
         mount::enter_over_root(root).during("enter the container's root")?;
     }

@@ -35,33 +35,34 @@ pub(crate) fn run(
     socket: BorrowedFd<'_>,
     gate: Option<BorrowedFd<'_>>,
 ) -> i32 {
+    let mut back = None;
     let (socket, error) = match launch::settle(stdio, socket, gate, orders.launch.descriptors()) {
-        Ok(settled) => match become_container(orders, own, settled) {
-            Ok(None) => return 0,
-            Err(error) => (settled.socket, error),
+        Ok(settled) => match become_container(orders, own, settled, &mut back) {
+            Ok(None) => (settled.socket, None),
+            Err(error) => (settled.socket, Some(error)),
         },
-        Err(error) => (socket, Error::Step { step: "arrange descriptors".into(), errno: crate::error::errno(&error) }),
+        Err(error) => {
+            (socket, Some(Error::Step { step: "arrange descriptors".into(), errno: crate::error::errno(&error) }))
+        }
     };
-    // When the parent is gone there is nobody to tell.
-    let _ = sync::report(socket, &Report::Failed(error), None);
-    1
+    let code = i32::from(error.is_some());
+    if let Some(error) = error {
+        // When the parent is gone there is nobody to tell.
+        let _ = sync::report(socket, &Report::Failed(error), None);
+    }
+    if let Some(back) = back {
+        back.undo();
+    }
+    code
 }
 
 /// What init opens the sources of its mounts from, where it does that itself.
 pub(crate) type Own<'a> = (&'a Rootfs, &'a CgroupDirectories);
 
 /// The story. Returns `None` when the parent went away before it said *start*.
-fn become_container(orders: &Orders, own: Option<Own<'_>>, settled: Settled) -> Result<Option<Infallible>, Error> {
-    let mut back = None;
-    let end = live(orders, own, settled, &mut back);
-    // It has not become the program, and perhaps nobody else knows what there is of it.
-    if let Some(back) = back {
-        back.undo();
-    }
-    end
-}
-
-fn live(
+///
+/// In `back` is what to take off in the end, until somebody else has written it down.
+fn become_container(
     orders: &Orders,
     own: Option<Own<'_>>,
     settled: Settled,
@@ -112,7 +113,11 @@ fn live(
     sync::report(socket, &Report::Ready, master.as_ref().map(AsFd::as_fd))
         .during("tell that the container is ready")?;
     drop(master);
-    let filter = match sync::obey(socket).during("wait for the start")? {
+    let order = sync::obey(socket).during("wait for the start")?;
+    if order.is_some() {
+        *back = None;
+    }
+    let filter = match order {
         Some(Order::Start(filter)) => filter,
         Some(Order::Hold(filter)) => return wait_at_gate(orders, &program, settled, pid, filter.as_ref()),
         _ => return Ok(None),
@@ -431,7 +436,8 @@ fn change_root(orders: &Orders, root: Root, ears: &mut Ears, back: &mut Option<R
 /// Without pivot_root the host's tree stays underneath, and whoever sees an unmasked procfs there may mount a new one.
 fn hide_kernel_files(orders: &Orders) -> Result<(), Error> {
     let Some(own) = &orders.directory else { return Ok(()) };
-    let table = std::fs::read_to_string("/proc/self/mountinfo").during("read the mount table")?;
+    let table = std::fs::read("/proc/self/mountinfo").during("read the mount table")?;
+    let table = String::from_utf8_lossy(&table);
     for line in table.lines().rev() {
         let Some((mount, kind)) = line.split_once(" - ") else { continue };
         let Some(path) = mount.split(' ').nth(4).map(std::path::Path::new) else { continue };

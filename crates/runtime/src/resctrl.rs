@@ -45,9 +45,7 @@ pub(crate) struct Groups {
 /// Where resctrl is mounted, as proc_pid_mountinfo(5) has it.
 pub(crate) fn root() -> Option<PathBuf> {
     let table = std::fs::read("/proc/self/mountinfo").ok()?;
-    let is_resctrl = |line: &&[u8]| line.windows(11).any(|part| part == b" - resctrl ");
-    let line = table.split(|byte| *byte == b'\n').find(is_resctrl)?;
-    teu_sys::mount::table(line).next().map(|(_, place)| place)
+    teu_sys::mount::table(&table).find(|mount| mount.kind == b"resctrl").map(|mount| mount.place())
 }
 
 impl<'a> Plan<'a> {
@@ -397,10 +395,13 @@ mod tests {
         namespace::leave_files()?;
         namespace::unshare(namespace::MOUNT)?;
         teu_sys::mount::set_propagation_of_all(teu_sys::mount::Propagation::Slave)?;
-        let options = [("none", None), ("name", Some("teu-resctrl-test"))];
-        let mounted = teu_sys::mount::filesystem("cgroup", &options, 0)?;
-        let place = rustix::fs::open(root.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
-        teu_sys::mount::attach(&mounted, place)?;
+        let mount = || -> io::Result<()> {
+            let options = [("none", None), ("name", Some("teu-resctrl-test"))];
+            let mounted = teu_sys::mount::filesystem("cgroup", &options, 0)?;
+            let place = rustix::fs::open(root.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
+            teu_sys::mount::attach(&mounted, place)
+        };
+        mount()?;
         std::fs::create_dir_all(root.path().join("gold/mon_groups"))?;
         let tasks = |group: &str| std::fs::read_to_string(root.path().join(group).join("tasks")).unwrap_or_default();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn()?;
@@ -423,7 +424,19 @@ mod tests {
         for folder in ["gold/mon_groups", "gold"] {
             std::fs::remove_dir(root.path().join(folder))?;
         }
-        Ok(rustix::mount::unmount(root.path(), rustix::mount::UnmountFlags::DETACH)?)
+        loop {
+            rustix::mount::unmount(root.path(), rustix::mount::UnmountFlags::DETACH)?;
+            // It stays when it is unmounted while the kernel still has to do with what was removed in it.
+            for _ in 0..100 {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                if !std::fs::read_to_string("/proc/thread-self/cgroup")?.contains("teu-resctrl-test") {
+                    return Ok(());
+                }
+                if mount().is_ok() {
+                    break;
+                }
+            }
+        }
     }
 
     #[test]

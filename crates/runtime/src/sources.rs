@@ -131,8 +131,10 @@ fn open_joined(path: &Path) -> Result<OwnedFd, Error> {
         // Not everybody may see those of the machine's first process, and then they may not enter them either.
         let Ok(own) = rustix::fs::stat(own) else { continue };
         if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
-            let what =
-                format!("use namespaces: {} is the host's mount namespace, where nothing is mounted", path.display());
+            let what = format!(
+                "use namespaces: {} is the host's mount namespace: who is to be there lists none",
+                path.display()
+            );
             return Err(Error::refused(what));
         }
     }

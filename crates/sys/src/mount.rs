@@ -455,11 +455,14 @@ pub fn enter_over_root(root: impl AsFd) -> io::Result<()> {
 }
 
 /// Takes off what lies topmost on the root of the mount behind `fd`, be it that mount itself, lazily and with all that is
-/// mounted below it. The caller visits the place for it, and has one thread.
+/// mounted below it. Nothing is taken off elsewhere for it: all of that is made private first, so that mounts which are
+/// the peers of others do not take those along (mount_namespaces(7), "umount"). The caller visits the place, and has one
+/// thread, or a root and working directory of its thread's own.
 ///
 /// # Errors
-/// As umount2(2); `EINVAL` where it is not mounted in the caller's mount namespace.
+/// As mount_setattr(2) and umount2(2); `EINVAL` where it is not mounted in the caller's mount namespace.
 pub fn take_off(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_attributes(fd, true, Change { propagation: Some(Propagation::Private), ..Change::default() })?;
     let before = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     rustix::process::fchdir(fd)?;
     let taken = rustix::mount::unmount(".", UnmountFlags::DETACH);
@@ -467,12 +470,46 @@ pub fn take_off(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(taken?)
 }
 
-/// Ids and places of the mounts in the text of proc_pid_mountinfo(5), in its order.
-pub fn table(text: &[u8]) -> impl Iterator<Item = (u64, PathBuf)> {
+/// A line of proc_pid_mountinfo(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The mount's id.
+    pub id: u64,
+    /// The id of the one that it lies on.
+    pub parent: u64,
+    /// The file system's device, `major:minor`.
+    pub device: &'a [u8],
+    /// What of the file system it shows, as it is written there.
+    pub root: &'a [u8],
+    /// Where it is mounted, as it is written there.
+    written: &'a [u8],
+    /// The file system's type.
+    pub kind: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// Where it is mounted.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        unescape(self.written)
+    }
+
+    /// Whether it lies on `other`, at the same place, and shows the same: a directory over itself.
+    #[must_use]
+    pub fn repeats(&self, other: &Entry<'_>) -> bool {
+        self.parent == other.id && (self.device, self.root, self.written) == (other.device, other.root, other.written)
+    }
+}
+
+/// The mounts in the text of proc_pid_mountinfo(5), in its order.
+pub fn table(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        Some((id, unescape(fields.nth(3)?)))
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let (id, parent) = (number()?, number()?);
+        let (device, root, written) = (fields.next()?, fields.next()?, fields.next()?);
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        Some(Entry { id, parent, device, root, written, kind })
     })
 }
 
@@ -496,6 +533,17 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
+/// An id of the mount behind `fd` that no other mount gets until the machine starts again; none before Linux 6.8.
+///
+/// # Errors
+/// As statx(2).
+pub fn unique_mount_id(fd: impl AsFd) -> io::Result<Option<u64>> {
+    // STATX_MNT_ID_UNIQUE, <linux/stat.h>: a kernel that does not know it gives the other kind, and says so.
+    let unique = StatxFlags::from_bits_retain(0x4000);
+    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, unique)?;
+    Ok((stat.stx_mask & unique.bits() != 0).then_some(stat.stx_mnt_id))
+}
+
 /// The id of the mount that `path`, seen from a directory, lies on, as proc_pid_mountinfo(5) has it too.
 ///
 /// # Errors
@@ -511,12 +559,17 @@ mod tests {
 
     #[test]
     fn the_mount_table_is_read_with_the_spaces_of_its_paths() {
-        let text = br"22 1 0:20 / /a\040b\134c rw - proc proc rw
-23 1 0:21 / /plain\04 rw - tmpfs tmpfs rw
+        let text = br"22 1 0:20 / /a\040b\134c rw shared:3 - proc proc rw
+23 22 0:20 / /a\040b\134c rw - proc proc rw
+24 23 0:21 /part /plain\04 rw master:3 propagate_from:2 - tmpfs tmpfs rw
 
 no mount at all
 ";
-        let expected = [(22, PathBuf::from(r"/a b\c")), (23, PathBuf::from(r"/plain\04"))];
-        assert_eq!(table(text).collect::<Vec<_>>(), expected);
+        let found: Vec<_> = table(text).collect();
+        let places: Vec<_> = found.iter().map(|entry| (entry.id, entry.parent, entry.place())).collect();
+        let [a, b] = [r"/a b\c", r"/plain\04"].map(PathBuf::from);
+        assert_eq!(places, [(22, 1, a.clone()), (23, 22, a), (24, 23, b)]);
+        assert_eq!((found[2].kind, found[2].device, found[2].root), (&b"tmpfs"[..], &b"0:21"[..], &b"/part"[..]));
+        assert!(found[1].repeats(&found[0]) && !found[2].repeats(&found[1]));
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
+use crate::shown;
+
 /// Every hierarchy that is mounted here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hierarchies {
@@ -37,6 +39,8 @@ pub(crate) enum Version {
     Unified,
 }
 
+/// Where distributions put them.
+const USUAL: &str = "/sys/fs/cgroup";
 /// What a v1 hierarchy can be mounted with that is no controller.
 const NOT_CONTROLLERS: [&str; 7] =
     ["rw", "ro", "clone_children", "xattr", "noprefix", "favordynmods", "cpuset_v2_mode"];
@@ -44,10 +48,23 @@ const NOT_CONTROLLERS: [&str; 7] =
 impl Hierarchies {
     /// Reads the mount table.
     pub(crate) fn find() -> io::Result<Hierarchies> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let mut found = parse(&table);
+        let mut found = Self::listed()?;
         // A tree that is mounted read-only (an ordinary container's) cannot hold a cgroup of ours.
         found.unified = found.unified.filter(|mount| writable(mount));
+        Ok(found)
+    }
+
+    /// All there are, but for what a container in this mount namespace has mounted for itself (`shown`).
+    fn listed() -> io::Result<Hierarchies> {
+        let table = std::fs::read("/proc/self/mountinfo")?;
+        let mut found = parse(&String::from_utf8_lossy(&table));
+        let mut mounts = found.v1.iter().map(|hierarchy| &hierarchy.mount).chain(&found.unified);
+        if mounts.any(|mount| !mount.starts_with(USUAL)) {
+            let shown = shown::places(&table);
+            let is_ours = |mount: &Path| !shown.iter().any(|place| mount.starts_with(place));
+            found.unified = found.unified.filter(|mount| is_ours(mount));
+            found.v1.retain(|hierarchy| is_ours(&hierarchy.mount));
+        }
         Ok(found)
     }
 
@@ -72,7 +89,7 @@ fn writable(path: &Path) -> bool {
 /// The name and directory of the caller's own cgroup in each hierarchy that shows it.
 pub(super) fn own_directories() -> Vec<(Option<String>, PathBuf)> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let found = parse(&read("/proc/self/mountinfo"));
+    let found = Hierarchies::listed().unwrap_or_default();
     let mut own = Vec::new();
     for line in read("/proc/self/cgroup").lines() {
         let Some((names, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':')) else { continue };

@@ -80,7 +80,7 @@ fn cgroup_places(destination: &str, cgroup: &Cgroup) -> Vec<String> {
 /// Where something is mounted in the mount namespace of a process, as it sees it.
 fn mount_points(pid: i32) -> io::Result<HashSet<PathBuf>> {
     let text = std::fs::read(format!("/proc/{pid}/mountinfo"))?;
-    Ok(mount::table(&text).map(|(_, place)| place).collect())
+    Ok(mount::table(&text).map(|mount| mount.place()).collect())
 }
 
 /// What of the host's tree a restored container gets, at a place where only its criu looks.

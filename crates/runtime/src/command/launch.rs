@@ -17,7 +17,7 @@ use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
 use crate::resctrl::Groups;
 use crate::{Created, Options, Rootfs, Shown};
-use crate::{checkpoint, hooks, namespaces, resctrl, rootless};
+use crate::{checkpoint, hooks, namespaces, resctrl, rootless, shown};
 
 /// Makes a container up to its program, and leaves it waiting for `start`.
 pub(super) fn create(context: &Context, given: &Given) -> Result<(), Failure> {
@@ -65,7 +65,9 @@ impl Launch {
         check_terminal(process, detach, console.as_deref())?;
         crate::credentials::doubts(process).iter().for_each(|doubt| context.log.warn(doubt));
         let descriptors = pass_on(process, given, true)?;
-        refuse_shared_root(context, &bundle)?;
+        if !bundle.spec.linux.as_ref().is_some_and(|linux| namespaces::has(linux, NamespaceKind::Mount)) {
+            shown::check(&bundle.rootfs)?;
+        }
         let directory = state::make_directory(&context.root, &id)?;
         let notify = Notify::plan(&directory, &mut bundle.spec);
         Ok(Launch {
@@ -148,7 +150,7 @@ impl Launch {
             return Err(error);
         }
         if let (Some(notify), Some(listening)) = (&self.notify, listening) {
-            notify.relay(&listening, process.pid, process.pidfd.as_fd())?;
+            notify.relay(&listening, process.pid, process.pidfd.as_fd()).inspect_err(|_| abandon(&process))?;
         }
         let foreground = signals.map(|signals| Foreground {
             pid: process.pid,
@@ -242,24 +244,6 @@ pub(super) fn abandon(process: &crate::Process) {
     let _ = teu_sys::process::send_signal(&process.pidfd, rustix::process::Signal::KILL.as_raw());
     let _ = teu_sys::process::wait(&process.pidfd);
     let _ = process.cgroup.remove();
-}
-
-/// A tree that is shown at its root's own path is no root for a second one, which would be part of it.
-fn refuse_shared_root(context: &Context, bundle: &Bundle) -> Result<(), Failure> {
-    if bundle.spec.linux.as_ref().is_some_and(|linux| namespaces::has(linux, NamespaceKind::Mount)) {
-        return Ok(());
-    }
-    let real = std::fs::canonicalize(&bundle.rootfs)?;
-    for entry in std::fs::read_dir(&context.root).into_iter().flatten().flatten() {
-        let id = entry.file_name().to_string_lossy().into_owned();
-        let Ok(other) = Container::load(&context.root, &id) else { continue };
-        if other.record.shown.is_some_and(|shown| shown.place == real) {
-            let what =
-                format!("container {id}, which is in this mount namespace too, has the same root: delete it first");
-            return Err(Failure::new(what));
-        }
-    }
-    Ok(())
 }
 
 /// A terminal and a way to it go together.
