@@ -334,6 +334,19 @@ fn who_stops_those_who_enter_does_not_hold_the_container() {
     assert_eq!(daemon.ok(["wait", "box"]), "137");
 }
 
+/// A name is a process's own affair, and nothing is hidden by it.
+#[test]
+fn who_calls_itself_something_that_is_no_text_is_still_there() {
+    let daemon = Daemon::start();
+    let script = "printf '\\377) Z 1' >/proc/1/comm; echo up; while :; do kill -STOP -1; done";
+    let id = daemon.ok(["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    daemon.spawn(["logs", "-f", "box"]).until("up");
+    assert!(daemon.ok(["top", "box", "-o", "pid,s,comm"]).contains("\u{fffd}) Z 1"));
+    hold_somebody(&daemon, &id).finish().refused(1, &["its process ended before it was ready"]);
+    daemon.ok(["kill", "box"]);
+    assert_eq!(daemon.ok(["wait", "box"]), "137");
+}
+
 #[test]
 fn a_program_that_cannot_be_opened_holds_the_container_for_a_while_only() {
     let daemon = Daemon::start();
@@ -358,7 +371,10 @@ fn a_program_that_cannot_be_opened_holds_the_container_for_a_while_only() {
 
 /// Has programs executed in the container until one is stopped too early for that.
 fn hold_somebody(daemon: &Daemon, id: &str) -> Running {
-    let stat = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = |pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        String::from_utf8_lossy(&line).into_owned()
+    };
     let known = ["(init)", "(sh)", "(true)"];
     let is_held = |stat: &str| stat.contains(") T ") && !known.iter().any(|name| stat.contains(name));
     let held = || processes_of(id).into_iter().map(stat).any(|stat| is_held(&stat));

@@ -43,6 +43,19 @@ fn a_container_goes_through_its_states() {
     assert!(bundle.runtime(&["state", &bundle.id]).err.contains("container does not exist"));
 }
 
+/// It is its own to say what it is called, and not whether it is there.
+#[test]
+fn a_container_is_running_whatever_it_calls_itself() {
+    let bundle = Bundle::new("printf '\\377) Z 1' >/proc/1/comm; while :; do sleep 1; done");
+    create(&bundle);
+    bundle.runtime(&["start", &bundle.id]).ok();
+    let renamed = || bundle.exec("cat /proc/1/comm | od -c").contains("377");
+    eventually("it has another name", || renamed().then_some(()));
+    assert_eq!(bundle.state("status"), "running");
+    let refused = bundle.runtime(&["delete", &bundle.id]);
+    assert!(refused.code == 1 && refused.err.contains("that is not stopped"), "{}", refused.err);
+}
+
 #[test]
 fn the_program_that_is_missing_is_told_of_when_the_container_is_made() {
     let mut bundle = Bundle::new("true");

@@ -62,7 +62,7 @@ pub(crate) fn parse(text: &str) -> Option<i32> {
 /// Whether the first process of a pid namespace is not told of a signal that comes now: it neither catches nor ignores nor
 /// blocks it.
 pub(crate) fn is_lost_on(pid: i32, signal: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = teu_sys::text::read(format!("/proc/{pid}/status")).unwrap_or_default();
     is_lost_by(&status, signal)
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn check(spec: &Spec) -> Result<(), Error> {
 /// Where the cgroup `name` may be made beside the caller's own, in the v2 tree `mount`: the caller's has processes and
 /// so can have none below.
 pub(crate) fn beside_own_cgroup(mount: &Path, name: &Path) -> Option<PathBuf> {
-    let table = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let table = teu_sys::text::read("/proc/self/cgroup").ok()?;
     let above = Path::new(table.lines().find_map(|line| line.strip_prefix("0::"))?).parent()?.to_owned();
     // Who moves a process writes here too, cgroups(7), "Cgroup v2 delegation: containment rules".
     let procs = mount.join(above.strip_prefix("/").ok()?).join("cgroup.procs");

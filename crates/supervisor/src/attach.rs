@@ -193,7 +193,6 @@ impl AsFd for Attach {
 /// Whether the process that made this connection is stopped, by a signal or a debugger (proc_pid_stat(5)).
 fn stopped(stream: &UnixStream) -> bool {
     let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return false };
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", peer.pid.as_raw_nonzero())) else { return true };
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    matches!(state, Some('T' | 't' | 'Z' | 'X'))
+    let Ok(stat) = teu_sys::proc::Stat::of(peer.pid.as_raw_nonzero().get()) else { return true };
+    matches!(stat.state(), 'T' | 't') || stat.has_ended()
 }

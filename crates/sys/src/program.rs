@@ -159,10 +159,8 @@ fn move_over(made: *mut libc::c_void, segment: Segment) -> io::Result<()> {
 
 /// The addresses that the kernel knows of the caller (proc_pid_stat(5), brk(2)).
 fn memory_map() -> io::Result<MemoryMap> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    let fields = text.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect::<Vec<_>>();
-    // The first one there is number 3.
-    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse().ok()).unwrap_or(0);
+    let stat = crate::proc::Stat::of(std::process::id().cast_signed())?;
+    let field = |number: usize| stat.number(number).unwrap_or(0);
     // SAFETY: asks where the end of the heap is.
     let brk = unsafe { libc::syscall(libc::SYS_brk, 0) };
     Ok(MemoryMap {

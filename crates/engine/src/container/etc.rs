@@ -47,7 +47,7 @@ pub(super) fn rewrite_resolv_conf(context: &Context, record: &Record) -> Result<
 pub(super) fn forget_link(context: &Context, record: &Record, alias: &str) -> Result<()> {
     let etc = context.etc_dir(&record.id);
     let path = etc.join("hosts");
-    let hosts = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    let hosts = teu_sys::text::read(&path).map_err(|error| Error::io("read", &path, error))?;
     let told = record.host.extra_hosts.iter().any(|entry| entry.split([':', '=']).next() == Some(alias));
     let is_links = |line: &str| !told && line.split_whitespace().nth(1) == Some(alias);
     let rest = hosts.lines().filter(|line| !is_links(line)).fold(String::new(), |text, line| text + line + "\n");
@@ -62,7 +62,7 @@ fn write_file(etc: &Path, name: &str, text: &str) -> Result<()> {
 fn hosts(context: &Context, record: &Record, links: &[Link]) -> Result<String> {
     let host_mode = mode_of(record) == Mode::Host;
     let mut hosts = if host_mode {
-        std::fs::read_to_string("/etc/hosts").unwrap_or_default()
+        teu_sys::text::read("/etc/hosts").unwrap_or_default()
     } else {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_string()
     };
@@ -118,14 +118,14 @@ pub(super) fn append_own_name(hosts: &Path, record: &Record, address: &str) -> R
 }
 
 fn resolv_conf(context: &Context, record: &Record) -> String {
-    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let host = teu_sys::text::read("/etc/resolv.conf").unwrap_or_default();
     let names = has_names(record);
     let mut text = if names {
         teu_network::dns::resolv_conf_of_names(&host)
     } else if mode_of(record) == Mode::Host {
         host
     } else {
-        let uplink = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
+        let uplink = teu_sys::text::read("/run/systemd/resolve/resolv.conf").ok();
         teu_network::dns::resolv_conf(&host, uplink.as_deref(), &[])
     };
     let servers = if record.host.dns.is_empty() { &context.config.dns } else { &record.host.dns };

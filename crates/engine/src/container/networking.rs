@@ -313,7 +313,7 @@ pub(super) async fn serve_names(context: &Context, task: &Task, record: &Record)
         (alias.to_string(), target.to_string())
     });
     let gateways = record.endpoints.values().flat_map(|place| place.gateways.iter().copied());
-    let resolv = std::fs::read_to_string(context.etc_dir(&record.id).join("resolv.conf")).unwrap_or_default();
+    let resolv = teu_sys::text::read(context.etc_dir(&record.id).join("resolv.conf")).unwrap_or_default();
     let servers = if record.host.dns.is_empty() { &context.config.dns } else { &record.host.dns };
     let servers: Vec<IpAddr> = servers.iter().filter_map(|text| text.parse().ok()).collect();
     let request = NamesRequest {

@@ -135,7 +135,7 @@ fn blkio(devices: &[teu_runtime::cgroup::BlockIoStats]) -> BlkioStats {
 
 /// `/proc/<pid>/net/dev`, as the process sees its own network; the loopback interface is left out.
 fn network(pid: i32) -> BTreeMap<String, NetworkStats> {
-    let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+    let text = teu_sys::text::read(format!("/proc/{pid}/net/dev")).unwrap_or_default();
     let row = |line: &str| {
         let (name, rest) = line.split_once(':')?;
         let numbers: Vec<u64> = rest.split_whitespace().filter_map(|number| number.parse().ok()).collect();

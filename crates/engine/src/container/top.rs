@@ -9,6 +9,8 @@ use std::fs;
 use std::time::Duration;
 
 use teu_api::container::TopResponse;
+use teu_sys::proc::Stat;
+use teu_sys::text;
 
 use super::{Container, Phase};
 use crate::error::{Error, Result};
@@ -33,23 +35,23 @@ const COLUMNS: &[Column] = &[
     ("euid", "EUID", |p, _| p.uid.to_string()),
     ("gid", "GID", |p, _| p.gid.to_string()),
     ("pid", "PID", |p, _| p.pid.to_string()),
-    ("ppid", "PPID", |p, _| p.number(1).to_string()),
-    ("pgid", "PGID", |p, _| p.number(2).to_string()),
-    ("sid", "SID", |p, _| p.number(3).to_string()),
-    ("sess", "SESS", |p, _| p.number(3).to_string()),
+    ("ppid", "PPID", |p, _| p.number(4).to_string()),
+    ("pgid", "PGID", |p, _| p.number(5).to_string()),
+    ("sid", "SID", |p, _| p.number(6).to_string()),
+    ("sess", "SESS", |p, _| p.number(6).to_string()),
     ("c", "C", |p, host| host.share(p).to_string()),
     ("%cpu", "%CPU", |p, host| format!("{}.{}", host.share(p), host.tenths(p) % 10)),
     ("pcpu", "%CPU", |p, host| format!("{}.{}", host.share(p), host.tenths(p) % 10)),
     ("%mem", "%MEM", |p, host| host.memory_share(p)),
     ("pmem", "%MEM", |p, host| host.memory_share(p)),
-    ("vsz", "VSZ", |p, _| (p.number(20) / 1024).to_string()),
+    ("vsz", "VSZ", |p, _| (p.number(23) / 1024).to_string()),
     ("rss", "RSS", |p, _| p.resident.to_string()),
-    ("pri", "PRI", |p, _| p.field(15).to_string()),
-    ("ni", "NI", |p, _| p.field(16).to_string()),
-    ("nlwp", "NLWP", |p, _| p.number(17).to_string()),
-    ("s", "S", |p, _| p.field(0).to_string()),
-    ("state", "S", |p, _| p.field(0).to_string()),
-    ("stat", "STAT", |p, _| p.field(0).to_string()),
+    ("pri", "PRI", |p, _| p.stat.field(18).to_string()),
+    ("ni", "NI", |p, _| p.stat.field(19).to_string()),
+    ("nlwp", "NLWP", |p, _| p.number(20).to_string()),
+    ("s", "S", |p, _| p.stat.state().to_string()),
+    ("state", "S", |p, _| p.stat.state().to_string()),
+    ("stat", "STAT", |p, _| p.stat.state().to_string()),
     ("tty", "TT", |p, _| p.terminal()),
     ("tname", "TTY", |p, _| p.terminal()),
     ("time", "TIME", |p, _| clock(p.processor_ticks() / TICKS)),
@@ -151,16 +153,14 @@ struct Process {
     command: String,
     /// In KiB.
     resident: u64,
-    /// What follows the name in `stat`, from the state on.
-    fields: Vec<String>,
+    stat: Stat,
 }
 
 impl Process {
     fn read(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (head, tail) = stat.rsplit_once(')')?;
-        let name = head.split_once('(').map_or("", |(_, name)| name).to_string();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let stat = Stat::of(pid).ok()?;
+        let name = stat.name().to_string();
+        let status = text::read(format!("/proc/{pid}/status")).ok()?;
         let id = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace().nth(1)?.parse::<u32>().ok()
@@ -170,27 +170,23 @@ impl Process {
         if command.is_empty() {
             command = format!("[{name}]");
         }
-        let fields = tail.split_whitespace().map(String::from).collect();
         // A process of the kernel's has none.
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let resident = resident.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-        Some(Self { pid, uid: id("Uid:")?, gid: id("Gid:")?, name, command, resident, fields })
+        Some(Self { pid, uid: id("Uid:")?, gid: id("Gid:")?, name, command, resident, stat })
     }
 
-    fn field(&self, at: usize) -> &str {
-        self.fields.get(at).map_or("", String::as_str)
-    }
-
-    fn number(&self, at: usize) -> u64 {
-        self.field(at).parse().unwrap_or(0)
+    /// A field of proc_pid_stat(5), by its number there.
+    fn number(&self, field: usize) -> u64 {
+        self.stat.number(field).unwrap_or(0)
     }
 
     fn processor_ticks(&self) -> u64 {
-        self.number(11) + self.number(12)
+        self.number(14) + self.number(15)
     }
 
     fn terminal(&self) -> String {
-        match self.number(4) {
+        match self.number(7) {
             0 => "?".into(),
             device => format!("pts/{}", device & 0xff | (device >> 12) & 0xf_ff00),
         }
@@ -206,7 +202,7 @@ struct Host {
 
 impl Host {
     fn now() -> Self {
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let users = text::read("/etc/passwd").unwrap_or_default();
         let user = |line: &str| {
             let mut fields = line.split(':');
             let name = fields.next()?.to_string();
@@ -229,7 +225,7 @@ impl Host {
     }
 
     fn age(&self, process: &Process) -> Duration {
-        self.uptime.saturating_sub(Duration::from_millis(process.number(19) * 1000 / TICKS))
+        self.uptime.saturating_sub(Duration::from_millis(process.number(22) * 1000 / TICKS))
     }
 
     /// Tenths of a percent of one processor, over its whole life.

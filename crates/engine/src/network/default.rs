@@ -136,6 +136,6 @@ pub(super) fn taken() -> Result<Vec<IpNet>> {
 }
 
 fn resolvers() -> Vec<IpNet> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let text = teu_sys::text::read("/etc/resolv.conf").unwrap_or_default();
     teu_network::dns::nameservers(&text).into_iter().map(IpNet::from).collect()
 }

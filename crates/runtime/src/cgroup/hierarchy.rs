@@ -88,7 +88,7 @@ fn writable(path: &Path) -> bool {
 
 /// The name and directory of the caller's own cgroup in each hierarchy that shows it.
 pub(super) fn own_directories() -> Vec<(Option<String>, PathBuf)> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| teu_sys::text::read(path).unwrap_or_default();
     let found = Hierarchies::listed().unwrap_or_default();
     let mut own = Vec::new();
     for line in read("/proc/self/cgroup").lines() {

@@ -17,9 +17,11 @@ mod scope;
 mod settings;
 mod stats;
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::io::Errno;
@@ -314,8 +316,9 @@ impl Cgroup {
     /// The directory of the v2 tree, at or below this one, that a process is in.
     pub(crate) fn open_unified_of(&self, pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         let pid = pid_of(pidfd)?;
-        let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-        let path = table.lines().find_map(|line| line.strip_prefix("0::/")).map(Path::new);
+        let table = std::fs::read(format!("/proc/{pid}/cgroup"))?;
+        let lines = table.split(|byte| *byte == b'\n');
+        let path = lines.filter_map(|line| line.strip_prefix(b"0::/")).map(OsStr::from_bytes).map(Path::new).next();
         let mount = self.hierarchies.unified.as_ref();
         match (mount, path.filter(|path| path.starts_with(&self.path))) {
             (Some(mount), Some(path)) => Ok(File::open(mount.join(path))?.into()),

@@ -453,7 +453,7 @@ fn pipes(images: &Path) -> Result<Vec<Inherited>, Error> {
 
 /// The cgroup of a process in every hierarchy: what takes the place of those in the image.
 fn cgroup_roots(pid: i32) -> io::Result<Vec<CgroupRoot>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let text = teu_sys::text::read(format!("/proc/{pid}/cgroup"))?;
     Ok(text.lines().flat_map(roots_of_line).collect())
 }
 

@@ -87,7 +87,7 @@ fn find_all(context: &Context) -> Result<Vec<Value>, Failure> {
 
 /// A user's name, by the file: a static program has no name services.
 fn owner(uid: u32) -> String {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let users = teu_sys::text::read("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -248,12 +248,8 @@ pub(super) fn gate(directory: &Path) -> PathBuf {
 
 /// When a process was started, and whether it still is one (a zombie is not).
 pub(super) fn look_at(pid: i32) -> Option<(u64, bool)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let rest = text.rsplit_once(')')?.1;
-    let mut fields = rest.split_ascii_whitespace();
-    let alive = !matches!(fields.next()?, "Z" | "X");
-    Some((fields.nth(18)?.parse().ok()?, alive))
+    let stat = teu_sys::proc::Stat::of(pid).ok()?;
+    Some((stat.started()?, !stat.has_ended()))
 }
 
 /// A path that a socket can be bound or connected by, however long: through a descriptor of its directory.

@@ -273,7 +273,7 @@ impl Server {
     fn host_resolvers(&mut self) -> Vec<IpAddr> {
         let now = stamp_of(Path::new(HOST_RESOLVERS));
         if self.resolvers.0 != now || now.is_none() {
-            let text = std::fs::read_to_string(HOST_RESOLVERS).unwrap_or_default();
+            let text = teu_sys::text::read(HOST_RESOLVERS).unwrap_or_default();
             self.resolvers = (now, dns::nameservers(&text));
         }
         self.resolvers.1.clone()

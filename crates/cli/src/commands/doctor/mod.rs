@@ -134,7 +134,7 @@ fn page(findings: &[Finding], colours: bool) -> String {
 
 /// A file's text; empty when it cannot be read.
 fn text(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    teu_sys::text::read(path).unwrap_or_default()
 }
 
 /// What a program prints; `None` when it is not installed or fails.

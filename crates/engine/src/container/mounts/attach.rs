@@ -174,8 +174,7 @@ fn attach_bind(mount: &MountRecord) -> Result<()> {
 fn travels(source: &str, wanted: &str) -> Result<()> {
     let source = Path::new(source);
     let real = fs::canonicalize(source).map_err(|error| Error::io("look at", source, error))?;
-    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let table = String::from_utf8_lossy(&table);
+    let table = teu_sys::text::read("/proc/self/mountinfo").unwrap_or_default();
     let Some((point, peers)) = mount_of(&table, &real) else { return Ok(()) };
     let (shared, slave) = (peers.contains("shared:"), peers.contains("master:"));
     let what = match wanted {
