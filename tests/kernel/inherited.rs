@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::runtime::create;
-use super::support::{Bundle, Running, TEU, eventually, run};
+use super::support::{Bundle, Running, TEU, eventually, processes_of, run};
 
 /// A bundle without a mount namespace.
 fn bundle(script: &str) -> Bundle {
@@ -127,7 +127,7 @@ fn create_fails(bundle: &Bundle, words: &str) {
     assert_eq!(mounted(bundle, "self"), [""; 0]);
 }
 
-/// Between the mounts and the record of them, a runtime waits for a console that has no time for it.
+/// Between the mounts and the record of the container, a runtime waits for a console that has no time for it.
 #[test]
 fn a_runtime_that_is_killed_while_it_makes_one_leaves_nothing_mounted() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
@@ -140,11 +140,61 @@ fn a_runtime_that_is_killed_while_it_makes_one_leaves_nothing_mounted() {
     bind(&console, &address).and_then(|()| listen(&console, 0)).expect("bound");
     connect(&first, &address).expect("the only one to wait");
     let console_socket = path.to_str().expect("a path");
-    let creating = Running::spawn(&mut bundle.command(&["create", "--console-socket", console_socket, &bundle.id]));
-    eventually("its tree is shown", || mounted(&bundle, "self").len().checked_sub(3));
-    assert!(!bundle.path().join("state").join(&bundle.id).join("state.json").exists());
-    creating.signal(Signal::KILL);
+    let create = || {
+        let command = &mut bundle.command(&["create", "--console-socket", console_socket, &bundle.id]);
+        let creating = Running::spawn(command);
+        eventually("its tree is shown", || mounted(&bundle, "self").len().checked_sub(3));
+        assert!(!bundle.path().join("state").join(&bundle.id).join("state.json").exists());
+        creating
+    };
+    create().signal(Signal::KILL);
     eventually("what it had mounted is gone", || mounted(&bundle, "self").is_empty().then_some(()));
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    // With its first process, which would have done that, at the same moment.
+    let creating = create();
+    creating.signal(Signal::STOP);
+    for pid in processes_of(&bundle.id) {
+        let pid = rustix::process::Pid::from_raw(pid).expect("a number");
+        rustix::process::kill_process(pid, Signal::KILL).expect("killed");
+    }
+    creating.signal(Signal::KILL);
+    creating.finish();
+    assert!(!mounted(&bundle, "self").is_empty());
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(mounted(&bundle, "self"), [""; 0]);
+}
+
+/// Numbers of mounts are given again at once, to the next one here.
+#[test]
+fn a_container_whose_mounts_are_gone_takes_off_nothing_of_the_next() {
+    let bundle = bundle("sleep 1000");
+    create(&bundle);
+    bundle.runtime(&["kill", &bundle.id, "KILL"]).ok();
+    let root = bundle.rootfs();
+    for _ in 0..2 {
+        run(Command::new("umount").arg("--lazy").arg(&root)).ok();
+    }
+    let next = format!("{}-next", bundle.id);
+    let null = || fs::File::options().read(true).write(true).open("/dev/null").expect("null");
+    let status = bundle.command(&["create", &next]).stdin(null()).stdout(null()).stderr(null()).status();
+    assert!(status.expect("ran").success(), "create");
+    bundle.runtime(&["start", &next]).ok();
+    let before = mounted(&bundle, "self");
+    bundle.runtime(&["delete", &bundle.id]).ok();
+    assert_eq!(mounted(&bundle, "self"), before);
+    assert_eq!(bundle.runtime(&["exec", &next, "ls", "/proc/1/root"]).ok().lines().next(), Some("bin"));
+    bundle.runtime(&["delete", "--force", &next]).ok();
+    assert_eq!(mounted(&bundle, "self"), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_is_mounted_over_itself_is_nobodys_container() {
+    let bundle = bundle("echo fine");
+    let place = bundle.path().to_owned();
+    let peers = [Peer::of(&place), Peer::of(&place)];
+    assert_eq!(bundle.run().ok(), "fine");
+    assert_eq!(mounted(&bundle, "self"), [""; 0]);
+    drop(peers);
 }
 
 #[test]
@@ -244,6 +294,14 @@ fn from_another_mount_namespace_it_is_entered_and_deleted_all_the_same() {
         run(command.current_dir(bundle.path()))
     };
     assert_eq!(elsewhere(&["exec", &bundle.id, "sh", "-c", "cat /etc/mark; ls /"]).ok(), INSIDE);
+    // Where nobody of its namespace can be seen, nobody says that it is gone.
+    let own = bundle.command(&["delete", "--force", &bundle.id]);
+    let mut blind = Command::new("unshare");
+    blind.args(["--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc"]);
+    bundle.runtime(&["kill", &bundle.id, "KILL"]).ok();
+    eventually("it stops", || (bundle.state("status") == "stopped").then_some(()));
+    let refused = run(blind.arg(own.get_program()).args(own.get_args()).current_dir(bundle.path()));
+    assert!(refused.code == 1 && refused.err.contains("nobody is in who can be seen from here"), "{}", refused.err);
     elsewhere(&["delete", "--force", &bundle.id]).ok();
     assert_eq!(mounted(&bundle, "self"), [""; 0]);
 }
@@ -340,7 +398,7 @@ fn what_cannot_be_in_the_runtimes_mount_namespace_is_refused() {
     let mut bundle = bundle("sleep 1000");
     create(&bundle);
     let second = bundle.runtime(&["--root", "/tmp/of-nobody", "create", "second"]);
-    assert!(second.code == 1 && second.err.contains("that of another container"), "{}", second.err);
+    assert!(second.code == 1 && second.err.contains("and is to be deleted first"), "{}", second.err);
     bundle.runtime(&["delete", "--force", &bundle.id]).ok();
     let mounts = bundle.config["mounts"].clone();
     let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "none", "options": ["unbindable"] });

@@ -127,6 +127,10 @@ impl Drop for Bundle {
         left.extend(cgroup_of(&self.id).into_iter().map(|path| format!("cgroup {}", path.display())));
         let entries = fs::read_dir(self.path().join("state")).into_iter().flatten().flatten();
         left.extend(entries.map(|entry| format!("state {}", entry.path().display())));
+        let shown = fs::read_dir("/run/teu-shown").into_iter().flatten().flatten().map(|entry| entry.path());
+        let own = self.path().to_string_lossy().into_owned();
+        let is_ours = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&own));
+        left.extend(shown.filter(is_ours).map(|path| format!("written down {}", path.display())));
         if std::thread::panicking() {
             marks.sweep();
             return;

@@ -17,7 +17,7 @@ use crate::sources::{self, CgroupDirectories, Opener};
 use crate::sync::{self, Order, Report};
 use crate::systemd::Unit;
 use crate::zygote::Herald;
-use crate::{Cgroup, Error, Rootfs, Shown, Stock, Zygote, birth, init, listener, netdev};
+use crate::{Cgroup, Error, Rootfs, Stock, Zygote, birth, init, listener, netdev, shown};
 
 /// What a process gets as descriptors 0, 1 and 2; ignored when it has a terminal.
 #[derive(Debug)]
@@ -51,9 +51,9 @@ pub struct Options {
     pub bundle: PathBuf,
     /// Change the root without pivot_root(2), for a machine that runs from its first root.
     pub no_pivot: bool,
-    /// Leave it in the caller's mount namespace if the spec lists none: the caller takes off what is [`Created::shown`]
-    /// when the container has ended. Otherwise it has one of its own.
-    pub inherits_mounts: bool,
+    /// Leave it in the caller's mount namespace if the spec lists none, for the container with this state directory: when it
+    /// has ended, the caller takes off what is shown of it ([`crate::shown::take_off`]). Otherwise it has one of its own.
+    pub inherits_mounts: Option<PathBuf>,
     /// Have a first process that only looks after the others, see `reaper`.
     pub reaper: bool,
     /// Keep the caller's session keyring instead of making a new one.
@@ -77,7 +77,8 @@ pub struct Created {
     parts: Option<Parts>,
     filter: Option<Filter>,
     listener: Option<listener::Reader>,
-    shown: Option<Shown>,
+    /// Under what name there is something of it in the caller's mount namespace.
+    shown: Option<String>,
 }
 
 #[derive(Debug)]
@@ -308,7 +309,9 @@ impl Created {
             let (Some(tree), Some(place)) = (tree, place) else {
                 return Err(Error::refused("show the container's tree: there is none"));
             };
-            self.shown = Some(Shown::show(&tree, place, socket)?);
+            let owner = orders.owner.as_deref().unwrap_or(place);
+            self.shown = Some(shown::name(owner));
+            shown::show(&tree, place, owner, socket)?;
             tell(socket, &Order::Go(pid), "tell the container to go on")?;
         }
         parts.terminal = hear(socket, orders, pid)?;
@@ -347,11 +350,6 @@ impl Created {
     /// The master side of the container's terminal; once.
     pub fn terminal(&mut self) -> Option<OwnedFd> {
         self.parts.as_mut()?.terminal.take()
-    }
-
-    /// What there is of it in the caller's mount namespace, if it is in that: to be taken off when it has ended.
-    pub fn shown(&self) -> Option<&Shown> {
-        self.shown.as_ref()
     }
 
     /// The container's cgroup.
@@ -394,9 +392,9 @@ impl Drop for Created {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
             end(&parts.child);
-            if let Some(shown) = &self.shown {
-                // Only who has mounted over it meanwhile finds it there still.
-                shown.take_off().unwrap_or_default();
+            if let Some(name) = &self.shown {
+                // What hides it is for others to take off, and it is still written down.
+                shown::take_off(name).unwrap_or_default();
             }
             if parts.cgroup.is_complete() {
                 // What cannot be removed now is found by the next cleaning; there is nobody to tell here.

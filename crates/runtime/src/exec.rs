@@ -169,13 +169,10 @@ pub fn exec_with(
     Ok(Process { terminal: told?, pid: child.pid, pidfd: child.pidfd, cgroup })
 }
 
-/// The kinds of namespaces that are entered, and the container's root unless that is the root of a mount namespace of its own.
+/// The kinds of namespaces that are entered, and the container's root unless that is its mount namespace's.
 fn entered(linux: &runtime::Linux, init: BorrowedFd<'_>) -> Result<(u64, Option<OwnedFd>), Error> {
     let kinds = namespaces::entered(linux);
-    let made = |one: &runtime::Namespace| {
-        one.kind == runtime::NamespaceKind::Mount && one.path.as_ref().is_none_or(|path| path.as_os_str().is_empty())
-    };
-    if linux.namespaces.iter().any(made) {
+    if namespaces::has(linux, runtime::NamespaceKind::Mount) {
         return Ok((kinds, None));
     }
     let pid = pid_of(init).during("find the container's process")?;

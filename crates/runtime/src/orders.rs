@@ -31,6 +31,8 @@ pub(crate) struct Orders {
     pub(crate) later: Vec<usize>,
     pub(crate) maps: Maps,
     pub(crate) launch: Launch,
+    /// The state directory of a container that is in the runtime's mount namespace.
+    pub(crate) owner: Option<PathBuf>,
     /// The directory that the root is, if it is one.
     pub(crate) directory: Option<PathBuf>,
     pub(crate) read_only_root: bool,
@@ -69,7 +71,7 @@ impl Orders {
         let process = spec.process.as_ref().ok_or_else(|| Error::refused("execute: the spec has no process"))?;
         let none = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&none);
-        let namespaces = namespaces::plan(linux, options.inherits_mounts)?;
+        let namespaces = namespaces::plan(linux, options.inherits_mounts.is_some())?;
         sysctl::check(&linux.sysctl, &namespaces)?;
         let own_names =
             namespaces.born & namespace::UTS != 0 || namespaces.joined.iter().any(|(kind, _)| *kind == namespace::UTS);
@@ -102,6 +104,7 @@ impl Orders {
             later,
             maps,
             launch,
+            owner: options.inherits_mounts.clone(),
             directory,
             read_only_root: spec.root.as_ref().is_some_and(|root| root.readonly),
             no_pivot: options.no_pivot,

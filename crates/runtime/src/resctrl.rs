@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use teu_oci::runtime::IntelRdt;
@@ -25,9 +26,17 @@ use crate::error::{During, errno};
 /// What is to be made for one container.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
-    root: PathBuf,
+    root: Mount,
     wanted: &'a IntelRdt,
     id: &'a str,
+}
+
+/// Where resctrl is mounted.
+#[derive(Debug, Clone)]
+pub(crate) struct Mount {
+    pub(crate) place: PathBuf,
+    /// Whether bandwidth is given in MB/s, which may be any number, and not in per cent, which the machine rounds.
+    in_megabytes: bool,
 }
 
 /// The groups of one container.
@@ -42,10 +51,15 @@ pub(crate) struct Groups {
     monitor: Option<PathBuf>,
 }
 
-/// Where resctrl is mounted, as proc_pid_mountinfo(5) has it.
-pub(crate) fn root() -> Option<PathBuf> {
+/// Finds it, as proc_pid_mountinfo(5) has it.
+pub(crate) fn root() -> Option<Mount> {
     let table = std::fs::read("/proc/self/mountinfo").ok()?;
-    teu_sys::mount::table(&table).find(|mount| mount.kind == b"resctrl").map(|mount| mount.place())
+    table.split(|byte| *byte == b'\n').find_map(|line| {
+        let entry = teu_sys::mount::table(line).next()?;
+        // One that shows a part of it is somebody else's.
+        (entry.kind == b"resctrl" && entry.root == b"/")
+            .then(|| Mount { place: entry.place(), in_megabytes: line.windows(8).any(|option| option == b"mba_MBps") })
+    })
 }
 
 impl<'a> Plan<'a> {
@@ -54,7 +68,7 @@ impl<'a> Plan<'a> {
         Self::below(root(), wanted, id)
     }
 
-    fn below(root: Option<PathBuf>, wanted: &'a IntelRdt, id: &'a str) -> Result<Plan<'a>, Error> {
+    fn below(root: Option<Mount>, wanted: &'a IntelRdt, id: &'a str) -> Result<Plan<'a>, Error> {
         let Some(root) = root else {
             let what = "neither Intel RDT nor AMD QoS is there (the resctrl file system is not mounted)";
             return Err(Error::refused(format!("use intelRdt: {what}")));
@@ -64,7 +78,8 @@ impl<'a> Plan<'a> {
         if name != "/" && (reserved || name.contains(['/', '\n'])) {
             return Err(Error::refused(format!("use intelRdt: invalid closID \"{name}\"")));
         }
-        if let Some(line) = lines(wanted).find(|line| line.contains('\n')) {
+        let single = wanted.schemata.iter().chain([&wanted.mem_bw_schema]);
+        if let Some(line) = single.into_iter().find(|line| line.contains('\n')) {
             let what = format!("use intelRdt: more than one line in the schema \"{}\"", line.escape_debug());
             return Err(Error::refused(what));
         }
@@ -75,42 +90,55 @@ impl<'a> Plan<'a> {
         Ok(Plan { root, wanted, id })
     }
 
-    /// Makes the groups and puts processes into them. Nothing that was made is left on an error.
-    pub(crate) fn make(&self, pids: &[i32]) -> Result<Groups, Error> {
+    /// The groups, before there is anything of them.
+    pub(crate) fn groups(&self) -> Groups {
+        let root = &self.root.place;
         let (control, own) = match self.wanted.clos_id.as_str() {
-            "" => (self.root.join(self.id), true),
-            "/" => (self.root.clone(), false),
-            name => (self.root.join(name), false),
+            // One that is there by chance is somebody else's, who keeps it.
+            "" => (root.join(self.id), !root.join(self.id).exists()),
+            "/" => (root.clone(), false),
+            name => (root.join(name), false),
         };
-        let mut groups = Groups { root: self.root.clone(), control, own, monitor: None };
-        let made = self.make_control(&mut groups)?;
-        let mut rest = || -> Result<(), Error> {
-            if self.wanted.enable_monitoring {
-                let monitor = groups.control.join("mon_groups").join(self.id);
-                groups.told(std::fs::create_dir(&monitor), || format!("make {}", monitor.display()))?;
-                groups.monitor = Some(monitor);
+        let monitor = self.wanted.enable_monitoring.then(|| control.join("mon_groups").join(self.id));
+        Groups { root: root.clone(), control, own, monitor }
+    }
+
+    /// Makes them and puts processes into them. Nothing that was made is left on an error.
+    pub(crate) fn make(&self, groups: &Groups, pids: &[i32]) -> Result<(), Error> {
+        // As the kernel's documentation asks of whoever changes something.
+        let lock = File::open(&self.root.place).and_then(|root| {
+            rustix::fs::flock(&root, FlockOperation::LockExclusive)?;
+            Ok(root)
+        });
+        let lock = lock.during_with(|| format!("lock {}", self.root.place.display()))?;
+        let made = self.make_control(groups)?;
+        let rest = || -> Result<(), Error> {
+            if let Some(monitor) = &groups.monitor {
+                match std::fs::create_dir(monitor) {
+                    // Left by one of the same name, which is gone.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    other => groups.told(other, || format!("make {}", monitor.display()))?,
+                }
             }
             pids.iter().try_for_each(|pid| groups.join(*pid))
         };
-        if let Err(error) = rest() {
+        rest().inspect_err(|_| {
             // The error that led here is the one to tell.
             let _ = groups.remove();
             if made && !groups.own {
                 let _ = std::fs::remove_dir(&groups.control);
             }
-            return Err(error);
-        }
-        Ok(groups)
+        })?;
+        drop(lock);
+        Ok(())
     }
 
     /// The shares: as they are, or as they are wanted. Whether they were made here.
-    fn make_control(&self, groups: &mut Groups) -> Result<bool, Error> {
+    fn make_control(&self, groups: &Groups) -> Result<bool, Error> {
         let written = lines(self.wanted).map(|line| format!("{line}\n")).collect::<String>();
         let place = groups.control.display().to_string();
         if groups.control.is_dir() {
-            if groups.own {
-                // Somebody else's by chance, who keeps it.
-                groups.own = false;
+            if self.wanted.clos_id.is_empty() {
                 return groups.write_schemata(&written).map(|()| false);
             }
             return match self.unlike(&groups.control.join("schemata")) {
@@ -140,8 +168,9 @@ impl<'a> Plan<'a> {
         let text = std::fs::read_to_string(schemata)?;
         let there: BTreeMap<_, _> = text.lines().filter_map(parse).collect();
         let is_written_so = |line: &str| text.lines().any(|present| present.trim() == line.trim());
-        let steps = std::fs::read_to_string(self.root.join("info/MB/bandwidth_gran"));
-        let step = steps.ok().and_then(|text| text.trim().parse().ok()).filter(|step| *step > 0).unwrap_or(1);
+        let steps = std::fs::read_to_string(self.root.place.join("info/MB/bandwidth_gran")).ok();
+        let step = steps.filter(|_| !self.root.in_megabytes).and_then(|text| text.trim().parse().ok());
+        let step = step.filter(|step| *step > 0).unwrap_or(1);
         let rounded = |kind: &str, value: u64| if kind == "MB" { value.next_multiple_of(step) } else { value };
         let differs = |line: &&str| {
             let Some((kind, shares)) = parse(line) else { return !is_written_so(line) };
@@ -152,10 +181,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The lines for `schemata`, in the order in which the spec has them written.
+/// The lines for `schemata`, in the order in which the spec has them written. Of several lines for the cache that of the
+/// bandwidth gives way to the one that is given for that alone.
 fn lines(wanted: &IntelRdt) -> impl Iterator<Item = &str> {
-    let single = [&wanted.l3_cache_schema, &wanted.mem_bw_schema];
-    single.into_iter().chain(&wanted.schemata).map(String::as_str).filter(|line| !line.is_empty())
+    let has_bandwidth = !wanted.mem_bw_schema.is_empty();
+    let cache = wanted.l3_cache_schema.lines().filter(move |line| !(has_bandwidth && line.starts_with("MB:")));
+    let others = std::iter::once(&wanted.mem_bw_schema).chain(&wanted.schemata).map(String::as_str);
+    cache.chain(others).filter(|line| !line.is_empty())
 }
 
 /// A line of `schemata`, `L3:0=ff;1=c0`: what is shared, and the share in each domain. Bandwidth is in decimal digits,
@@ -166,7 +198,9 @@ fn parse(line: &str) -> Option<(&str, BTreeMap<u32, u64>)> {
     let base = if matches!(kind, "MB" | "SMBA") { 10 } else { 16 };
     let share = |part: &str| {
         let (domain, share) = part.split_once('=')?;
-        Some((domain.trim().parse().ok()?, u64::from_str_radix(share.trim(), base).ok()?))
+        let share = share.trim();
+        let share = if base == 16 { share.strip_prefix("0x").unwrap_or(share) } else { share };
+        Some((domain.trim().parse().ok()?, u64::from_str_radix(share, base).ok()?))
     };
     Some((kind, rest.trim().split(';').map(share).collect::<Option<_>>()?))
 }
@@ -316,14 +350,20 @@ mod tests {
         root
     }
 
+    fn mounted(root: &Path) -> Mount {
+        Mount { place: root.to_owned(), in_megabytes: false }
+    }
+
     fn make(root: &Path, wanted: &IntelRdt) -> Result<Groups, Error> {
-        Plan::below(Some(root.to_owned()), wanted, "one")?.make(&[std::process::id().cast_signed()])
+        let plan = Plan::below(Some(mounted(root)), wanted, "one")?;
+        let groups = plan.groups();
+        plan.make(&groups, &[std::process::id().cast_signed()]).map(|()| groups)
     }
 
     #[test]
     fn a_machine_without_it_is_told_so_and_bad_names_are_refused() {
         let refused = |root: Option<&str>, wanted: &IntelRdt, words: &str| {
-            let error = Plan::below(root.map(PathBuf::from), wanted, "one").expect_err("refused").to_string();
+            let error = Plan::below(root.map(Path::new).map(mounted), wanted, "one").expect_err("refused").to_string();
             assert!(error.contains(words), "{error}");
         };
         refused(None, &wanted("gold", &[]), "the resctrl file system is not mounted");
@@ -342,7 +382,12 @@ mod tests {
             wanted("gold", &[]),
             wanted("gold", &["L3:1=c0"]),
             wanted("gold", &["L3:0=000fffff;1=c0", "MB:0=25"]),
-            IntelRdt { l3_cache_schema: "L3:1=00c0".into(), ..wanted("gold", &["MB:1=100"]) },
+            IntelRdt { l3_cache_schema: "L3:1=0xc0".into(), ..wanted("gold", &["MB:1=100"]) },
+            IntelRdt {
+                l3_cache_schema: "L3:1=c0\nMB:0=7".into(),
+                mem_bw_schema: "MB:0=30".into(),
+                ..wanted("gold", &[])
+            },
         ];
         for wanted in good {
             let groups = make(root.path(), &wanted).expect("joined");
@@ -355,6 +400,10 @@ mod tests {
             let error = make(root.path(), &wanted("gold", &[line])).expect_err("refused").to_string();
             assert!(error.contains(&format!("gold exists and is not \"{line}\"")), "{error}");
         }
+        let exactly = Mount { in_megabytes: true, ..mounted(root.path()) };
+        let shares = wanted("gold", &["MB:0=25"]);
+        let plan = Plan::below(Some(exactly), &shares, "one").expect("planned");
+        assert!(plan.make(&plan.groups(), &[]).is_err(), "megabytes are not rounded");
         let error = make(root.path(), &wanted("silver", &[])).expect_err("refused").to_string();
         assert!(error.contains("silver does not exist, and there is no schema to make it with"), "{error}");
     }
@@ -408,8 +457,9 @@ mod tests {
         let pid = child.id().cast_signed();
         for (clos, monitored, group) in [("", false, "one"), ("gold", true, "gold/mon_groups/one")] {
             let wanted = IntelRdt { enable_monitoring: monitored, ..wanted(clos, &[]) };
-            let plan = Plan::below(Some(root.path().to_owned()), &wanted, "one").map_err(io::Error::other)?;
-            let groups = plan.make(&[pid]).map_err(io::Error::other)?;
+            let plan = Plan::below(Some(mounted(root.path())), &wanted, "one").map_err(io::Error::other)?;
+            let groups = plan.groups();
+            plan.make(&groups, &[pid]).map_err(io::Error::other)?;
             assert_eq!(tasks(group), format!("{pid}\n"));
             assert_eq!(groups, serde_json::from_str(&serde_json::to_string(&groups)?)?);
             // Where resctrl moves who is left, a hierarchy wants to be empty.

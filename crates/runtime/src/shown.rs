@@ -17,12 +17,18 @@
 //! whose mounts appear in other namespaces: what lies on a private mount does not, and keeps the propagation that the
 //! configuration asks for. Whoever made the container takes both off when it is deleted, and what has been mounted on them
 //! with them; init does when its parent is gone before the container has been written down.
+//!
+//! ```text
+//! /run/teu-shown/        0700
+//!   lock                 whoever attaches or takes off
+//!   <name>               what is to be taken off, written before it is attached; by the container's state directory
+//! ```
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,18 +43,23 @@ use crate::error::During;
 use crate::sync::{self, Order, Report};
 
 const SHOW: &str = "show the container's tree";
+/// Where all of them are written down.
+const REGISTRY: &str = "/run/teu-shown";
 /// How often somebody else may be at the same place at the same moment.
 const ATTEMPTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The mounts of a container in the runtime's mount namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
+struct Shown {
+    /// The container's state directory.
+    owner: PathBuf,
     /// Where they were attached, without links.
     place: PathBuf,
-    /// The machine's boot and the mount namespace that they are in.
+    /// The machine's boot, the mount namespace that they are in, and the pid namespace of who attached them.
     boot: String,
     namespace: (u64, u64),
+    pids: (u64, u64),
     /// The lower one first.
     mounts: Vec<Mark>,
 }
@@ -60,98 +71,184 @@ struct Mark {
     id: u64,
     /// No other one has it, where the kernel has such ids.
     unique: Option<u64>,
-    /// The device of its file system.
-    device: String,
 }
 
-impl Mark {
-    fn of(mount: impl AsFd, table: &[u8]) -> io::Result<Mark> {
-        let id = mount::mount_id(&mount, "")?;
-        let entry = mount::table(table).find(|entry| entry.id == id).ok_or(Errno::NOENT)?;
-        let device = String::from_utf8_lossy(entry.device).into_owned();
-        Ok(Mark { id, unique: mount::unique_mount_id(&mount)?, device })
-    }
+/// The name of what there is of the container with this state directory.
+pub fn name(owner: &Path) -> String {
+    teu_oci::Digest::sha256(real(owner).as_os_str().as_encoded_bytes()).hex().to_owned()
+}
 
-    fn is(&self, entry: &Entry<'_>) -> bool {
-        self.id == entry.id && self.device.as_bytes() == entry.device
-    }
+/// A path without links; as it is where that cannot be said.
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether something of that name is written down.
+pub(crate) fn is_known(name: &str) -> bool {
+    Path::new(REGISTRY).join(name).exists()
 }
 
 /// Refuses a root that cannot be shown.
 pub(crate) fn check(root: &Path) -> Result<(), Error> {
     let real = std::fs::canonicalize(root).during_with(|| format!("{SHOW} at {}", root.display()))?;
     if real == Path::new("/") {
-        return Err(Error::refused(format!(
-            "{SHOW} at /: the runtime's own root is in the mount namespace it would be in"
-        )));
+        let what = "the runtime's own root is in the mount namespace it would be in";
+        return Err(Error::refused(format!("{SHOW} at /: {what}")));
     }
-    let table = std::fs::read("/proc/thread-self/mountinfo").during("read the mount table")?;
-    match places(&table).into_iter().find(|place| real.starts_with(place) || place.starts_with(&real)) {
-        None => Ok(()),
-        Some(place) => Err(Error::refused(format!(
-            "{SHOW} at {}: that of another container without a mount namespace is at {}, which is to be deleted first",
-            real.display(),
-            place.display()
-        ))),
+    let tables = Tables::own().during("read the mount table")?;
+    let overlaps = |shown: &Shown| real.starts_with(&shown.place) || shown.place.starts_with(&real);
+    for shown in all_here().into_iter().filter(overlaps) {
+        if shown.is_there(&tables).during("read the mount table")? {
+            return Err(Error::refused(format!(
+                "{SHOW} at {}: that of {} is at {}, and is to be deleted first",
+                real.display(),
+                shown.owner.display(),
+                shown.place.display()
+            )));
+        }
     }
+    Ok(())
 }
 
-/// Where a mount table has a directory over itself twice: where trees are shown.
-pub(crate) fn places(table: &[u8]) -> Vec<PathBuf> {
-    let entries: Vec<_> = mount::table(table).collect();
-    let is_upper = |entry: &&Entry<'_>| entries.iter().any(|lower| entry.repeats(lower));
-    entries.iter().filter(is_upper).map(Entry::place).collect()
+/// Where trees are shown in this mount namespace.
+pub(crate) fn places() -> Vec<PathBuf> {
+    all_here().into_iter().map(|shown| shown.place).collect()
+}
+
+/// What is written down of this mount namespace.
+fn all_here() -> Vec<Shown> {
+    let Ok(entries) = std::fs::read_dir(REGISTRY) else { return Vec::new() };
+    let (Ok(boot), Ok(own)) = (boot(), identity("mnt")) else { return Vec::new() };
+    let read = |entry: std::fs::DirEntry| serde_json::from_slice::<Shown>(&std::fs::read(entry.path()).ok()?).ok();
+    entries.flatten().filter_map(read).filter(|shown| shown.boot == boot && shown.namespace == own).collect()
+}
+
+/// Shows a tree in the caller's mount namespace, over the directory `place`, once its owner has what it takes to go there
+/// and to take it off.
+pub(crate) fn show(tree: &OwnedFd, place: &Path, owner: &Path, socket: BorrowedFd<'_>) -> Result<(), Error> {
+    let during = || format!("{SHOW} at {}", place.display());
+    let registry = Registry::lock()?;
+    check(place)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let target = rustix::fs::open(place, flags, Mode::empty()).during_with(during)?;
+    let prepare = || -> io::Result<(OwnedFd, Shown)> {
+        let lower = mount::clone_at(&target, false)?;
+        let shown = Shown {
+            owner: real(owner),
+            place: std::fs::read_link(format!("/proc/self/fd/{}", target.as_raw_fd()))?,
+            boot: boot()?,
+            namespace: identity("mnt")?,
+            pids: identity("pid")?,
+            mounts: vec![Mark::of(&lower)?, Mark::of(tree)?],
+        };
+        Ok((lower, shown))
+    };
+    let (lower, shown) = prepare().during_with(during)?;
+    let own = File::open("/proc/thread-self/ns/mnt").during_with(during)?;
+    for fd in [own.into(), lower.try_clone().during_with(during)?] {
+        sync::order(socket, &Order::Supplied(fd)).during_with(during)?;
+    }
+    registry.write(&name(owner), &shown).during_with(during)?;
+    let attach = || -> io::Result<()> {
+        mount::attach(&lower, &target)?;
+        // A shared place has made it shared.
+        mount::set_attributes(&lower, false, Change { propagation: Some(Propagation::Private), ..Change::default() })?;
+        mount::attach(tree, &lower)
+    };
+    let attached = attach().inspect_err(|_| {
+        take_both_off(&lower);
+        registry.forget(&name(owner));
+    });
+    attached.during_with(during)
+}
+
+/// Takes off what is still there of what has this name, in whatever mount namespace the caller is, and what has been
+/// mounted on it.
+///
+/// # Errors
+/// When a mount above it hides it, which is then not touched; when the caller cannot see who is in its mount namespace;
+/// and what the kernel says.
+pub fn take_off(name: &str) -> Result<(), Error> {
+    if !is_known(name) {
+        return Ok(());
+    }
+    let registry = Registry::lock()?;
+    if let Some(shown) = registry.read(name).during("read what is shown")? {
+        shown.take_off()?;
+        registry.forget(name);
+    }
+    Ok(())
+}
+
+/// What is written down, with nobody else writing.
+struct Registry {
+    _lock: File,
+}
+
+impl Registry {
+    fn lock() -> Result<Registry, Error> {
+        let open = || -> io::Result<Registry> {
+            DirBuilder::new().recursive(true).mode(0o700).create(REGISTRY)?;
+            let path = Path::new(REGISTRY).join("lock");
+            let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            for _ in 0..ATTEMPTS * 10 {
+                match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                    Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
+                    other => return Ok(other.map(|()| Registry { _lock: lock })?),
+                }
+            }
+            Err(Errno::BUSY.into())
+        };
+        open().during_with(|| format!("lock {REGISTRY}"))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Shown>> {
+        match std::fs::read(Path::new(REGISTRY).join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => Ok(Some(serde_json::from_slice(&other?)?)),
+        }
+    }
+
+    fn write(&self, name: &str, shown: &Shown) -> io::Result<()> {
+        let new = Path::new(REGISTRY).join(format!(".{name}"));
+        std::fs::write(&new, serde_json::to_vec(shown)?)?;
+        std::fs::rename(new, Path::new(REGISTRY).join(name))
+    }
+
+    fn forget(&self, name: &str) {
+        // One that stays names mounts that are not there.
+        let _ = std::fs::remove_file(Path::new(REGISTRY).join(name));
+    }
 }
 
 impl Shown {
-    /// Shows a tree in the caller's mount namespace, over the directory `place`, once its owner has what it takes to go
-    /// there and to take it off.
-    pub(crate) fn show(tree: &OwnedFd, place: &Path, socket: BorrowedFd<'_>) -> Result<Shown, Error> {
-        let during = || format!("{SHOW} at {}", place.display());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let target = rustix::fs::open(place, flags, Mode::empty()).during_with(during)?;
-        // Whoever shows something at this place now has the same directory open, by whatever mount.
-        lock(&target).during_with(during)?;
-        check(place)?;
-        let real = std::fs::read_link(format!("/proc/self/fd/{}", target.as_raw_fd())).during_with(during)?;
-        let lower = mount::clone_at(&target, false).during_with(during)?;
-        let own = File::open("/proc/thread-self/ns/mnt").during_with(during)?;
-        let about = own.metadata().during_with(during)?;
-        for fd in [own.into(), lower.try_clone().during_with(during)?] {
-            sync::order(socket, &Order::Supplied(fd)).during_with(during)?;
-        }
-        mount::attach(&lower, &target).during_with(during)?;
-        let attach = || -> io::Result<Vec<Mark>> {
-            let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
-            mount::set_attributes(&lower, false, private)?;
-            mount::attach(tree, &lower)?;
-            let table = std::fs::read("/proc/thread-self/mountinfo")?;
-            Ok(vec![Mark::of(&lower, &table)?, Mark::of(tree, &table)?])
-        };
-        let mounts = attach().inspect_err(|_| take_both_off(&lower)).during_with(during)?;
-        let boot = boot().during_with(during)?;
-        Ok(Shown { place: real, boot, namespace: (about.dev(), about.ino()), mounts })
+    fn during(&self) -> String {
+        format!("take the container's tree off {}", self.place.display())
     }
 
-    /// Takes off what is still there of it, in whatever mount namespace the caller is, and what has been mounted on it.
-    ///
-    /// # Errors
-    /// When a mount above it hides it, which is then not touched, and what the kernel says.
-    pub fn take_off(&self) -> Result<(), Error> {
-        let during = || format!("take the container's tree off {}", self.place.display());
+    fn is_there(&self, tables: &Tables) -> io::Result<bool> {
+        let table = tables.read()?;
+        let entries: Vec<_> = mount::table(&table).collect();
+        let mut found = self.mounts.iter().map(|mark| mark.is_there(&entries, &self.place));
+        found.try_fold(false, |found, one| Ok(found || one?))
+    }
+
+    fn take_off(&self) -> Result<(), Error> {
+        let during = || self.during();
         if boot().during_with(during)? != self.boot {
             return Ok(());
         }
-        let there =
-            |path: &Path| std::fs::metadata(path).is_ok_and(|about| (about.dev(), about.ino()) == self.namespace);
-        if there(Path::new("/proc/thread-self/ns/mnt")) {
+        if identity("mnt").during_with(during)? == self.namespace {
             return self.take_off_here(&Tables::own().during_with(during)?);
         }
-        let processes = std::fs::read_dir("/proc").during_with(during)?;
-        let mut namespaces = processes.flatten().map(|process| process.path().join("ns/mnt"));
-        // A namespace that nobody is in any more is gone, and its mounts with it.
-        let Some(path) = namespaces.find(|path| there(path)) else { return Ok(()) };
-        let namespace = File::open(path).during_with(during)?;
+        let Some(namespace) = find_namespace(self.namespace) else {
+            if identity("pid").during_with(during)? == self.pids {
+                // Nobody is in it any more, so it is gone, and its mounts with it.
+                return Ok(());
+            }
+            let what = "it is in a mount namespace that nobody is in who can be seen from here";
+            return Err(Error::refused(format!("{}: {what}", during())));
+        };
         let visit = || -> Result<(), Error> {
             let tables = Tables::own().during_with(during)?;
             namespace::leave_files().during_with(during)?;
@@ -163,10 +260,10 @@ impl Shown {
     }
 
     fn take_off_here(&self, tables: &Tables) -> Result<(), Error> {
-        let during = || format!("take the container's tree off {}", self.place.display());
+        let during = || self.during();
         let hidden = "it is hidden by something that is mounted above it, which has to be taken off first";
         for mark in self.mounts.iter().rev() {
-            let gone = (0..ATTEMPTS).find_map(|_| match mark.take_off(tables) {
+            let gone = (0..ATTEMPTS).find_map(|_| match mark.take_off(tables, &self.place) {
                 Ok(true) => Some(Ok(())),
                 Ok(false) => None,
                 Err(error) => Some(Err(error)),
@@ -179,41 +276,73 @@ impl Shown {
 }
 
 impl Mark {
+    fn of(mount: impl AsFd) -> io::Result<Mark> {
+        Ok(Mark { id: mount::mount_id(&mount, "")?, unique: mount::unique_mount_id(&mount)? })
+    }
+
+    /// Whether it is in the mount namespace of this table. Where ids may be another's, it is only where it was attached.
+    fn is_there(&self, entries: &[Entry<'_>], place: &Path) -> io::Result<bool> {
+        match self.unique {
+            Some(unique) => mount::exists(unique),
+            None => Ok(entries.iter().any(|entry| entry.id == self.id && entry.place() == place)),
+        }
+    }
+
     /// Takes the mount off, or something that lies on it. Whether it is gone, which it is too when it never was there.
-    fn take_off(&self, tables: &Tables) -> io::Result<bool> {
+    fn take_off(&self, tables: &Tables, place: &Path) -> io::Result<bool> {
         let table = tables.read()?;
         let entries: Vec<_> = mount::table(&table).collect();
-        let Some(own) = entries.iter().find(|entry| self.is(entry)) else { return Ok(true) };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let top = rustix::fs::open(own.place(), flags, Mode::empty()).map_err(io::Error::from);
-        let (top, id) = match top.and_then(|top| mount::mount_id(&top, "").map(|id| (top, id))) {
-            Ok((top, id)) if id == self.id || lies_on(&entries, id, self.id) => (top, id),
+        if !self.is_there(&entries, place)? {
+            return Ok(true);
+        }
+        let open = |own: &Entry<'_>| -> io::Result<(OwnedFd, u64)> {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let top = rustix::fs::open(own.place(), flags, Mode::empty())?;
+            let id = mount::mount_id(&top, "")?;
+            Ok((top, id))
+        };
+        let own = entries.iter().find(|entry| entry.id == self.id);
+        match own.and_then(|own| open(own).ok()) {
+            Some((top, id)) if id == self.id || lies_on(&entries, id, self.id) => {
+                match mount::take_off(top.as_fd()) {
+                    // Somebody else was quicker.
+                    Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(false),
+                    other => other.map(|()| id == self.id),
+                }
+            }
             // Hidden, or it has just been taken off.
             _ => {
                 std::thread::sleep(PAUSE);
-                return Ok(false);
+                Ok(false)
             }
-        };
-        if id == self.id && self.unique.is_some() && mount::unique_mount_id(&top)? != self.unique {
-            return Ok(true);
-        }
-        match mount::take_off(top.as_fd()) {
-            // Somebody else was quicker.
-            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(false),
-            other => other.map(|()| id == self.id),
         }
     }
 }
 
-/// Waits for the lock of a directory.
-fn lock(directory: &OwnedFd) -> io::Result<()> {
-    for _ in 0..ATTEMPTS {
-        match rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
-            other => return Ok(other?),
-        }
-    }
-    Err(Errno::BUSY.into())
+/// The identity of a namespace of the caller's.
+fn identity(kind: &str) -> io::Result<(u64, u64)> {
+    let about = std::fs::metadata(format!("/proc/thread-self/ns/{kind}"))?;
+    Ok((about.dev(), about.ino()))
+}
+
+/// Finds a mount namespace by who is in it, with a thread or with a descriptor.
+fn find_namespace(wanted: (u64, u64)) -> Option<File> {
+    let list = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let open = |path: PathBuf| {
+        let is_it = |about: std::fs::Metadata| (about.dev(), about.ino()) == wanted;
+        std::fs::metadata(&path).is_ok_and(is_it).then_some(())?;
+        // Whoever was there may have ended, and its number be another's.
+        let file = File::open(path).ok()?;
+        file.metadata().is_ok_and(is_it).then_some(file)
+    };
+    let numbered =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let processes: Vec<_> = list(PathBuf::from("/proc")).filter(numbered).collect();
+    let threads = processes.iter().flat_map(|process| list(process.join("task")));
+    threads
+        .map(|thread| thread.join("ns/mnt"))
+        .chain(processes.iter().flat_map(|process| list(process.join("fd"))))
+        .find_map(open)
 }
 
 /// Whether a mount lies on another one, perhaps with others in between.

@@ -5,18 +5,22 @@
 
 #![allow(unsafe_code)]
 
+mod table;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
 };
 use serde::{Deserialize, Serialize};
+
+use table::check;
+pub use table::{Entry, exists, mount_id, table, unique_mount_id};
 
 /// Attributes of a mount, `MOUNT_ATTR_*` of mount_setattr(2).
 pub mod attribute {
@@ -402,7 +406,7 @@ fn change(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, attributes
             size_of::<libc::mount_attr>(),
         )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    check(result)
 }
 
 /// Attaches `mount` over the root directory of the caller's namespace, where it waits for [`pivot_into`].
@@ -468,108 +472,4 @@ pub fn take_off(fd: BorrowedFd<'_>) -> io::Result<()> {
     let taken = rustix::mount::unmount(".", UnmountFlags::DETACH);
     rustix::process::fchdir(before)?;
     Ok(taken?)
-}
-
-/// A line of proc_pid_mountinfo(5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry<'a> {
-    /// The mount's id.
-    pub id: u64,
-    /// The id of the one that it lies on.
-    pub parent: u64,
-    /// The file system's device, `major:minor`.
-    pub device: &'a [u8],
-    /// What of the file system it shows, as it is written there.
-    pub root: &'a [u8],
-    /// Where it is mounted, as it is written there.
-    written: &'a [u8],
-    /// The file system's type.
-    pub kind: &'a [u8],
-}
-
-impl Entry<'_> {
-    /// Where it is mounted.
-    #[must_use]
-    pub fn place(&self) -> PathBuf {
-        unescape(self.written)
-    }
-
-    /// Whether it lies on `other`, at the same place, and shows the same: a directory over itself.
-    #[must_use]
-    pub fn repeats(&self, other: &Entry<'_>) -> bool {
-        self.parent == other.id && (self.device, self.root, self.written) == (other.device, other.root, other.written)
-    }
-}
-
-/// The mounts in the text of proc_pid_mountinfo(5), in its order.
-pub fn table(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
-    text.split(|byte| *byte == b'\n').filter_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
-        let (id, parent) = (number()?, number()?);
-        let (device, root, written) = (fields.next()?, fields.next()?, fields.next()?);
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        Some(Entry { id, parent, device, root, written, kind })
-    })
-}
-
-/// A path as proc_pid_mountinfo(5) has it, with its spaces.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match (first, tail.get(..3).and_then(octal)) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
-/// An id of the mount behind `fd` that no other mount gets until the machine starts again; none before Linux 6.8.
-///
-/// # Errors
-/// As statx(2).
-pub fn unique_mount_id(fd: impl AsFd) -> io::Result<Option<u64>> {
-    // STATX_MNT_ID_UNIQUE, <linux/stat.h>: a kernel that does not know it gives the other kind, and says so.
-    let unique = StatxFlags::from_bits_retain(0x4000);
-    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, unique)?;
-    Ok((stat.stx_mask & unique.bits() != 0).then_some(stat.stx_mnt_id))
-}
-
-/// The id of the mount that `path`, seen from a directory, lies on, as proc_pid_mountinfo(5) has it too.
-///
-/// # Errors
-/// As statx(2).
-pub fn mount_id(directory: impl AsFd, path: &str) -> io::Result<u64> {
-    let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
-    Ok(rustix::fs::statx(directory, path, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mount_table_is_read_with_the_spaces_of_its_paths() {
-        let text = br"22 1 0:20 / /a\040b\134c rw shared:3 - proc proc rw
-23 22 0:20 / /a\040b\134c rw - proc proc rw
-24 23 0:21 /part /plain\04 rw master:3 propagate_from:2 - tmpfs tmpfs rw
-
-no mount at all
-";
-        let found: Vec<_> = table(text).collect();
-        let places: Vec<_> = found.iter().map(|entry| (entry.id, entry.parent, entry.place())).collect();
-        let [a, b] = [r"/a b\c", r"/plain\04"].map(PathBuf::from);
-        assert_eq!(places, [(22, 1, a.clone()), (23, 22, a), (24, 23, b)]);
-        assert_eq!((found[2].kind, found[2].device, found[2].root), (&b"tmpfs"[..], &b"0:21"[..], &b"/part"[..]));
-        assert!(found[1].repeats(&found[0]) && !found[2].repeats(&found[1]));
-    }
 }

@@ -60,7 +60,7 @@ impl Hierarchies {
         let mut found = parse(&String::from_utf8_lossy(&table));
         let mut mounts = found.v1.iter().map(|hierarchy| &hierarchy.mount).chain(&found.unified);
         if mounts.any(|mount| !mount.starts_with(USUAL)) {
-            let shown = shown::places(&table);
+            let shown = shown::places();
             let is_ours = |mount: &Path| !shown.iter().any(|place| mount.starts_with(place));
             found.unified = found.unified.filter(|mount| is_ours(mount));
             found.v1.retain(|hierarchy| is_ours(&hierarchy.mount));

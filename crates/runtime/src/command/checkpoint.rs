@@ -21,6 +21,7 @@ use crate::checkpoint::{self, CgroupMode, Choices, Revival, Subject};
 use crate::create::Process;
 use crate::hooks::Identity;
 use crate::resctrl::{self, Groups};
+use crate::shown;
 
 /// Where images are unless it is said.
 const IMAGES: &str = "checkpoint";
@@ -34,7 +35,7 @@ pub(super) fn checkpoint(context: &Context, given: &Given) -> Result<(), Failure
     if !matches!(status, Status::Running | Status::Paused) {
         return Err(Failure::new(format!("Container cannot be checkpointed in {} state", status.text())));
     }
-    if container.record.shown.is_some() {
+    if container.record.shown.as_deref().is_some_and(shown::is_known) {
         return Err(Failure::new("a container in the runtime's mount namespace cannot be checkpointed"));
     }
     let choices = choices(given)?;
@@ -175,7 +176,7 @@ impl Restore {
         let spec = &self.bundle.spec;
         let shares = self.shares.as_ref().map(|shares| resctrl::Plan::new(shares, &self.id)).transpose()?;
         let everybody = || Ok::<_, Failure>(place.open()?.processes()?);
-        let groups = shares.map(|shares| Ok::<_, Failure>(shares.make(&everybody()?)?)).transpose()?;
+        let groups = shares.as_ref().map(resctrl::Plan::groups);
         let record = Record {
             oci_version: spec.oci_version.clone(),
             id: self.id.clone(),
@@ -187,11 +188,13 @@ impl Restore {
             annotations: spec.annotations.clone(),
             cgroup: place.clone(),
             streams: checkpoint::streams_of(pid),
-            groups,
+            groups: groups.clone(),
             ..Record::default()
         };
-        let saved = self.config(pid).and_then(|text| Ok(state::save_new(&self.directory, &record, &text)?));
-        saved.inspect_err(|_| drop(record.groups.as_ref().map(Groups::remove)))?;
+        state::save_new(&self.directory, &record, &self.config(pid)?)?;
+        if let (Some(shares), Some(groups)) = (shares, &groups) {
+            shares.make(groups, &everybody()?)?;
+        }
         Ok(record)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use teu_oci::runtime::{NamespaceKind, Process, Spec};
+use teu_oci::runtime::{Linux, NamespaceKind, Process, Spec};
 use teu_sys::process::Exit;
 
 use super::arguments::Given;
@@ -16,7 +16,7 @@ use super::notify::Notify;
 use super::state::{self, Container, Record};
 use super::{Context, Failure, console, end_with, foreground, life};
 use crate::resctrl::Groups;
-use crate::{Created, Options, Rootfs, Shown};
+use crate::{Created, Options, Rootfs};
 use crate::{checkpoint, hooks, namespaces, resctrl, rootless, shown};
 
 /// Makes a container up to its program, and leaves it waiting for `start`.
@@ -45,8 +45,8 @@ struct Launch {
     callers_keyring: bool,
     directory: PathBuf,
     notify: Option<Notify>,
-    /// What there is of it in this mount namespace, once it has been made there.
-    shown: Option<Shown>,
+    /// Under what name there is something of it in this mount namespace.
+    shown: Option<String>,
     /// Its groups in resctrl, once they are made.
     groups: Option<Groups>,
 }
@@ -65,10 +65,13 @@ impl Launch {
         check_terminal(process, detach, console.as_deref())?;
         crate::credentials::doubts(process).iter().for_each(|doubt| context.log.warn(doubt));
         let descriptors = pass_on(process, given, true)?;
-        if !bundle.spec.linux.as_ref().is_some_and(|linux| namespaces::has(linux, NamespaceKind::Mount)) {
+        let listed = |linux: &Linux| namespaces::has(linux, NamespaceKind::Mount);
+        let is_shown = !bundle.spec.linux.as_ref().is_some_and(listed);
+        if is_shown {
             shown::check(&bundle.rootfs)?;
         }
         let directory = state::make_directory(&context.root, &id)?;
+        let shown = is_shown.then(|| shown::name(&directory));
         let notify = Notify::plan(&directory, &mut bundle.spec);
         Ok(Launch {
             id,
@@ -81,7 +84,7 @@ impl Launch {
             bundle,
             directory,
             notify,
-            shown: None,
+            shown,
             groups: None,
         })
     }
@@ -176,7 +179,7 @@ impl Launch {
             bundle: self.bundle.directory.clone(),
             no_pivot: self.no_pivot,
             callers_keyring: self.callers_keyring,
-            inherits_mounts: true,
+            inherits_mounts: Some(self.directory.clone()),
             ..Options::default()
         };
         let rootfs = Rootfs::Directory(self.bundle.rootfs.clone());
@@ -191,8 +194,7 @@ impl Launch {
                 // What was refused before anything was made has left this.
                 home.abandon();
             })?;
-        self.shown = created.shown().cloned();
-        self.groups = shares.map(|shares| shares.make(&[created.pid()])).transpose()?;
+        self.groups = shares.as_ref().map(resctrl::Plan::groups);
         if let Some(console) = &self.console
             && let Some(terminal) = created.terminal()
         {
@@ -216,6 +218,10 @@ impl Launch {
             ..Record::default()
         };
         state::save_new(&self.directory, &record, &self.bundle.text)?;
+        // Written down by now: they outlive whoever is interrupted here.
+        if let (Some(shares), Some(groups)) = (shares, &self.groups) {
+            shares.make(groups, &[created.pid()])?;
+        }
         Ok((created, record))
     }
 
@@ -230,7 +236,7 @@ impl Launch {
     fn undo_unless<T>(self, made: Result<T, Failure>) -> Result<T, Failure> {
         if made.is_err() {
             // The error that led here is the one to tell.
-            let _ = self.shown.as_ref().map(Shown::take_off);
+            let _ = self.shown.as_deref().map(shown::take_off);
             let _ = self.groups.as_ref().map(Groups::remove);
             let _ = std::fs::remove_dir_all(&self.directory);
         }

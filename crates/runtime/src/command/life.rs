@@ -15,7 +15,7 @@ use super::arguments::Given;
 use super::notify::Notify;
 use super::state::{self, Container, Status};
 use super::{Context, Failure, launch};
-use crate::{Cgroup, hooks};
+use crate::{Cgroup, hooks, shown};
 
 /// How long a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,7 +101,9 @@ pub(super) fn delete(context: &Context, given: &Given) -> Result<(), Failure> {
     let force = given.has("force");
     let container = match Container::load(&context.root, id) {
         Err(failure) if failure.absent => {
-            // What was interrupted while it was made: its state, and the cgroup that it has where nothing else is asked for.
+            // What was interrupted while it was made: what is shown of it, its state, and the cgroup that it has where nothing
+            // else is asked for.
+            shown::take_off(&shown::name(&context.root.join(id)))?;
             if std::fs::remove_dir_all(context.root.join(id)).is_ok()
                 && let Ok(cgroup) = Cgroup::at(&Path::new("/teu").join(id))
             {
@@ -165,8 +167,8 @@ pub(super) fn destroy_with(
         Err(failure) if context.rootless => context.log.warn(&failure.message),
         other => other.map_err(|failure| failure.during("remove the cgroup"))?,
     }
-    if let Some(shown) = &container.record.shown {
-        shown.take_off()?;
+    if let Some(name) = &container.record.shown {
+        shown::take_off(name)?;
     }
     if let Some(groups) = &container.record.groups {
         groups.remove().map_err(|error| Failure::new(format!("remove the groups of resctrl: {error}")))?;

@@ -27,7 +27,7 @@ use super::Failure;
 use crate::cgroup::Place;
 use crate::hooks::Identity;
 use crate::resctrl::Groups;
-use crate::{Cgroup, Shown, Stock};
+use crate::{Cgroup, Stock};
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -51,8 +51,8 @@ pub(super) struct Record {
     pub(super) cgroup: Place,
     /// What its descriptors 0, 1 and 2 were at its birth.
     pub(super) streams: Vec<String>,
-    /// What there is of it in the runtime's mount namespace, if it has none of its own.
-    pub(super) shown: Option<Shown>,
+    /// Under what name there is something of it in the runtime's mount namespace, if it has none of its own.
+    pub(super) shown: Option<String>,
     /// Its groups in resctrl, if it has any.
     pub(super) groups: Option<Groups>,
     /// What `update` has changed.

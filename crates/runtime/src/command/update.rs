@@ -13,7 +13,7 @@ use crate::resctrl;
 /// Changes limits; what is not named stays.
 pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
     let mut container = Container::load(&context.root, given.argument(0))?;
-    let shares = shares(given, &container, resctrl::root().as_deref())?;
+    let shares = shares(given, &container, resctrl::root().map(|root| root.place).as_deref())?;
     let mut resources = match given.value("resources").filter(|path| !path.is_empty()) {
         Some(path) => read(path)?,
         None => from_flags(given, &context.log)?,
@@ -25,10 +25,10 @@ pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
     if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
         refuse_too_little(&resources, &cgroup)?;
     }
-    cgroup.update(&resources)?;
     if let Some(groups) = &container.record.groups {
         groups.write_schemata(&shares)?;
     }
+    cgroup.update(&resources)?;
     remember(&mut container.record.updated, resources);
     container.save()
 }
