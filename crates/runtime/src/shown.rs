@@ -8,15 +8,16 @@
 //! ```text
 //!  parent                                   init
 //!             ◀────────── Whole(a copy of the tree)
-//!  Supplied(the runtime's mount namespace), Supplied(the lower mount) ───▶
-//!  attaches both
+//!  Supplied(the runtime's mount namespace), Supplied(the lowest mount) ──▶
+//!  attaches all
 //!  Go ──────────────────────▶ goes back, chroot
 //! ```
 //!
-//! There are two mounts. The lower one is the root's directory over itself, and private, because the place may be one
+//! There are three mounts. The lowest is the root's directory over itself, and private, because the place may be one
 //! whose mounts appear in other namespaces: what lies on a private mount does not, and keeps the propagation that the
-//! configuration asks for. Whoever made the container takes both off when it is deleted, and what has been mounted on them
-//! with them; init does when its parent is gone before the container has been written down.
+//! configuration asks for. On it is an empty tmpfs whose source is a word that nothing else has: numbers of mounts are
+//! given again, at once. On that is the tree. Whoever made the container takes them off when it is deleted, and what has
+//! been mounted on them with them; init does when its parent is gone before the container has been written down.
 //!
 //! ```text
 //! /run/teu-shown/        0700
@@ -35,7 +36,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use teu_sys::mount::{self, Change, Entry, Propagation};
+use teu_sys::mount::{self, Change, Entry, Propagation, attribute};
 use teu_sys::namespace;
 
 use crate::Error;
@@ -60,17 +61,11 @@ struct Shown {
     boot: String,
     namespace: (u64, u64),
     pids: (u64, u64),
-    /// The lower one first.
-    mounts: Vec<Mark>,
-}
-
-/// By what a mount is known again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    /// Another may have it when this one is gone.
-    id: u64,
-    /// No other one has it, where the kernel has such ids.
-    unique: Option<u64>,
+    /// The source of the tmpfs.
+    mark: String,
+    /// The id of the lowest mount, which is another's soon after that is gone, and the device of its file system.
+    lowest: u64,
+    device: String,
 }
 
 /// The name of what there is of the container with this state directory.
@@ -131,32 +126,38 @@ pub(crate) fn show(tree: &OwnedFd, place: &Path, owner: &Path, socket: BorrowedF
     check(place)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::open(place, flags, Mode::empty()).during_with(during)?;
-    let prepare = || -> io::Result<(OwnedFd, Shown)> {
-        let lower = mount::clone_at(&target, false)?;
+    let prepare = || -> io::Result<(OwnedFd, OwnedFd, Shown)> {
+        let lowest = mount::clone_at(&target, false)?;
+        let mark = format!("teu:{}", random()?);
+        let options = [("source", Some(mark.as_str())), ("size", Some("4k")), ("nr_inodes", Some("1"))];
+        let marked = mount::filesystem("tmpfs", &options, attribute::READ_ONLY)?;
         let shown = Shown {
             owner: real(owner),
             place: std::fs::read_link(format!("/proc/self/fd/{}", target.as_raw_fd()))?,
             boot: boot()?,
             namespace: identity("mnt")?,
             pids: identity("pid")?,
-            mounts: vec![Mark::of(&lower)?, Mark::of(tree)?],
+            mark,
+            lowest: mount::mount_id(&lowest, "")?,
+            device: device_of(mount::mount_id(&target, "")?)?,
         };
-        Ok((lower, shown))
+        Ok((lowest, marked, shown))
     };
-    let (lower, shown) = prepare().during_with(during)?;
+    let (lowest, marked, shown) = prepare().during_with(during)?;
     let own = File::open("/proc/thread-self/ns/mnt").during_with(during)?;
-    for fd in [own.into(), lower.try_clone().during_with(during)?] {
+    for fd in [own.into(), lowest.try_clone().during_with(during)?] {
         sync::order(socket, &Order::Supplied(fd)).during_with(during)?;
     }
     registry.write(&name(owner), &shown).during_with(during)?;
     let attach = || -> io::Result<()> {
-        mount::attach(&lower, &target)?;
+        mount::attach(&lowest, &target)?;
         // A shared place has made it shared.
-        mount::set_attributes(&lower, false, Change { propagation: Some(Propagation::Private), ..Change::default() })?;
-        mount::attach(tree, &lower)
+        mount::set_attributes(&lowest, false, Change { propagation: Some(Propagation::Private), ..Change::default() })?;
+        mount::attach(&marked, &lowest)?;
+        mount::attach(tree, &marked)
     };
     let attached = attach().inspect_err(|_| {
-        take_both_off(&lower);
+        take_all_off(&lowest);
         registry.forget(&name(owner));
     });
     attached.during_with(during)
@@ -229,8 +230,19 @@ impl Shown {
     fn is_there(&self, tables: &Tables) -> io::Result<bool> {
         let table = tables.read()?;
         let entries: Vec<_> = mount::table(&table).collect();
-        let mut found = self.mounts.iter().map(|mark| mark.is_there(&entries, &self.place));
-        found.try_fold(false, |found, one| Ok(found || one?))
+        Ok(self.find(&entries).is_some())
+    }
+
+    /// The tmpfs, or what is left without it where somebody was interrupted.
+    fn find<'a>(&self, entries: &'a [Entry<'a>]) -> Option<&'a Entry<'a>> {
+        let marked = entries.iter().find(|entry| entry.kind == b"tmpfs" && entry.source == self.mark.as_bytes());
+        marked.or_else(|| entries.iter().find(|entry| self.is_lowest(entry, entries) && entry.place() == self.place))
+    }
+
+    /// The lowest mount, alone: on another's there would be something.
+    fn is_lowest(&self, entry: &Entry<'_>, entries: &[Entry<'_>]) -> bool {
+        let is_bare = || !entries.iter().any(|other| other.parent == entry.id);
+        entry.id == self.lowest && entry.device == self.device.as_bytes() && is_bare()
     }
 
     fn take_off(&self) -> Result<(), Error> {
@@ -260,63 +272,57 @@ impl Shown {
     }
 
     fn take_off_here(&self, tables: &Tables) -> Result<(), Error> {
-        let during = || self.during();
-        let hidden = "it is hidden by something that is mounted above it, which has to be taken off first";
-        for mark in self.mounts.iter().rev() {
-            let gone = (0..ATTEMPTS).find_map(|_| match mark.take_off(tables, &self.place) {
-                Ok(true) => Some(Ok(())),
-                Ok(false) => None,
-                Err(error) => Some(Err(error)),
+        let mut misses = 0;
+        let mut place = None;
+        while misses < ATTEMPTS {
+            let table = tables.read().during_with(|| self.during())?;
+            let entries: Vec<_> = mount::table(&table).collect();
+            let left = self.find(&entries).or_else(|| {
+                // It may have been moved to another path meanwhile.
+                entries.iter().find(|entry| self.is_lowest(entry, &entries) && place.as_ref() == Some(&entry.place()))
             });
-            let hidden = || Err(Error::refused(format!("{}: {hidden}", during())));
-            gone.map_or_else(hidden, |gone| gone.during_with(during))?;
+            let Some(left) = left else { return Ok(()) };
+            let top = place.insert(left.place());
+            match top_of(top) {
+                Ok((top, id)) if id == left.id || lies_on(&entries, id, left.id) => {
+                    match mount::take_off(top.as_fd()) {
+                        // Somebody else was quicker.
+                        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => misses += 1,
+                        other => other.during_with(|| self.during())?,
+                    }
+                }
+                // Hidden, or it has just been taken off.
+                _ => {
+                    misses += 1;
+                    std::thread::sleep(PAUSE);
+                }
+            }
         }
-        Ok(())
+        let what = "it is hidden by something that is mounted above it, which has to be taken off first";
+        Err(Error::refused(format!("{}: {what}", self.during())))
     }
 }
 
-impl Mark {
-    fn of(mount: impl AsFd) -> io::Result<Mark> {
-        Ok(Mark { id: mount::mount_id(&mount, "")?, unique: mount::unique_mount_id(&mount)? })
-    }
+/// The device of a mount's file system, as the mount table has it.
+fn device_of(id: u64) -> io::Result<String> {
+    let table = std::fs::read("/proc/thread-self/mountinfo")?;
+    let entry = mount::table(&table).find(|entry| entry.id == id).ok_or(Errno::NOENT)?;
+    Ok(String::from_utf8_lossy(entry.device).into_owned())
+}
 
-    /// Whether it is in the mount namespace of this table. Where ids may be another's, it is only where it was attached.
-    fn is_there(&self, entries: &[Entry<'_>], place: &Path) -> io::Result<bool> {
-        match self.unique {
-            Some(unique) => mount::exists(unique),
-            None => Ok(entries.iter().any(|entry| entry.id == self.id && entry.place() == place)),
-        }
-    }
+/// What lies topmost at a path, and its id.
+fn top_of(place: &Path) -> io::Result<(OwnedFd, u64)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = rustix::fs::open(place, flags, Mode::empty())?;
+    let id = mount::mount_id(&top, "")?;
+    Ok((top, id))
+}
 
-    /// Takes the mount off, or something that lies on it. Whether it is gone, which it is too when it never was there.
-    fn take_off(&self, tables: &Tables, place: &Path) -> io::Result<bool> {
-        let table = tables.read()?;
-        let entries: Vec<_> = mount::table(&table).collect();
-        if !self.is_there(&entries, place)? {
-            return Ok(true);
-        }
-        let open = |own: &Entry<'_>| -> io::Result<(OwnedFd, u64)> {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let top = rustix::fs::open(own.place(), flags, Mode::empty())?;
-            let id = mount::mount_id(&top, "")?;
-            Ok((top, id))
-        };
-        let own = entries.iter().find(|entry| entry.id == self.id);
-        match own.and_then(|own| open(own).ok()) {
-            Some((top, id)) if id == self.id || lies_on(&entries, id, self.id) => {
-                match mount::take_off(top.as_fd()) {
-                    // Somebody else was quicker.
-                    Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(false),
-                    other => other.map(|()| id == self.id),
-                }
-            }
-            // Hidden, or it has just been taken off.
-            _ => {
-                std::thread::sleep(PAUSE);
-                Ok(false)
-            }
-        }
-    }
+/// A word that nobody else has.
+fn random() -> io::Result<String> {
+    let mut bytes = [0_u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// The identity of a namespace of the caller's.
@@ -379,17 +385,17 @@ impl Tables {
     }
 }
 
-/// Takes off what lies on the lower mount, and that.
-fn take_both_off(lower: &OwnedFd) {
+/// Takes off what lies on the lowest mount, and that.
+fn take_all_off(lowest: &OwnedFd) {
     // One that is not there is an error; another one is the one to tell.
-    let _ = mount::take_off(lower.as_fd()).and_then(|()| mount::take_off(lower.as_fd()));
+    let _ = (0..3).try_for_each(|_| mount::take_off(lowest.as_fd()));
 }
 
 /// Init's part in it: what it has to take off itself if nobody is left who knows of it.
 #[derive(Debug)]
 pub(crate) struct Return {
     own: OwnedFd,
-    lower: OwnedFd,
+    lowest: OwnedFd,
 }
 
 impl Return {
@@ -401,7 +407,7 @@ impl Return {
     ) -> Result<(OwnedFd, Return), Error> {
         let tree = mount::clone_at(root, true).during(SHOW)?;
         sync::report(socket, &Report::Whole, Some(tree.as_fd())).during(SHOW)?;
-        Ok((tree, Return { own: supplied()?, lower: supplied()? }))
+        Ok((tree, Return { own: supplied()?, lowest: supplied()? }))
     }
 
     /// Goes back to the runtime's mount namespace.
@@ -409,11 +415,11 @@ impl Return {
         namespace::enter(&self.own, namespace::MOUNT).during("enter the runtime's mount namespace")
     }
 
-    /// Takes off what may have been attached: both, one, or none.
+    /// Takes off what may have been attached: all, some, or none.
     pub(crate) fn undo(&self) {
         // Nobody is left to tell of an error. Where init has its tree as its root it is there already.
         let _ = self.go();
-        take_both_off(&self.lower);
+        take_all_off(&self.lowest);
     }
 }
 

@@ -19,8 +19,7 @@ use rustix::mount::{
 };
 use serde::{Deserialize, Serialize};
 
-use table::check;
-pub use table::{Entry, exists, mount_id, table, unique_mount_id};
+pub use table::{Entry, mount_id, table};
 
 /// Attributes of a mount, `MOUNT_ATTR_*` of mount_setattr(2).
 pub mod attribute {
@@ -406,7 +405,7 @@ fn change(fd: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, attributes
             size_of::<libc::mount_attr>(),
         )
     };
-    check(result)
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Attaches `mount` over the root directory of the caller's namespace, where it waits for [`pivot_into`].
