@@ -122,6 +122,24 @@ async fn the_next_pull_goes_on_where_the_last_one_ended() {
 }
 
 #[tokio::test]
+async fn a_pull_may_follow_at_once_on_one_that_was_broken_off() {
+    let (address, _registry) = registry().await;
+    let (here, there) = (Home::new(), Arc::new(Home::new()));
+    let content = noise(8 << 20, 5);
+    let manifest = here.build(&[("big", &content)]);
+    let name = format!("{address}/app:v1");
+    here.push(&new_client(), &name, &manifest, &Arc::default()).await.unwrap();
+    for milliseconds in 0..20 {
+        let (there, name) = (there.clone(), name.clone());
+        let pull = tokio::spawn(async move { there.pull(&new_client(), &name, &Arc::default()).await });
+        tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+        pull.abort();
+    }
+    let pulled = there.pull(&new_client(), &name, &Arc::default()).await.unwrap();
+    assert!(there.file(&pulled.chain_ids[0], "big").unwrap() == content);
+}
+
+#[tokio::test]
 async fn a_broken_upload_is_sent_again() {
     let (address, _registry) = registry().await;
     let here = Home::new();

@@ -9,6 +9,7 @@
 //! socket whose other end is closed hangs up, one that is only half-closed does not.
 
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::body;
 use crate::compat::{self, Version};
-use crate::connection::Connection;
+use crate::connection::{Connection, Departure};
 use crate::detach::Keys;
 use crate::failure::Failure;
 use crate::framing::Framing;
@@ -72,6 +73,7 @@ pub(crate) struct Hijack {
     /// The client announced it.
     announced: bool,
     version: Version,
+    client: Option<Arc<Departure>>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Hijack {
@@ -81,7 +83,8 @@ impl<S: Sync> FromRequestParts<S> for Hijack {
         let value = parts.headers.get(header::UPGRADE);
         let announced = value.is_some_and(|value| value != sniff::RAW);
         let upgrade = if value.is_some() { parts.extensions.remove() } else { None };
-        Ok(Self { upgrade, announced, version: Version::from_request_parts(parts, state).await? })
+        let client = parts.extensions.get::<Arc<Departure>>().cloned();
+        Ok(Self { upgrade, announced, version: Version::from_request_parts(parts, state).await?, client })
     }
 }
 
@@ -100,7 +103,7 @@ impl Hijack {
     pub(crate) fn connect(self, attachment: Attachment, wants: Wants, body: Body) -> Response {
         let multiplexed = self.announced && !wants.raw && compat::names_multiplexed_streams(self.version);
         let kind = HeaderValue::from_static(if multiplexed { MULTIPLEXED_STREAM } else { RAW_STREAM });
-        let Some(upgrade) = self.upgrade else { return within_http(attachment, &wants, body, kind) };
+        let Some(upgrade) = self.upgrade else { return within_http(attachment, &wants, body, kind, self.client) };
         tokio::spawn(async move {
             if let Err(error) = take_over(upgrade, attachment, wants).await {
                 tracing::debug!(%error, "an attached client went away");
@@ -130,7 +133,13 @@ pub(crate) fn last_words(text: String, tty: bool, exit: Option<i32>) -> Attachme
 }
 
 /// For clients that speak plain HTTP: the answer's body is the output, the request's body the input.
-fn within_http(mut attachment: Attachment, wants: &Wants, body: Body, kind: HeaderValue) -> Response {
+fn within_http(
+    mut attachment: Attachment,
+    wants: &Wants,
+    body: Body,
+    kind: HeaderValue,
+    client: Option<Arc<Departure>>,
+) -> Response {
     let (mut writer, reader) = tokio::io::duplex(BUFFER);
     let (framing, input) = (Framing::between(attachment.tty, wants.raw), wants.input);
     let (all_said, delivery) = oneshot::channel();
@@ -155,12 +164,31 @@ fn within_http(mut attachment: Attachment, wants: &Wants, body: Body, kind: Head
         }
     });
     let pieces = ReaderStream::with_capacity(reader, BUFFER).inspect(move |_| job.is_held());
-    ([(header::CONTENT_TYPE, kind)], Body::from_stream(delivering(pieces, delivery))).into_response()
+    (
+        [(header::CONTENT_TYPE, kind)],
+        Body::from_stream(delivering(pieces, delivery, move |delivery| {
+            drop(tokio::spawn(read(client.clone(), delivery)));
+        })),
+    )
+        .into_response()
 }
 
-/// The pieces of a body. What comes through `delivery` when all has been said is dropped when all has been sent: whoever
+/// Holds a delivery until the client has read what was sent to it. Who looks at several connections does so in any order,
+/// and may hear of the end by another one.
+async fn read<D>(client: Option<Arc<Departure>>, delivery: D) {
+    if let Some(client) = client {
+        client.taken().await;
+    }
+    drop(delivery);
+}
+
+/// The pieces of a body. What comes through `delivery` when all has been said goes on to `done` when all has been sent: whoever
 /// sends a body sends what he has when the next piece is not there yet, and comes again when he is woken.
-fn delivering<T, D>(pieces: impl Stream<Item = T> + Unpin, delivery: oneshot::Receiver<D>) -> impl Stream<Item = T> {
+fn delivering<T, D>(
+    pieces: impl Stream<Item = T> + Unpin,
+    delivery: oneshot::Receiver<D>,
+    mut done: impl FnMut(D),
+) -> impl Stream<Item = T> {
     let (mut pieces, mut delivery) = (pieces, Some(delivery));
     let (mut held, mut sent) = (None, false);
     poll_fn(move |cx| {
@@ -169,7 +197,7 @@ fn delivering<T, D>(pieces: impl Stream<Item = T> + Unpin, delivery: oneshot::Re
             sent = false;
         } else if held.is_some() {
             if std::mem::replace(&mut sent, true) {
-                held = None;
+                held.take().into_iter().for_each(&mut done);
             } else {
                 cx.waker().wake_by_ref();
             }
@@ -371,7 +399,7 @@ mod tests {
     async fn a_delivery_is_let_go_when_its_last_piece_has_been_sent() {
         let (sender, mut pieces) = mpsc::unbounded_channel();
         let (all_said, delivery) = oneshot::channel();
-        let mut body = delivering(poll_fn(move |cx| pieces.poll_recv(cx)), delivery);
+        let mut body = delivering(poll_fn(move |cx| pieces.poll_recv(cx)), delivery, drop);
         let (held, mut gone) = oneshot::channel::<()>();
         assert!(futures_util::poll!(body.next()).is_pending());
         sender.send("last").expect("taken");

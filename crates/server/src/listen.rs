@@ -335,9 +335,11 @@ pub(crate) async fn converse(
         () = ended(&mut ending) => return,
     };
     let Ok(Some(sniffed)) = sniffed else { return };
-    let Ok(departure) = sniffed.departure() else { return };
-    let service = service_fn(move |request| {
+    let Ok(departure) = sniffed.departure().map(Arc::new) else { return };
+    let client = departure.clone();
+    let service = service_fn(move |mut request: hyper::Request<_>| {
         let (router, flight) = (router.clone(), in_flight.one());
+        request.extensions_mut().insert(client.clone());
         async move {
             let answered = answer(router, request).await;
             drop(flight);

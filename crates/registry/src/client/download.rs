@@ -34,6 +34,9 @@ use crate::sources::Hints;
 /// People do not read faster.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 const READ_AT_ONCE: usize = 256 << 10;
+/// How often an attempt that was broken off is waited for.
+const ATTEMPTS: usize = 500;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What every download of one pull needs.
 #[derive(Clone)]
@@ -95,7 +98,14 @@ impl Source {
         let (blobs, size) = (self.store.blobs().clone(), descriptor.size);
         let key = format!("pull-{}", descriptor.digest.hex());
         blocking(move || {
-            let mut writer = blobs.writer(&key)?;
+            let mut attempts = 0..ATTEMPTS;
+            let mut writer = loop {
+                match blobs.writer(&key) {
+                    // The caller is alone with it: an attempt that was broken off is still writing what it had.
+                    Err(teu_store::Error::InUse { .. }) if attempts.next().is_some() => std::thread::sleep(PAUSE),
+                    other => break other?,
+                }
+            };
             if writer.offset() > size {
                 writer.restart()?;
             }
