@@ -132,7 +132,7 @@ async fn a_pull_may_follow_at_once_on_one_that_was_broken_off() {
     for milliseconds in 0..20 {
         let (there, name) = (there.clone(), name.clone());
         let pull = tokio::spawn(async move { there.pull(&new_client(), &name, &Arc::default()).await });
-        tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         pull.abort();
     }
     let pulled = there.pull(&new_client(), &name, &Arc::default()).await.unwrap();
