@@ -342,6 +342,58 @@ fn a_bundle_that_was_moved_meanwhile_leaves_nothing_mounted() {
     fs::rename(&moved, bundle.path()).expect("moved back");
 }
 
+/// A recursive bind of what is above copies all of it, the mark too, and that may be hidden.
+#[test]
+fn a_copy_of_its_mounts_is_not_taken_for_them() {
+    let bundle = bundle("true");
+    create(&bundle);
+    let (copy, root) = (bundle.outside("copy"), bundle.rootfs());
+    let mount = |args: &[&str]| run(Command::new("mount").args(args).arg(&copy)).ok();
+    mount(&["--rbind", root.to_str().expect("a path")]);
+    mount(&["-t", "tmpfs", "of-another"]);
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(mounted(&bundle, "self"), [""; 0]);
+    for _ in 0..8 {
+        run(Command::new("umount").arg("--lazy").arg(&copy));
+    }
+}
+
+/// By its path a state directory may be another's in another mount namespace, and one path may be a link.
+#[test]
+fn what_is_written_down_is_by_container_not_by_path() {
+    let (first, mut second) = (bundle("true"), bundle("true"));
+    second.config["linux"]["cgroupsPath"] = json!(format!("/teu/{}", second.id));
+    let (links, id) = (first.outside("links"), first.id.as_str());
+    let root = links.join("state");
+    let command = |bundle: &Bundle, args: &[&str]| {
+        let mut words = vec![TEU.to_owned(), "runtime".to_owned(), "--root".to_owned(), root.display().to_string()];
+        words.extend(args.iter().map(|word| (*word).to_owned()));
+        format!("cd {} && {} </dev/null >/dev/null 2>&1", bundle.path().display(), words.join(" "))
+    };
+    for bundle in [&first, &second] {
+        drop(bundle.command(&["list"]));
+        fs::create_dir_all(bundle.path().join("state")).expect("a folder");
+    }
+    std::os::unix::fs::symlink(first.path().join("state"), &root).expect("a link");
+    let shell = |script: &str| run(Command::new("sh").args(["-c", script])).ok();
+    shell(&command(&first, &["create", id]));
+    // The same path leads elsewhere there, and the same id is another container.
+    let elsewhere = format!(
+        "mount --bind {} {}; {}; {}; grep -c {} /proc/self/mountinfo",
+        second.path().join("state").display(),
+        first.path().join("state").display(),
+        command(&second, &["create", id]),
+        command(&second, &["delete", "--force", id]),
+        second.rootfs().display(),
+    );
+    let mut apart = Command::new("unshare");
+    let told = run(apart.args(["--mount", "--propagation", "private", "sh", "-c", &elsewhere]));
+    assert_eq!((told.out.as_str(), told.err.as_str()), ("0\n", ""));
+    assert!(!mounted(&first, "self").is_empty());
+    shell(&command(&first, &["delete", "--force", id]));
+    assert_eq!(mounted(&first, "self"), [""; 0]);
+}
+
 /// Under a filter that ends whoever mounts, what is wrong is told all the same.
 #[test]
 fn a_failure_is_told_before_anything_else_is_done() {

@@ -310,7 +310,7 @@ impl Created {
                 return Err(Error::refused("show the container's tree: there is none"));
             };
             let owner = orders.owner.as_deref().unwrap_or(place);
-            self.shown = Some(shown::name(owner));
+            self.shown = Some(shown::name_here(owner));
             shown::show(&tree, place, owner, socket)?;
             tell(socket, &Order::Go(pid), "tell the container to go on")?;
         }

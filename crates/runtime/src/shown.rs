@@ -57,25 +57,37 @@ struct Shown {
     owner: PathBuf,
     /// Where they were attached, without links.
     place: PathBuf,
-    /// The machine's boot, the mount namespace that they are in, and the pid namespace of who attached them.
+    /// The machine's boot, and the mount namespace that they are in.
     boot: String,
     namespace: (u64, u64),
-    pids: (u64, u64),
-    /// The source of the tmpfs.
+    /// The source of the tmpfs, which copies of it have too, and its id, which another has soon after it is gone.
     mark: String,
-    /// The id of the lowest mount, which is another's soon after that is gone, and the device of its file system.
+    marked: u64,
+    /// The id of the lowest mount and the device of its file system.
     lowest: u64,
     device: String,
 }
 
-/// The name of what there is of the container with this state directory.
-pub fn name(owner: &Path) -> String {
-    teu_oci::Digest::sha256(real(owner).as_os_str().as_encoded_bytes()).hex().to_owned()
+/// The name of what there is of the container with this state directory in the caller's mount namespace. In another one
+/// the same path may be another's.
+pub fn name_here(owner: &Path) -> String {
+    name(owner, identity("mnt").unwrap_or_default())
 }
 
-/// A path without links; as it is where that cannot be said.
+fn name(owner: &Path, (device, inode): (u64, u64)) -> String {
+    let mut key = real(owner).into_os_string().into_encoded_bytes();
+    key.extend(format!("\0{device}:{inode}").into_bytes());
+    teu_oci::Digest::sha256(&key).hex().to_owned()
+}
+
+/// A path without links, of what may be there or not.
 fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+    let real = |path: &Path| {
+        let above = std::fs::canonicalize(path.parent()?).ok()?;
+        Some(above.join(path.file_name()?))
+    };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    real(&absolute).unwrap_or(absolute)
 }
 
 /// Whether something of that name is written down.
@@ -136,8 +148,8 @@ pub(crate) fn show(tree: &OwnedFd, place: &Path, owner: &Path, socket: BorrowedF
             place: std::fs::read_link(format!("/proc/self/fd/{}", target.as_raw_fd()))?,
             boot: boot()?,
             namespace: identity("mnt")?,
-            pids: identity("pid")?,
             mark,
+            marked: mount::mount_id(&marked, "")?,
             lowest: mount::mount_id(&lowest, "")?,
             device: device_of(mount::mount_id(&target, "")?)?,
         };
@@ -148,7 +160,11 @@ pub(crate) fn show(tree: &OwnedFd, place: &Path, owner: &Path, socket: BorrowedF
     for fd in [own.into(), lowest.try_clone().during_with(during)?] {
         sync::order(socket, &Order::Supplied(fd)).during_with(during)?;
     }
-    registry.write(&name(owner), &shown).during_with(during)?;
+    let name = name_here(owner);
+    if let Some(left) = registry.read(&name)? {
+        left.take_off()?;
+    }
+    registry.write(&name, &shown).during_with(during)?;
     let attach = || -> io::Result<()> {
         mount::attach(&lowest, &target)?;
         // A shared place has made it shared.
@@ -158,7 +174,7 @@ pub(crate) fn show(tree: &OwnedFd, place: &Path, owner: &Path, socket: BorrowedF
     };
     let attached = attach().inspect_err(|_| {
         take_all_off(&lowest);
-        registry.forget(&name(owner));
+        registry.forget(&name);
     });
     attached.during_with(during)
 }
@@ -174,7 +190,7 @@ pub fn take_off(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     let registry = Registry::lock()?;
-    if let Some(shown) = registry.read(name).during("read what is shown")? {
+    if let Some(shown) = registry.read(name)? {
         shown.take_off()?;
         registry.forget(name);
     }
@@ -203,11 +219,13 @@ impl Registry {
         open().during_with(|| format!("lock {REGISTRY}"))
     }
 
-    fn read(&self, name: &str) -> io::Result<Option<Shown>> {
-        match std::fs::read(Path::new(REGISTRY).join(name)) {
+    fn read(&self, name: &str) -> Result<Option<Shown>, Error> {
+        let path = Path::new(REGISTRY).join(name);
+        let read = || match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => Ok(Some(serde_json::from_slice(&other?)?)),
-        }
+            other => Ok::<_, io::Error>(Some(serde_json::from_slice(&other?)?)),
+        };
+        read().during_with(|| format!("read {}", path.display()))
     }
 
     fn write(&self, name: &str, shown: &Shown) -> io::Result<()> {
@@ -235,7 +253,8 @@ impl Shown {
 
     /// The tmpfs, or what is left without it where somebody was interrupted.
     fn find<'a>(&self, entries: &'a [Entry<'a>]) -> Option<&'a Entry<'a>> {
-        let marked = entries.iter().find(|entry| entry.kind == b"tmpfs" && entry.source == self.mark.as_bytes());
+        let is_marked = |entry: &&Entry<'_>| entry.id == self.marked && entry.source == self.mark.as_bytes();
+        let marked = entries.iter().find(is_marked);
         marked.or_else(|| entries.iter().find(|entry| self.is_lowest(entry, entries) && entry.place() == self.place))
     }
 
@@ -253,13 +272,17 @@ impl Shown {
         if identity("mnt").during_with(during)? == self.namespace {
             return self.take_off_here(&Tables::own().during_with(during)?);
         }
-        let Some(namespace) = find_namespace(self.namespace) else {
-            if identity("pid").during_with(during)? == self.pids {
-                // Nobody is in it any more, so it is gone, and its mounts with it.
-                return Ok(());
+        let namespace = match find_namespace(self.namespace) {
+            Found::There(namespace) => namespace,
+            // Its mounts are gone with it.
+            Found::Gone => return Ok(()),
+            Found::Unknown => {
+                let what = format!(
+                    "it is in a mount namespace that nobody is in who can be seen from here; if that is gone, remove {}",
+                    Path::new(REGISTRY).join(name(&self.owner, self.namespace)).display()
+                );
+                return Err(Error::refused(format!("{}: {what}", during())));
             }
-            let what = "it is in a mount namespace that nobody is in who can be seen from here";
-            return Err(Error::refused(format!("{}: {what}", during())));
         };
         let visit = || -> Result<(), Error> {
             let tables = Tables::own().during_with(during)?;
@@ -331,24 +354,47 @@ fn identity(kind: &str) -> io::Result<(u64, u64)> {
     Ok((about.dev(), about.ino()))
 }
 
-/// Finds a mount namespace by who is in it, with a thread or with a descriptor.
-fn find_namespace(wanted: (u64, u64)) -> Option<File> {
-    let list = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let open = |path: PathBuf| {
-        let is_it = |about: std::fs::Metadata| (about.dev(), about.ino()) == wanted;
-        std::fs::metadata(&path).is_ok_and(is_it).then_some(())?;
-        // Whoever was there may have ended, and its number be another's.
-        let file = File::open(path).ok()?;
-        file.metadata().is_ok_and(is_it).then_some(file)
+/// What is known of a mount namespace.
+enum Found {
+    There(File),
+    Gone,
+    Unknown,
+}
+
+/// The inode of the first pid namespace, `PROC_PID_INIT_INO` of the kernel's include/linux/proc_ns.h: who is in it sees
+/// every process.
+const FIRST_PIDS: u64 = 0xeffffffc;
+
+/// Finds a mount namespace by who is in it, with a thread or with a descriptor, or by what it is mounted on.
+fn find_namespace(wanted: (u64, u64)) -> Found {
+    let mut blind = identity("pid").is_ok_and(|(_, inode)| inode != FIRST_PIDS);
+    let mut look = |path: PathBuf| {
+        let is_it = |about: &std::fs::Metadata| (about.dev(), about.ino()) == wanted;
+        match std::fs::metadata(&path) {
+            // Whoever was there may end, and its number be another's.
+            Ok(about) if is_it(&about) => {
+                File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| is_it(&about)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                blind = true;
+                None
+            }
+            _ => None,
+        }
     };
+    let list = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let numbered =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
     let processes: Vec<_> = list(PathBuf::from("/proc")).filter(numbered).collect();
-    let threads = processes.iter().flat_map(|process| list(process.join("task")));
-    threads
-        .map(|thread| thread.join("ns/mnt"))
-        .chain(processes.iter().flat_map(|process| list(process.join("fd"))))
-        .find_map(open)
+    let threads = processes.iter().flat_map(|process| list(process.join("task"))).map(|thread| thread.join("ns/mnt"));
+    let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    let pinned = mount::table(&table).filter(|entry| entry.kind == b"nsfs").map(|entry| entry.place());
+    let descriptors = processes.iter().flat_map(|process| list(process.join("fd")));
+    match threads.chain(pinned).chain(descriptors).find_map(&mut look) {
+        Some(file) => Found::There(file),
+        None if blind => Found::Unknown,
+        None => Found::Gone,
+    }
 }
 
 /// Whether a mount lies on another one, perhaps with others in between.

@@ -71,7 +71,7 @@ impl Launch {
             shown::check(&bundle.rootfs)?;
         }
         let directory = state::make_directory(&context.root, &id)?;
-        let shown = is_shown.then(|| shown::name(&directory));
+        let shown = is_shown.then(|| shown::name_here(&directory));
         let notify = Notify::plan(&directory, &mut bundle.spec);
         Ok(Launch {
             id,
@@ -236,9 +236,10 @@ impl Launch {
     fn undo_unless<T>(self, made: Result<T, Failure>) -> Result<T, Failure> {
         if made.is_err() {
             // The error that led here is the one to tell.
-            let _ = self.shown.as_deref().map(shown::take_off);
+            let gone = self.shown.as_deref().map_or(Ok(()), shown::take_off);
             let _ = self.groups.as_ref().map(Groups::remove);
-            let _ = std::fs::remove_dir_all(&self.directory);
+            // What is hidden now is for `delete` to take off later.
+            let _ = gone.is_ok().then(|| std::fs::remove_dir_all(&self.directory));
         }
         made
     }

@@ -103,7 +103,7 @@ pub(super) fn delete(context: &Context, given: &Given) -> Result<(), Failure> {
         Err(failure) if failure.absent => {
             // What was interrupted while it was made: what is shown of it, its state, and the cgroup that it has where nothing
             // else is asked for.
-            shown::take_off(&shown::name(&context.root.join(id)))?;
+            shown::take_off(&shown::name_here(&context.root.join(id)))?;
             if std::fs::remove_dir_all(context.root.join(id)).is_ok()
                 && let Ok(cgroup) = Cgroup::at(&Path::new("/teu").join(id))
             {
