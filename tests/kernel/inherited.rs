@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::runtime::create;
+use super::runtime::{create, create_as};
 use super::support::{Bundle, Running, TEU, eventually, processes_of, run};
 
 /// A bundle without a mount namespace.
@@ -175,9 +175,7 @@ fn a_container_whose_mounts_are_gone_takes_off_nothing_of_the_next() {
         run(Command::new("umount").arg("--lazy").arg(&root)).ok();
     }
     let next = format!("{}-next", bundle.id);
-    let null = || fs::File::options().read(true).write(true).open("/dev/null").expect("null");
-    let status = bundle.command(&["create", &next]).stdin(null()).stdout(null()).stderr(null()).status();
-    assert!(status.expect("ran").success(), "create");
+    create_as(&bundle, &next);
     bundle.runtime(&["start", &next]).ok();
     let before = mounted(&bundle, "self");
     bundle.runtime(&["delete", &bundle.id]).ok();

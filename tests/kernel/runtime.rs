@@ -14,8 +14,14 @@ use super::support::{Bundle, eventually};
 /// Makes the container without a stream of the test's, which it would hold open.
 #[track_caller]
 pub(super) fn create(bundle: &Bundle) {
+    create_as(bundle, &bundle.id);
+}
+
+/// The same by another id.
+#[track_caller]
+pub(super) fn create_as(bundle: &Bundle, id: &str) {
     let null = || fs::File::options().read(true).write(true).open("/dev/null").expect("null");
-    let status = bundle.command(&["create", &bundle.id]).stdin(null()).stdout(null()).stderr(null()).status();
+    let status = bundle.command(&["create", id]).stdin(null()).stdout(null()).stderr(null()).status();
     assert!(status.expect("ran").success(), "create");
 }
 

@@ -124,18 +124,19 @@ async fn the_next_pull_goes_on_where_the_last_one_ended() {
 #[tokio::test]
 async fn a_pull_may_follow_at_once_on_one_that_was_broken_off() {
     let (address, _registry) = registry().await;
-    let (here, there) = (Home::new(), Arc::new(Home::new()));
+    let (here, there) = (Home::new(), Home::new());
     let content = noise(8 << 20, 5);
     let manifest = here.build(&[("big", &content)]);
-    let name = format!("{address}/app:v1");
-    here.push(&new_client(), &name, &manifest, &Arc::default()).await.unwrap();
-    for milliseconds in 0..20 {
-        let (there, name) = (there.clone(), name.clone());
-        let pull = tokio::spawn(async move { there.pull(&new_client(), &name, &Arc::default()).await });
-        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        pull.abort();
+    here.push(&new_client(), &format!("{address}/app:v1"), &manifest, &Arc::default()).await.unwrap();
+    let mut config = support::impatient();
+    config.retry.attempts = 1;
+    let client = Client::new(config);
+    for pieces in 1..=6 {
+        let bad = line(address, 1, pieces << 18).await;
+        let error = there.pull(&client, &format!("{}/app:v1", bad.address), &Arc::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Broken { .. } | Error::CutShort { .. }), "{error}");
     }
-    let pulled = there.pull(&new_client(), &name, &Arc::default()).await.unwrap();
+    let pulled = there.pull(&new_client(), &format!("{address}/app:v1"), &Arc::default()).await.unwrap();
     assert!(there.file(&pulled.chain_ids[0], "big").unwrap() == content);
 }
 

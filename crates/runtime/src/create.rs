@@ -306,10 +306,9 @@ impl Created {
         }
         if orders.namespaces.shares_mounts {
             let (tree, place) = (hear(socket, orders, pid)?, orders.directory.as_deref());
-            let (Some(tree), Some(place)) = (tree, place) else {
-                return Err(Error::refused("show the container's tree: there is none"));
+            let (Some(tree), Some(place), Some(owner)) = (tree, place, &orders.owner) else {
+                return Err(Error::refused("show the container's tree: it has no directory of its own"));
             };
-            let owner = orders.owner.as_deref().unwrap_or(place);
             self.shown = Some(shown::name_here(owner));
             shown::show(&tree, place, owner, socket)?;
             tell(socket, &Order::Go(pid), "tell the container to go on")?;

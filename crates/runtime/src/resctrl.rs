@@ -105,12 +105,7 @@ impl<'a> Plan<'a> {
 
     /// Makes them and puts processes into them. Nothing that was made is left on an error.
     pub(crate) fn make(&self, groups: &Groups, pids: &[i32]) -> Result<(), Error> {
-        // As the kernel's documentation asks of whoever changes something.
-        let lock = File::open(&self.root.place).and_then(|root| {
-            rustix::fs::flock(&root, FlockOperation::LockExclusive)?;
-            Ok(root)
-        });
-        let lock = lock.during_with(|| format!("lock {}", self.root.place.display()))?;
+        let _lock = groups.lock().during_with(|| format!("lock {}", self.root.place.display()))?;
         let made = self.make_control(groups)?;
         let rest = || -> Result<(), Error> {
             if let Some(monitor) = &groups.monitor {
@@ -124,13 +119,11 @@ impl<'a> Plan<'a> {
         };
         rest().inspect_err(|_| {
             // The error that led here is the one to tell.
-            let _ = groups.remove();
+            let _ = groups.take_away();
             if made && !groups.own {
                 let _ = std::fs::remove_dir(&groups.control);
             }
-        })?;
-        drop(lock);
-        Ok(())
+        })
     }
 
     /// The shares: as they are, or as they are wanted. Whether they were made here.
@@ -221,8 +214,20 @@ impl Groups {
         Ok(())
     }
 
+    /// What the kernel's documentation asks of whoever changes something.
+    fn lock(&self) -> io::Result<File> {
+        let root = File::open(&self.root)?;
+        rustix::fs::flock(&root, FlockOperation::LockExclusive)?;
+        Ok(root)
+    }
+
     /// Changes the shares.
-    pub(crate) fn write_schemata(&self, lines: &str) -> Result<(), Error> {
+    pub(crate) fn change(&self, lines: &str) -> Result<(), Error> {
+        let _lock = self.lock().during_with(|| format!("lock {}", self.root.display()))?;
+        self.write_schemata(lines)
+    }
+
+    fn write_schemata(&self, lines: &str) -> Result<(), Error> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -234,6 +239,12 @@ impl Groups {
 
     /// Takes away what is the container's. Who is in it still is in the group above then.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        // Where it is no longer mounted there is nothing to take away.
+        let Ok(_lock) = self.lock() else { return Ok(()) };
+        self.take_away()
+    }
+
+    fn take_away(&self) -> io::Result<()> {
         let own = self.own.then_some(&self.control);
         for group in self.monitor.iter().chain(own) {
             match std::fs::remove_dir(group) {

@@ -25,8 +25,8 @@ pub(super) fn update(context: &Context, given: &Given) -> Result<(), Failure> {
     if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
         refuse_too_little(&resources, &cgroup)?;
     }
-    if let Some(groups) = &container.record.groups {
-        groups.write_schemata(&shares)?;
+    if let Some(groups) = container.record.groups.as_ref().filter(|_| !shares.is_empty()) {
+        groups.change(&shares)?;
     }
     cgroup.update(&resources)?;
     remember(&mut container.record.updated, resources);
